@@ -41,7 +41,7 @@ ENDS: Final = {
     "stopped": (SUCCEEDED, CANCELLED),
 }
 """The ends of each kind of task that does not always succeed."""
-HEARD: Final = {
+OUTCOMES: Final = {
     "expiring": ("ok", "TaskExpired"),
     "replaced": ("ok", "TaskCancelled"),
     "discarded": ("TaskCancelled",),
@@ -94,16 +94,16 @@ class Mixed(Chaos):
     def _administer(self, action: str) -> None:
         self._insist("admin", action, {"queue": "narrow"})
 
-    def _insist(self, *asked: object) -> None:
+    def _insist(self, *call: object) -> None:
         """Repeat a call until a master answers."""
 
         def answered() -> bool:
             with suppress(DistqError):
-                self._ask(*asked)  # type: ignore[arg-type] # a method's name, and what it takes
+                self._ask(*call)  # type: ignore[arg-type] # a method's name, and what it takes
                 return True
             return False
 
-        eventually(answered, f"an answer to {asked}")
+        eventually(answered, f"an answer to {call}")
 
     # -- the run -------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Mixed(Chaos):
                 kinds[int(number)] = kind
                 keys[task_key_of(ident)] = int(number)
         ends = self._check_ends(keys, kinds)
-        heard = self._check_heard(kinds)
+        results = self._check_outcomes(kinds)
         log = (self.folder / "clients.log").read_text()
         assert "has no outcome" not in log, log
         spans = self._spans()
@@ -158,7 +158,7 @@ class Mixed(Chaos):
         faults = Counter(kind for _, kind in self.faults)
         return (
             f"{len(keys):,} accepted of {self.submitted:,}, of {len(set(kinds.values()))} kinds: {dict(ends)}; "
-            f"{heard:,} results heard.\n{len(spans)} limits kept at every instant, by "
+            f"{results:,} results received.\n{len(spans)} limits held at every instant, by "
             f"{sum(map(len, spans.values())):,} runs.\n{len(self.faults)} faults: {dict(faults.most_common())}"
         )
 
@@ -174,17 +174,17 @@ class Mixed(Chaos):
         assert not unknown, f"{len(unknown)} accepted tasks have no terminal state"
         return ends
 
-    def _check_heard(self, kinds: dict[int, str]) -> int:
+    def _check_outcomes(self, kinds: dict[int, str]) -> int:
         """Check that each result in the clients' notes is one that its kind may have, and count them."""
-        heard = 0
+        results = 0
         for path in self.folder.glob("results-*"):
             for line in path.read_text().splitlines():
                 number, _, text = line.partition(" ")
                 kind = kinds.get(int(number))
                 if kind is not None:
-                    heard += 1
-                    assert text.split(":")[0] in HEARD.get(kind, ("ok",)), (kind, line)
-        return heard
+                    results += 1
+                    assert text.split(":")[0] in OUTCOMES.get(kind, ("ok",)), (kind, line)
+        return results
 
     def _spans(self) -> dict[str, list[Span]]:
         """Return when each task of each group ran, without runs that have no end: their length is unknown."""
@@ -192,8 +192,8 @@ class Mixed(Chaos):
         for path in self.folder.glob("runs-*"):
             began_at = math.nan
             for line in path.read_text().splitlines():
-                word, number, at, *group = line.split()
-                if word == "begin":
+                event, number, at, *group = line.split()
+                if event == "begin":
                     began_at = float(at)
                 elif group:
                     spans[group[0]].append(Span(began_at, float(at), int(number)))

@@ -105,7 +105,7 @@ class Submits:
         return self.client.gather(*[distq.call(tasks.squared, number, run_s / GROUP, base) for base in range(GROUP)])
 
 
-def told(future: Future) -> object:
+def outcome_of(future: Future) -> object:
     """Return the result; "ok" stands for the correct list of a group."""
     result = future.result(300)
     return "ok" if result == [base * base for base in range(GROUP)] else result
@@ -140,7 +140,7 @@ def main() -> None:
             if kind == "stopped" and dice.random() < 0.5:
                 future.abort()
         for number, _, future in futures:
-            notes.result(number, lambda future=future: told(future))  # type: ignore[misc] # called at once
+            notes.result(number, lambda future=future: outcome_of(future))  # type: ignore[misc] # called at once
         assert all(future.done() for *_, future in futures), "a future has no outcome"
 
 

@@ -17,9 +17,9 @@ STEP_S = 0.01
 PARTS = 5
 
 
-def _trace(word: str, number: int, group: str) -> None:
+def _trace(event: str, number: int, group: str) -> None:
     path = f"{os.environ[FOLDER]}/runs-{os.getpid()}-{number}"
-    line = b"%s %d %.6f %s\n" % (word.encode(), number, time.time(), group.encode())  # noqa: TID251 - as the faults'
+    line = b"%s %d %.6f %s\n" % (event.encode(), number, time.time(), group.encode())  # noqa: TID251 - as the faults'
     with Path(path).open("ab", buffering=0) as trace:
         trace.write(line)
 

@@ -44,19 +44,19 @@ class Proxy:
                 await writer.drain()
         writer.close()
 
-    def obey(self, order: str) -> None:
+    def run_command(self, command: str) -> None:
         """Do one command of standard input: cut SHARE, stall, flow, delay SECONDS."""
-        word, _, number = order.partition(" ")
-        if word == "cut":
+        name, _, number = command.partition(" ")
+        if name == "cut":
             for pair in list(self.writers):
                 if random.random() < float(number):
                     for writer in pair:
                         writer.transport.abort()
-        elif word == "stall":
+        elif name == "stall":
             self.flowing.clear()
-        elif word == "flow":
+        elif name == "flow":
             self.flowing.set()
-        elif word == "delay":
+        elif name == "delay":
             self.delay_s = float(number)
 
 
@@ -64,11 +64,11 @@ async def main() -> None:
     """Serve until standard input ends."""
     proxy = Proxy(int(sys.argv[2]))
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", int(sys.argv[1]), backlog=1000)
-    orders = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     async with server:
-        while line := await orders.readline():
-            proxy.obey(line.decode().strip())
+        while line := await commands.readline():
+            proxy.run_command(line.decode().strip())
 
 
 if __name__ == "__main__":

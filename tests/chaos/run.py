@@ -285,8 +285,8 @@ class Chaos:
         for path in self.folder.glob("runs-*"):
             open_: dict[int, float] = {}
             for line in path.read_text().splitlines():
-                word, number, at = line.split()
-                if word == "begin":
+                event, number, at = line.split()
+                if event == "begin":
                     open_[int(number)] = float(at)
                 else:
                     runs[int(number)].append(Run(open_.pop(int(number)), float(at)))

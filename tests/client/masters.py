@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tests.net.fake_master import HANG_UP, Asked, FakeMaster, fake_master
+from tests.net.fake_master import HANG_UP, FakeMaster, ReceivedCall, fake_master
 from tests.waiting import SOON_S
 
 from distq import Client
@@ -71,7 +71,7 @@ class Books:
         self._next = 1
         self._stopped = False
 
-    def __call__(self, asked: Asked) -> object:
+    def __call__(self, asked: ReceivedCall) -> object:
         """Answer one call."""
         _, method, args = asked
         value = getattr(self, f"_{method}")(*args)

@@ -121,5 +121,5 @@ def test_a_json_line_is_valid_json_for_any_field() -> None:
         "odd", a=math.nan, b={"c": -math.inf}, d=10**5_000, e={(1, 2): 3}, f=deep, g=1.5, h=[b"x"], i="\ud800"
     )
     (line,) = stream.getvalue().splitlines()
-    told = json.loads(line, parse_constant=pytest.fail)
-    assert [told[name] for name in "adgi"] == ["nan", "a whole number of about 5,001 digits", 1.5, "\ud800"]
+    event = json.loads(line, parse_constant=pytest.fail)
+    assert [event[name] for name in "adgi"] == ["nan", "a whole number of about 5,001 digits", 1.5, "\ud800"]

@@ -11,7 +11,7 @@ class FakeStore:
     """A store that says what it is told to say."""
 
     def __init__(self) -> None:
-        self.said: Mapping[str, object] = {
+        self.health_values: Mapping[str, object] = {
             "kind": "sqlite",
             "refusing": "",
             "hangs": False,
@@ -21,7 +21,7 @@ class FakeStore:
 
     async def health(self) -> Mapping[str, object]:
         """How it is."""
-        return self.said
+        return self.health_values
 
 
 class FakeLog:
@@ -37,7 +37,7 @@ class FakeLog:
     info = warning = error
 
 
-def look(watch: StoreWatch, times: int = 1) -> None:
+def check(watch: StoreWatch, times: int = 1) -> None:
     """Have it look at the store so many times."""
     for _ in range(times):
         asyncio.run(watch.check())
@@ -47,13 +47,13 @@ def test_a_full_store_is_logged_once_and_its_recovery_too() -> None:
     """The master is not ready meanwhile, with the store's own sentence."""
     store, log = FakeStore(), FakeLog()
     watch = StoreWatch(store, log)  # type: ignore[arg-type] # as much of a store as is looked at
-    look(watch)
+    check(watch)
     assert (watch.not_ready(), log.lines) == (None, [])
-    store.said = {**store.said, "refusing": "The volume of q.db has 3 MiB left."}
-    look(watch, 3)
+    store.health_values = {**store.health_values, "refusing": "The volume of q.db has 3 MiB left."}
+    check(watch, 3)
     assert watch.not_ready() == "The volume of q.db has 3 MiB left."
-    store.said = {**store.said, "refusing": ""}
-    look(watch, 3)
+    store.health_values = {**store.health_values, "refusing": ""}
+    check(watch, 3)
     assert watch.not_ready() is None
     assert [event for event, _ in log.lines] == ["store_refused", "store_recovered"]
 
@@ -62,11 +62,11 @@ def test_a_master_whose_disk_does_not_answer_is_not_ready() -> None:
     """The master is not ready with a broken file either, and then shows the store's own sentence."""
     store = FakeStore()
     watch = StoreWatch(store, FakeLog())  # type: ignore[arg-type] # as above
-    store.said = {**store.said, "hangs": True}
-    look(watch)
+    store.health_values = {**store.health_values, "hangs": True}
+    check(watch)
     assert watch.not_ready() == "The disk of q.db does not answer."
-    store.said = {**store.said, "broken": "q.db could not be synced."}
-    look(watch)
+    store.health_values = {**store.health_values, "broken": "q.db could not be synced."}
+    check(watch)
     assert watch.not_ready() == "q.db could not be synced."
 
 
@@ -76,11 +76,11 @@ def test_slow_commits_are_logged_at_most_once_an_interval() -> None:
     watch = StoreWatch(FakeStore(), log)  # type: ignore[arg-type] # as above
     for seconds in (0.001, SLOW_S + 1, SLOW_S):
         watch.committed(seconds)
-    look(watch)
+    check(watch)
     assert log.lines == [("commits_were_slow", {"commits": 2, "slowest_s": SLOW_S + 1})]
     watch.committed(SLOW_S)
-    look(watch, TOLD_EVERY - 1)
+    check(watch, TOLD_EVERY - 1)
     assert len(log.lines) == 1
-    look(watch)
+    check(watch)
     assert log.lines[1:] == [("commits_were_slow", {"commits": 1, "slowest_s": SLOW_S})]
     assert (sum(watch.commits.counts), watch.commits.sum_s) == (4, 0.001 + 3 * SLOW_S + 1)

@@ -36,16 +36,16 @@ def busy_master() -> FakeMaster:
     """Make a master each of whose counters has a value."""
     queue: Queue[Task] = Queue("work", capacity=1000)
     queue.counts[READY], queue.counts[LEASED], queue.counts[DEAD], queue.counts[SUCCEEDED] = 3, 2, 1, 7
-    tally = TaskCounters()
-    tally.submitted = 13
-    tally.completed["success"] = 7
-    tally.attempts["failure"] = 4
-    tally.retries["failure"] = 3
-    tally.count(tally.rejected, "full")
-    tally.count(tally.redeliveries, "lease")
-    tally.count(tally.late, "success")
+    counters = TaskCounters()
+    counters.submitted = 13
+    counters.completed["success"] = 7
+    counters.attempts["failure"] = 4
+    counters.retries["failure"] = 3
+    counters.count(counters.rejected, "full")
+    counters.count(counters.redeliveries, "lease")
+    counters.count(counters.late, "success")
     for seconds in (0.002, 0.002, 5000.0):
-        tally.run.observe(seconds)
+        counters.run.observe(seconds)
     master = FakeMaster(auth_failures=2, unknown_settles=5, turned_down=6)
     master.schedules = {"active": 3, "paused": 1, "faulty": 2}
     master.internal_errors = {"decide": 0, "answer": 7}
@@ -54,7 +54,7 @@ def busy_master() -> FakeMaster:
     master.leases_expired = {"gpu": 4}
     master.scheduled_runs = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
-    master.all_counters = {("work", "plain"): tally}
+    master.all_counters = {("work", "plain"): counters}
     master.all_workers = [worker_row("w1"), worker_row("w2", busy=4, draining=True), worker_row("g", pool="gpu")]
     master.all_connections = {"worker": 3, "unproved": 1}
     master.loop_lag.observe(0.01)
@@ -126,20 +126,20 @@ def test_the_stores_numbers_are_exposed_where_it_has_them() -> None:
     """A file has size, free bytes and free pages; a store without a file has none of them, and is ready."""
     master = busy_master()
     families = scrape(master)
-    names = ("distq_store_bytes", "distq_store_volume_free_bytes", "distq_store_free_pages")
-    assert [value(families, name) for name in names] == [None] * 3
+    registry = ("distq_store_bytes", "distq_store_volume_free_bytes", "distq_store_free_pages")
+    assert [value(families, name) for name in registry] == [None] * 3
     assert value(families, "distq_store_ready") == 1
     master.store_health = {"bytes": 4000, "wal_bytes": 96, "free_bytes": 10**9, "free_pages": 7, "refusing": ""}
     master.store_commits.observe(0.002)
     master.store_refusals = 3
     families = scrape(master)
-    assert [value(families, name) for name in names] == [4096, 10**9, 7]
+    assert [value(families, name) for name in registry] == [4096, 10**9, 7]
     assert value(families, "distq_store_commit_seconds_count") == 1
     assert value(families, "distq_store_refusals_total") == 3
-    for word, told in (("refusing", "no room"), ("hangs", True), ("broken", "no sync")):
-        master.store_health[word], before = told, master.store_health.get(word, "")
+    for key, present in (("refusing", "no room"), ("hangs", True), ("broken", "no sync")):
+        master.store_health[key], before = present, master.store_health.get(key, "")
         assert value(scrape(master), "distq_store_ready") == 0
-        master.store_health[word] = before
+        master.store_health[key] = before
 
 
 def every_number() -> Iterator[int]:
@@ -149,29 +149,29 @@ def every_number() -> Iterator[int]:
 
 def test_every_counter_of_a_tally_is_exposed() -> None:
     """The output has each counter of a task: a new counter without a metric fails here."""
-    tally, numbers, counted = TaskCounters(), every_number(), set()
-    words = {
+    counters, numbers, counted = TaskCounters(), every_number(), set()
+    keys = {
         "rejected": ("full", "kept", "payload", "unique"),
         "redeliveries": ("executor", "connection", "lease"),
         "late": OUTCOME_NAMES,
     }
     for slot in set(TaskCounters.__slots__) - {"envelopes"}:  # by which a tally knows that it is still needed
-        kept = getattr(tally, slot)
-        if isinstance(kept, Histogram):
-            kept.sum_s = next(numbers)
-            counted.add(kept.sum_s)
-        elif isinstance(kept, dict):
-            kept.update({word: next(numbers) for word in [*kept, *words.get(slot, ())]})
-            counted.update(kept.values())
+        table = getattr(counters, slot)
+        if isinstance(table, Histogram):
+            table.sum_s = next(numbers)
+            counted.add(table.sum_s)
+        elif isinstance(table, dict):
+            table.update({key: next(numbers) for key in [*table, *keys.get(slot, ())]})
+            counted.update(table.values())
         else:
-            setattr(tally, slot, number := next(numbers))
+            setattr(counters, slot, number := next(numbers))
             counted.add(number)
-    master = FakeMaster(all_counters={("work", "add"): tally})
+    master = FakeMaster(all_counters={("work", "add"): counters})
     exposed = {sample.value for family in scrape(master).values() for sample in family.samples}
     assert counted <= exposed
 
 
-def test_the_series_of_rare_events_exist_with_the_value_zero() -> None:
+def test_the_series_of_rare_events_exist_with_the_valuezero() -> None:
     """`rate()` shows the first retry, loss, late answer or timeout only in a series that existed before."""
     families = scrape(FakeMaster(all_counters={("work", "add"): TaskCounters()}))
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
@@ -182,9 +182,9 @@ def test_the_series_of_rare_events_exist_with_the_value_zero() -> None:
         ("distq_task_retries_total", "reason", ("failure", "timeout")),
         ("distq_task_late_settles_total", "outcome", ("success", "failure", "release")),
     ]
-    for name, label, words in seldom:
+    for name, label, keys in seldom:
         samples = families[name.removesuffix("_total")].samples
-        assert {(sample.labels[label], sample.value) for sample in samples} == {(word, 0) for word in words}
+        assert {(sample.labels[label], sample.value) for sample in samples} == {(key, 0) for key in keys}
 
 
 def test_a_workers_causes_are_those_that_its_supervisor_finds() -> None:
@@ -246,10 +246,10 @@ WORKERS = 500
 
 def test_ten_thousand_task_names_and_five_hundred_workers_are_a_bounded_number_of_series() -> None:
     """A client that invents names cannot fill Prometheus, and every task is counted; workers have no series."""
-    names = Registry(Defaults())
+    registry = Registry(Defaults())
     for number in range(NAMES):
-        names.envelope(f"queue-{number % 10}", f"task-{number}", TASK).counters.submitted += 1
-    master = FakeMaster(all_counters=names.counters, all_queues=list(names.queues.values()))
+        registry.envelope(f"queue-{number % 10}", f"task-{number}", TASK).counters.submitted += 1
+    master = FakeMaster(all_counters=registry.counters, all_queues=list(registry.queues.values()))
     master.all_workers = [worker_row(f"worker-{number}", pool=f"p{number % 3}") for number in range(WORKERS)]
     families = scrape(master)
     samples = families["distq_tasks_submitted"].samples
@@ -266,10 +266,10 @@ QUEUES = 3_000
 
 def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> None:
     """With a queue for each tenant, pairs of queue and task are bounded, not each label; every queue has its gauges."""
-    names = Registry(Defaults())
+    registry = Registry(Defaults())
     for number in range(QUEUES):
-        names.envelope(f"tenant-{number}", "job", TASK).counters.submitted += 1
-    families = scrape(FakeMaster(all_counters=names.counters, all_queues=list(names.queues.values())))
+        registry.envelope(f"tenant-{number}", "job", TASK).counters.submitted += 1
+    families = scrape(FakeMaster(all_counters=registry.counters, all_queues=list(registry.queues.values())))
     samples = families["distq_tasks_submitted"].samples
     assert len(samples) == COUNTED_MAX + OTHERS_MAX + 1
     assert sum(sample.value for sample in samples) == QUEUES
@@ -282,10 +282,10 @@ def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> N
 
 def test_no_slice_of_a_page_is_long() -> None:
     """Other requests run between two slices, so each slice has a maximum of lines, also with 10,000 queues."""
-    names = Registry(Defaults())
+    registry = Registry(Defaults())
     for number in range(10_000):
-        names.envelope(f"tenant-{number}", f"job-{number % 20}", TASK)
-    master = FakeMaster(all_counters=names.counters, all_queues=list(names.queues.values()))
+        registry.envelope(f"tenant-{number}", f"job-{number % 20}", TASK)
+    master = FakeMaster(all_counters=registry.counters, all_queues=list(registry.queues.values()))
     lines = [piece.count("\n") for piece in master_slices(master)()]
     assert max(lines) <= SLICE_SERIES + 2
     assert sum(lines) > 80_000
@@ -295,9 +295,9 @@ def test_no_slice_of_a_page_examines_many_lists(monkeypatch: pytest.MonkeyPatch)
     """With 20,000 names in one queue, or 40 in each of 500, the ready tasks are examined in parts."""
     looked_at, head = [0], PriorityList.first
 
-    def counted(lane: PriorityList[Task]) -> Task | None:
+    def counted(ready_list: PriorityList[Task]) -> Task | None:
         looked_at[0] += 1
-        return head(lane)
+        return head(ready_list)
 
     ledger = new_ledger()
     for number in range(20_000):
@@ -316,19 +316,19 @@ def test_no_slice_of_a_page_examines_many_lists(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_values_of_one_family_are_of_one_instant() -> None:
     """Changes between two slices never show a task in two states, or a bucket above the total count."""
-    names = Registry(Defaults())
+    registry = Registry(Defaults())
     for number in range(1_000):
-        envelope = names.envelope(f"tenant-{number}", "job", TASK)
+        envelope = registry.envelope(f"tenant-{number}", "job", TASK)
         envelope.queue.counts[READY] = 1
         envelope.counters.run.observe(0.1)
-    queues = list(names.queues.values())
+    queues = list(registry.queues.values())
     text = []
-    for piece in master_slices(FakeMaster(all_counters=names.counters, all_queues=queues))():
+    for piece in master_slices(FakeMaster(all_counters=registry.counters, all_queues=queues))():
         text.append(piece)
         for queue in queues:
             queue.counts[READY], queue.counts[LEASED] = queue.counts[LEASED], queue.counts[READY]
-        for tally in names.counters.values():
-            tally.run.observe(0.1)
+        for counters in registry.counters.values():
+            counters.run.observe(0.1)
     families = {family.name: family for family in text_string_to_metric_families("".join(text))}
     assert sum(sample.value for sample in families["distq_queue_tasks"].samples) == len(queues)
     states = {sample.labels["state"] for sample in families["distq_queue_tasks"].samples if sample.value}
@@ -342,18 +342,20 @@ def test_the_values_of_one_family_are_of_one_instant() -> None:
 
 def test_a_task_that_is_really_called_other_is_counted_with_the_others() -> None:
     """Two series never have the same labels."""
-    names = Registry(Defaults())
-    tallies = [names.envelope("work", name, TASK).counters for name in (OTHER, *map(str, range(COUNTED_MAX)), "late")]
+    registry = Registry(Defaults())
+    tallies = [
+        registry.envelope("work", name, TASK).counters for name in (OTHER, *map(str, range(COUNTED_MAX)), "late")
+    ]
     assert tallies[0] is tallies[-1]
-    assert len(names.counters) == COUNTED_MAX
+    assert len(registry.counters) == COUNTED_MAX
 
 
 def test_a_page_equals_the_text_of_prometheus_client() -> None:
     """Its parser reads escapes, buckets and numbers unchanged; a percent sign is not a format."""
-    tally, text = TaskCounters(), 'a "b"\\\n%d {c} 100%'
-    tally.submitted = 2**60
-    tally.run.observe(0.1)
-    families = scrape(FakeMaster(all_counters={("q", text): tally}))
+    counters, text = TaskCounters(), 'a "b"\\\n%d {c} 100%'
+    counters.submitted = 2**60
+    counters.run.observe(0.1)
+    families = scrape(FakeMaster(all_counters={("q", text): counters}))
     assert value(families, "distq_tasks_submitted_total", queue="q", task=text) == 2**60
     assert value(families, "distq_task_run_seconds_sum", queue="q", task=text) == 0.1
     assert value(families, "distq_task_run_seconds_bucket", queue="q", task=text, le="0.1") == 1
@@ -362,11 +364,11 @@ def test_a_page_equals_the_text_of_prometheus_client() -> None:
 def test_no_name_can_break_a_scrape() -> None:
     """Quotes, line ends and lone surrogates in names come from peers."""
     master = FakeMaster()
-    names = ['say "hi"\n{}\\', "\ud800", "größe"]
-    master.all_counters = {("work", name): TaskCounters() for name in names}
+    registry = ['say "hi"\n{}\\', "\ud800", "größe"]
+    master.all_counters = {("work", name): TaskCounters() for name in registry}
     master.all_queues = [Queue("\udfff", 1)]
     labels = {sample.labels["task"] for sample in scrape(master)["distq_tasks_submitted"].samples}
-    assert labels == {names[0], "?", names[2]}
+    assert labels == {registry[0], "?", registry[2]}
 
 
 @pytest.mark.promtool

@@ -20,15 +20,15 @@ FRAME_BYTES_MAX = 64 << 20
 HANG_UP = object()
 """An answer: close the connection instead."""
 
-Asked = tuple[str | None, str, tuple[Any, ...]]
-Answer = Callable[[Asked], object]
+ReceivedCall = tuple[str | None, str, tuple[Any, ...]]
+Answer = Callable[[ReceivedCall], object]
 
 
 class FakeMaster:
     """Listens on a free port and passes every call to `answer`, which returns a value or HANG_UP, or raises."""
 
     def __init__(self, answer: Answer, keys: list[bytes], port: int = 0) -> None:
-        self.asked: queue.Queue[Asked] = queue.Queue()
+        self.calls: queue.Queue[ReceivedCall] = queue.Queue()
         """All calls but `hello`, in the order of their arrival."""
         self.closed: queue.Queue[Closed] = queue.Queue()
         self._answer = answer
@@ -85,11 +85,11 @@ class FakeMaster:
 
     def _reply(self, call: InertCall) -> bytes | None:
         ident, method, args, _ = pickle.loads(call.frame)
-        asked = (ident, method, args)
+        received = (ident, method, args)
         if method != "hello":
-            self.asked.put(asked)
+            self.calls.put(received)
         try:
-            value = self._answer(asked)
+            value = self._answer(received)
         except RemoteRefusal as error:
             return pack(refused(str(error)))
         except Exception as error:  # noqa: BLE001 - it is the test's way to raise at the other end

@@ -42,28 +42,28 @@ class FakeHandler:
         self.reasons: list[str] = []
         self.hurries = 0
 
-    def called(self, line: ServerConnection, call: InertCall) -> None:
+    def called(self, connection: ServerConnection, call: InertCall) -> None:
         """Answer."""
         self.called_with.append((call.method, call.args))
         match call.method:
             case "hold":
-                self.held.append(line)
+                self.held.append(connection)
             case "big":
-                line.reply(returned(b"x" * call.args[0]))
+                connection.reply(returned(b"x" * call.args[0]))
             case "echo":
-                line.reply(returned(call.args))
+                connection.reply(returned(call.args))
             case _:
-                line.reply(returned(None))
+                connection.reply(returned(None))
 
-    def connection_closed(self, line: ServerConnection) -> None:
+    def connection_closed(self, connection: ServerConnection) -> None:
         """Note it."""
-        self.ended.append(line)
+        self.ended.append(connection)
 
-    def called_again(self, line: ServerConnection) -> None:
+    def called_again(self, connection: ServerConnection) -> None:
         """Note it."""
         self.hurries += 1
 
-    def connection_refused(self, line: ServerConnection, reason: str) -> None:
+    def connection_refused(self, connection: ServerConnection, reason: str) -> None:
         """Note it."""
         self.reasons.append(reason)
 
@@ -71,10 +71,10 @@ class FakeHandler:
 class Serving:
     """A server that runs."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, desk: FakeHandler, address: Address) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, handler: FakeHandler, address: Address) -> None:
         self.loop = loop
         self.server = server
-        self.desk = desk
+        self.handler = handler
         self.address = address
 
     def within(self, action: Callable[[], Any]) -> Any:
@@ -177,16 +177,16 @@ def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator
 
     failures: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
-    desk = FakeHandler()
-    server = Server(desk, [KEY], limits or Limits(), lambda: b"s" * 20)
+    handler = FakeHandler()
+    server = Server(handler, [KEY], limits or Limits(), lambda: b"s" * 20)
     try:
-        served = Serving(loop, server, desk, run(server.start(Address("127.0.0.1", 0))))
+        served = Serving(loop, server, handler, run(server.start(Address("127.0.0.1", 0))))
         yield served
         assert failures == []
     finally:
         loop.call_soon_threadsafe(server.close)
-        for line in list(server.connections):
-            loop.call_soon_threadsafe(line.abort)
+        for connection in list(server.connections):
+            loop.call_soon_threadsafe(connection.abort)
         eventually(lambda: not server.connections)
         run(asyncio.sleep(0))
         loop.call_soon_threadsafe(loop.stop)

@@ -9,16 +9,16 @@ from multiprocessing.managers import BaseManager
 from typing import Any
 
 import pytest
-from tests.net.fake_master import HANG_UP, KEY, Asked, fake_master
+from tests.net.fake_master import HANG_UP, KEY, ReceivedCall, fake_master
 from tests.waiting import SOON_S
 
 from distq.net.dial import CannotReach, ConnectionLost, dial
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, RemoteRefusal
 
 
-def echo(asked: Asked) -> object:
+def echo(call: ReceivedCall) -> object:
     """Answers a call with its arguments."""
-    return asked[2]
+    return call[2]
 
 
 def test_a_call_comes_back_with_what_it_returned() -> None:
@@ -27,16 +27,16 @@ def test_a_call_comes_back_with_what_it_returned() -> None:
         assert connection.call("broker", "echo", (1, b"x"), timeout_s=SOON_S) == (1, b"x")
         large = b"x" * 10_000_000
         assert connection.call("broker", "echo", (large,), timeout_s=SOON_S) == (large,)
-        assert master.asked.get()[:2] == ("broker", "echo")
+        assert master.calls.get()[:2] == ("broker", "echo")
 
 
 def test_a_call_larger_than_the_sockets_buffers_waits_for_room() -> None:
     """A slow reader only delays the call: every byte arrives."""
     reading = threading.Event()
 
-    def slow(asked: Asked) -> object:
+    def slow(call: ReceivedCall) -> object:
         reading.wait(SOON_S)
-        return len(asked[2][0]) if asked[2] else None
+        return len(call[2][0]) if call[2] else None
 
     with fake_master(slow) as master, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
         connection.ask("broker", "first", timeout_s=SOON_S)
@@ -49,10 +49,10 @@ def test_a_call_larger_than_the_sockets_buffers_waits_for_room() -> None:
 def test_an_exception_of_the_server_is_raised_at_the_caller() -> None:
     """`queue.Empty` stays `queue.Empty`; a refused call raises RemoteRefusal, and the connection stays usable."""
 
-    def answer(asked: Asked) -> object:
-        if asked[1] == "get":
+    def answer(call: ReceivedCall) -> object:
+        if call[1] == "get":
             raise queue.Empty
-        if asked[1] == "shutdown":
+        if call[1] == "shutdown":
             raise RemoteRefusal("shutdown is not offered here.")
         return "fine"
 
@@ -107,15 +107,15 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
         assert connection.address == master.address
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\5hello"])
-def test_a_server_that_is_no_master_fails_before_the_timeout(said: bytes) -> None:
+@pytest.mark.parametrize("first_bytes", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\5hello"])
+def test_a_server_that_is_no_master_fails_before_the_timeout(first_bytes: bytes) -> None:
     """A silent listener, a web server and an unknown server cause an error in a sentence before the timeout."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def speak() -> None:
         peer, _ = listener.accept()
         with peer:
-            peer.sendall(said)
+            peer.sendall(first_bytes)
             while peer.recv(4096):
                 pass
 
@@ -128,10 +128,10 @@ def test_a_server_that_is_no_master_fails_before_the_timeout(said: bytes) -> Non
 
 def test_an_answer_that_does_not_come_ends_the_connection() -> None:
     """After a timeout the next answer could belong to any call, so the client closes the connection."""
-    asked = threading.Event()
+    call = threading.Event()
 
-    def never(_: Asked) -> object:
-        asked.wait(SOON_S)
+    def never(_: ReceivedCall) -> object:
+        call.wait(SOON_S)
         return HANG_UP
 
     with fake_master(never) as master:
@@ -139,7 +139,7 @@ def test_an_answer_that_does_not_come_ends_the_connection() -> None:
         with pytest.raises(ConnectionLost, match="no answer came in time"):
             connection.call("broker", "exchange", timeout_s=0.1)
         assert connection.fileno() == -1
-        asked.set()
+        call.set()
 
 
 def test_a_connection_that_breaks_is_lost_not_an_eof() -> None:

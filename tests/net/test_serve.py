@@ -47,25 +47,25 @@ def test_the_oldest_unauthenticated_peers_are_disconnected_beyond_the_limit() ->
     """Many unauthenticated peers do not keep out or disturb a peer with the key."""
     with serving(limits=Limits(unauthenticated_max=3)) as served:
         inside = served.peer()
-        strangers = [served.connect() for _ in range(5)]
-        assert [peer.ends() for peer in strangers[:2]] == [True, True]
-        for peer in strangers[2:]:
+        unauthenticated = [served.connect() for _ in range(5)]
+        assert [peer.ends() for peer in unauthenticated[:2]] == [True, True]
+        for peer in unauthenticated[2:]:
             peer.authenticate()
             assert peer.ask("echo", 2) == (2,)
         assert inside.ask("echo", 1) == (1,)
-        for peer in (inside, *strangers):
+        for peer in (inside, *unauthenticated):
             peer.socket.close()
 
 
 def test_unauthenticated_peers_use_at_most_half_of_the_places() -> None:
     """A server with few places reserves half of them for peers that have proved the key."""
     with serving(limits=Limits(connections_max=6)) as served:
-        strangers = [served.connect() for _ in range(6)]
+        unauthenticated = [served.connect() for _ in range(6)]
         served.eventually(lambda: len(served.server.connections) == 3)
         with served.peer() as peer:
             assert peer.ask("echo", 1) == (1,)
-        for stranger in strangers:
-            stranger.socket.close()
+        for peer in unauthenticated:
+            peer.socket.close()
 
 
 def test_connections_beyond_the_limit_are_closed() -> None:
@@ -88,7 +88,7 @@ def test_a_wrong_key_is_answered_and_reported_to_the_handler(served: Serving) ->
         with pytest.raises(AuthenticationFailed):
             peer.authenticate(b"another")
         assert peer.ends()
-    served.eventually(lambda: len(served.desk.reasons) == 1)
+    served.eventually(lambda: len(served.handler.reasons) == 1)
     assert served.server.authentication_failures == 1
 
 
@@ -113,7 +113,7 @@ def test_a_length_beyond_all_bounds_is_refused_before_a_byte_of_it(served: Servi
         with pytest.raises(RemoteRefusal, match="DISTQ_FRAME_BYTES_MAX"):
             peer.answer()
         assert peer.ends()
-    served.eventually(lambda: len(served.desk.ended) == 1)
+    served.eventually(lambda: len(served.handler.ended) == 1)
 
 
 def test_a_frame_beyond_the_limit_is_refused_and_the_next_is_answered(served: Serving) -> None:
@@ -132,8 +132,8 @@ def test_half_a_frame_makes_no_call(served: Serving) -> None:
     for cut in (1, 4, len(frame) - 1):
         with served.peer() as peer:
             peer.socket.sendall(frame[:cut])
-    served.eventually(lambda: len(served.desk.ended) == 3)
-    assert served.desk.called_with == []
+    served.eventually(lambda: len(served.handler.ended) == 3)
+    assert served.handler.called_with == []
 
 
 def test_an_invalid_call_is_answered_with_an_error(served: Serving) -> None:
@@ -156,9 +156,9 @@ def test_pipelined_calls_are_answered_one_at_a_time_and_in_order(served: Serving
         for number in range(1, 6):
             peer.send("echo", number)
         peer.socket.sendall(pack(b"nonsense"))
-        served.eventually(lambda: len(served.desk.held) == 1)
-        assert [method for method, _ in served.desk.called_with] == ["hold"]
-        served.within(lambda: served.desk.held[0].reply(returned("held")))
+        served.eventually(lambda: len(served.handler.held) == 1)
+        assert [method for method, _ in served.handler.called_with] == ["hold"]
+        served.within(lambda: served.handler.held[0].reply(returned("held")))
         assert [peer.answer() for _ in range(6)] == ["held", (1,), (2,), (3,), (4,), (5,)]
         with pytest.raises(RemoteRefusal):
             peer.answer()
@@ -168,15 +168,15 @@ def test_reading_pauses_while_too_many_calls_wait(served: Serving) -> None:
     """The server reads few calls behind a blocked one, so a peer cannot make it hold many."""
     with served.peer() as peer:
         peer.send("hold", 0)
-        served.eventually(lambda: len(served.desk.held) == 1)
+        served.eventually(lambda: len(served.handler.held) == 1)
         peer.socket.settimeout(0.5)
         flood = pack(encode_call("thing", "echo", (b"x" * 100_000,)))
         with pytest.raises(TimeoutError):
             peer.socket.sendall(flood * 1_000)
-        line = served.desk.held[0]
+        connection = served.handler.held[0]
         # One read may have brought several; no more than that is kept.
-        assert served.within(lambda: len(line._calls)) <= 2 * CALLS_AHEAD_MAX + 4
-        served.within(lambda: line.reply(returned("held")))
+        assert served.within(lambda: len(connection._calls)) <= 2 * CALLS_AHEAD_MAX + 4
+        served.within(lambda: connection.reply(returned("held")))
         peer.socket.settimeout(10)
         assert peer.answer() == "held"
         assert len(peer.answer()[0]) == 100_000
@@ -186,10 +186,10 @@ def test_small_calls_that_waited_are_all_answered(served: Serving) -> None:
     """The server reads again when few calls wait."""
     with served.peer() as peer:
         peer.send("hold", 0)
-        served.eventually(lambda: len(served.desk.held) == 1)
+        served.eventually(lambda: len(served.handler.held) == 1)
         for number in range(200):
             peer.send("echo", number)
-        served.within(lambda: served.desk.held[0].reply(returned("held")))
+        served.within(lambda: served.handler.held[0].reply(returned("held")))
         assert peer.answer() == "held"
         assert [peer.answer()[0] for _ in range(200)] == list(range(200))
 
@@ -201,8 +201,8 @@ def test_a_peer_that_does_not_read_is_not_answered_ahead(served: Serving) -> Non
         for _ in range(8):
             slow.send("big", 8 << 20)
         assert other.ask("echo", 1) == (1,)
-        asked = sum(method == "big" for method, _ in served.desk.called_with)
-        assert asked <= 2
+        big_calls = sum(method == "big" for method, _ in served.handler.called_with)
+        assert big_calls <= 2
         assert [len(slow.answer()) for _ in range(8)] == [8 << 20] * 8
 
 
@@ -210,13 +210,13 @@ def test_a_reply_after_the_end_of_the_connection_is_dropped(served: Serving) -> 
     """The handler learns once that the connection has ended; a late reply is no error."""
     peer = served.peer()
     peer.send("hold", 0)
-    served.eventually(lambda: len(served.desk.held) == 1)
-    line = served.desk.held[0]
-    assert served.within(line.is_connected) is True
+    served.eventually(lambda: len(served.handler.held) == 1)
+    connection = served.handler.held[0]
+    assert served.within(connection.is_connected) is True
     peer.reset()
-    served.eventually(lambda: served.desk.ended == [line])
-    assert served.within(line.is_connected) is False
-    served.within(lambda: line.reply(returned(1)))
+    served.eventually(lambda: served.handler.ended == [connection])
+    assert served.within(connection.is_connected) is False
+    served.within(lambda: connection.reply(returned(1)))
     assert served.server.connections == set()
 
 
@@ -224,14 +224,14 @@ def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> Non
     """`there` asks it: what is given to a peer that has just died would be lost."""
     with served.peer() as peer:
         peer.send("hold", 0)
-        served.eventually(lambda: len(served.desk.held) == 1)
+        served.eventually(lambda: len(served.handler.held) == 1)
 
         def close_and_ask() -> bool:
             peer.socket.close()
             until = time.perf_counter() + 1
-            while served.desk.held[0].is_connected() and time.perf_counter() < until:
+            while served.handler.held[0].is_connected() and time.perf_counter() < until:
                 pass
-            return served.desk.ended == [] and not served.desk.held[0].is_connected()
+            return served.handler.ended == [] and not served.handler.held[0].is_connected()
 
         assert served.within(close_and_ask)
 
@@ -239,7 +239,7 @@ def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> Non
 def test_two_hundred_idle_unauthenticated_peers_disturb_no_other(served: Serving) -> None:
     """Each costs one socket, no thread, and no time of other peers."""
     with served.peer() as inside:
-        strangers = [served.connect() for _ in range(200)]
+        unauthenticated = [served.connect() for _ in range(200)]
         served.eventually(lambda: len(served.server.unauthenticated) == 200)
         took_s = []
         for number in range(200):
@@ -247,7 +247,7 @@ def test_two_hundred_idle_unauthenticated_peers_disturb_no_other(served: Serving
             assert inside.ask("echo", number) == (number,)
             took_s.append(time.perf_counter() - began)
         assert statistics.median(took_s) < 0.01
-        for peer in strangers:
+        for peer in unauthenticated:
             peer.socket.close()
         served.eventually(lambda: not served.server.unauthenticated)
 

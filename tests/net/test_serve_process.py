@@ -139,8 +139,8 @@ def test_bad_peers_cost_no_memory(master: Running) -> None:
 
 def plague(master: Running) -> None:
     """Everything that a bad peer may send."""
-    strangers = [master.connect() for _ in range(50)]
-    for number, peer in enumerate(strangers):
+    unauthenticated = [master.connect() for _ in range(50)]
+    for number, peer in enumerate(unauthenticated):
         peer.socket.sendall((b"", b"\x00\x00", b"\xff" * 60, b"\x00\x00\x00\x20" + b"a" * 20)[number % 4])
     with master.peer() as peer:
         peer.socket.sendall(b"\xff\xff\xff\xff" + (4 << 30).to_bytes(8, "big"))
@@ -154,13 +154,13 @@ def plague(master: Running) -> None:
                     peer.answer()
     with master.peer() as peer:
         peer.socket.sendall((60 * MIB).to_bytes(4, "big") + bytes(MIB))
-    for peer in strangers:
+    for peer in unauthenticated:
         peer.socket.close()
 
 
 def test_two_hundred_idle_unauthenticated_peers_delay_no_standard_library_client(master: Running) -> None:
     """A client connects, puts and gets as if it were alone, and the master starts no thread."""
-    strangers = [master.connect() for _ in range(200)]
+    unauthenticated = [master.connect() for _ in range(200)]
     threads = _entries(f"/proc/{master.pid}/task")
     work = master.work()
     took_s = []
@@ -171,7 +171,7 @@ def test_two_hundred_idle_unauthenticated_peers_delay_no_standard_library_client
         took_s.append(time.perf_counter() - began)
     assert statistics.median(took_s) < 0.02
     assert _entries(f"/proc/{master.pid}/task") == threads
-    for peer in strangers:
+    for peer in unauthenticated:
         peer.socket.close()
 
 
@@ -179,11 +179,11 @@ def test_unauthenticated_peers_are_disconnected_after_the_handshake_limit() -> N
     """DISTQ_HANDSHAKE_S limits their time, and the master frees what they used."""
     with running(DISTQ_HANDSHAKE_S="1") as master:
         before = master.descriptors
-        strangers = [master.connect() for _ in range(100)]
+        unauthenticated = [master.connect() for _ in range(100)]
         eventually(lambda: master.descriptors >= before + 99)  # the probe's may have been counted
-        assert all(peer.ends() for peer in strangers)
+        assert all(peer.ends() for peer in unauthenticated)
         eventually(lambda: master.descriptors <= before)
-        for peer in strangers:
+        for peer in unauthenticated:
             peer.socket.close()
 
 
@@ -204,7 +204,7 @@ def test_a_master_at_the_descriptor_limit_stays_idle_and_serves_peers_with_the_k
     with running(descriptors=120) as master:
         work = master.work()
         assert work.empty()  # it is connected from now on
-        crowd = [master.connect() for _ in range(400)]
+        unauthenticated = [master.connect() for _ in range(400)]
         eventually(lambda: master.descriptors < 110)
         began_s = master.cpu_s
         time.sleep(1.0)  # a spin shows only over time
@@ -212,7 +212,7 @@ def test_a_master_at_the_descriptor_limit_stays_idle_and_serves_peers_with_the_k
         work.put(1)
         assert work.get() == 1
         assert master.work().empty()
-        for peer in crowd:
+        for peer in unauthenticated:
             peer.socket.close()
 
 

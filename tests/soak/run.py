@@ -166,9 +166,9 @@ class Soak:
         ended: Counter[str] = Counter()
         for client in self._failed() or self.clients:
             assert client.stdout is not None
-            said = client.stdout.read()
-            assert client.wait() == 0, f"a client has ended with {client.returncode}: {said}"
-            ended.update(json.loads(said.splitlines()[-1]))
+            output = client.stdout.read()
+            assert client.wait() == 0, f"a client has ended with {client.returncode}: {output}"
+            ended.update(json.loads(output.splitlines()[-1]))
         eventually(lambda: self._live() == 0, "the end of every task")
         grown = {key: growth_of(self._judged(key)) for key in self.series}
         lines = [f"{sum(ended.values()):,} futures of {len(ended)} kinds have ended: {dict(ended.most_common())}"]

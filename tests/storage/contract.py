@@ -99,9 +99,9 @@ class StoreContract(ABC):
             store = await opener()
             await store.commit({key: (b"head", b"body %d" % key) for key in KEYS})
             await store.commit({KEYS[0]: (b"head", b"")})
-            asked = [KEYS[2], 12345, KEYS[0], KEYS[3], KEYS[2]]
+            requested = [KEYS[2], 12345, KEYS[0], KEYS[3], KEYS[2]]
             two, three = b"body %d" % KEYS[2], b"body %d" % KEYS[3]
-            assert await store.read(asked) == [two, None, b"", three, two]
+            assert await store.read(requested) == [two, None, b"", three, two]
             assert await store.read([]) == []
 
         self.play(scene)
@@ -234,10 +234,10 @@ class StoreContract(ABC):
             second = await opener(lead=False)
             heads = await follow(second)
             assert second.epoch > first.epoch
-            kept = KEYS[1:] if self.durable else ()
-            assert heads == {key: b"amended" if key == KEYS[1] else b"head %d" % key for key in kept}
+            stored = KEYS[1:] if self.durable else ()
+            assert heads == {key: b"amended" if key == KEYS[1] else b"head %d" % key for key in stored}
             bodies = await contents(second, KEYS)
-            assert bodies == {key: b"body %d" % key if key in kept else None for key in KEYS}
+            assert bodies == {key: b"body %d" % key if key in stored else None for key in KEYS}
 
         self.play(scene)
 

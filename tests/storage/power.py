@@ -62,7 +62,7 @@ class Disk:
             raise PowerCut
         return True
 
-    def after_power_is_back(self, chance: random.Random) -> "Disk":
+    def restored(self, chance: random.Random) -> "Disk":
         """Return the disk after a restart: all synced changes, and some of the others, torn at sectors."""
         found = Disk()
         keep = chance.choice([0.0, 0.0, 0.5, 0.9])

@@ -67,8 +67,8 @@ async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path
     """An error at any statement, before or after it, raises CommitUnknown for good; the commit is whole or absent."""
     for at in itertools.count(1):  # until it is after the last statement
         path = tmp_path / f"{at}.db"
-        store, link = await faulty(path)
-        link.code, link.late, link.countdown = IOERR_FSYNC, late, at
+        store, connection = await faulty(path)
+        connection.code, connection.late, connection.countdown = IOERR_FSYNC, late, at
         try:
             await store.commit(BATCH)
         except CommitUnknown as exc:
@@ -94,8 +94,8 @@ async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path
 async def test_no_room_is_a_refusal_and_nothing_is_stored(tmp_path: Path, code: int) -> None:
     """The store makes room and repeats the commit; a refusal stores no row."""
     for at in range(1, 8):  # a count, BEGIN, four writes, COMMIT
-        store, link = await faulty(tmp_path / f"{at}.db")
-        link.code, link.countdown = code, at
+        store, connection = await faulty(tmp_path / f"{at}.db")
+        connection.code, connection.countdown = code, at
         try:
             await store.commit(BATCH)
         except CommitRefused:
@@ -110,9 +110,9 @@ async def test_no_room_is_a_refusal_and_nothing_is_stored(tmp_path: Path, code: 
 @on_loop
 async def test_a_disk_that_fails_while_the_file_is_tidied_up_ends_the_store_too(tmp_path: Path) -> None:
     """`lost` returns before the next commit."""
-    store, link = await faulty(tmp_path / "queue.db")
+    store, connection = await faulty(tmp_path / "queue.db")
     await store.commit(dict.fromkeys(range(10, 400), (b"h", b"b" * 4000)))
-    link.code, link.countdown = IOERR_WRITE, 2
+    connection.code, connection.countdown = IOERR_WRITE, 2
     assert "failed to read, write or sync" in await store.lost()
     await store.close()
 
@@ -120,10 +120,10 @@ async def test_a_disk_that_fails_while_the_file_is_tidied_up_ends_the_store_too(
 @on_loop
 async def test_the_health_of_a_store_does_not_need_a_readable_file(tmp_path: Path) -> None:
     """Figures that need no page of the file are still there: one failed read must not end a probe of the store."""
-    store, link = await faulty(tmp_path / "queue.db")
-    link.code, link.countdown = IOERR_WRITE, 1
-    told = await store.health()
-    assert "free_pages" not in told
-    assert told["broken"] == ""
+    store, connection = await faulty(tmp_path / "queue.db")
+    connection.code, connection.countdown = IOERR_WRITE, 1
+    health = await store.health()
+    assert "free_pages" not in health
+    assert health["broken"] == ""
     assert "free_pages" in await store.health()
     await store.close()

@@ -58,9 +58,9 @@ async def test_a_file_that_a_master_has_open_is_left_alone(tmp_path: Path) -> No
     """Two connections to one file can lose a commit, so the inspection refuses it."""
     path = tmp_path / "queue.db"
     store = await filled(path, close=False)
-    for look in (lambda: inspect(path, thoroughly=True), lambda: salvage(path, tmp_path / "new.db")):
+    for read in (lambda: inspect(path, thoroughly=True), lambda: salvage(path, tmp_path / "new.db")):
         with pytest.raises(StoreError, match="open in a master: stop it first"):
-            look()
+            read()
     assert not (tmp_path / "new.db").exists()
     await store.close()
 

@@ -26,11 +26,11 @@ def make_vfs() -> Iterator[PowerVFS]:
     vfs.unregister()
 
 
-class Life:
+class Record:
     """The queue file from one power cut to the next, and the batches that the store has confirmed."""
 
-    def __init__(self, folder: Path, chance: random.Random, connect: Callable[[Path], ConnectionPort]) -> None:
-        self.chance = chance
+    def __init__(self, folder: Path, rng: random.Random, connect: Callable[[Path], ConnectionPort]) -> None:
+        self.rng = rng
         self.path = folder / "queue.db"
         self.connect = connect
         self.rows: Rows = {}
@@ -62,8 +62,8 @@ class Life:
         """Commit, and tidy the file in between, as the store does."""
         file = self.file
         for _ in range(count):
-            if self.chance.random() < 0.25:
-                file.upkeep(self.chance.random() < 0.7)
+            if self.rng.random() < 0.25:
+                file.upkeep(self.rng.random() < 0.7)
                 continue
             batch, self.coming = self.batch()
             file.commit(gather(batch, LIMITS))
@@ -71,47 +71,47 @@ class Life:
 
     def batch(self) -> tuple[Batch, Rows]:
         """Return a batch with every kind of change, and the rows that result from it."""
-        chance, rows = self.chance, dict(self.rows)
+        rng, rows = self.rng, dict(self.rows)
         batch: dict[int, object] = {}
-        for key in chance.sample(sorted(rows), min(len(rows), chance.randrange(4))):
-            if chance.random() < 0.6:
+        for key in rng.sample(sorted(rows), min(len(rows), rng.randrange(4))):
+            if rng.random() < 0.6:
                 del rows[key]
                 batch[key] = None
             else:
-                rows[key] = (chance.randbytes(30), rows[key][1])
+                rows[key] = (rng.randbytes(30), rows[key][1])
                 batch[key] = (rows[key][0], KEEP)
-        for _ in range(chance.randrange(5)):
-            key = chance.randrange(1 << 20)
+        for _ in range(rng.randrange(5)):
+            key = rng.randrange(1 << 20)
             if key not in batch:
-                rows[key] = (chance.randbytes(20), chance.randbytes(chance.choice([0, 50, 3000, 20_000])))
+                rows[key] = (rng.randbytes(20), rng.randbytes(rng.choice([0, 50, 3000, 20_000])))
                 batch[key] = rows[key]
         return batch, rows  # type: ignore[return-value] # built of valid changes
 
 
-def live(vfs: PowerVFS, life: Life, commits: int) -> bool:
+def run_until_cut(vfs: PowerVFS, record: Record, commits: int) -> bool:
     """Run from a start to the power cut, and cut the disk; return False if no cut came."""
     try:
-        life.begin()
-        life.work(commits)
+        record.begin()
+        record.work(commits)
     except PowerCut:
         return True
     finally:
         vfs.disk.off = True
-        life.file.close()
-        vfs.disk = vfs.disk.after_power_is_back(life.chance)
+        record.file.close()
+        vfs.disk = vfs.disk.restored(record.rng)
     return False
 
 
-def cut_and_look(vfs: PowerVFS, folder: Path, seed: int, connect: Callable[[Path], ConnectionPort]) -> int:
+def cut_and_check(vfs: PowerVFS, folder: Path, seed: int, connect: Callable[[Path], ConnectionPort]) -> int:
     """Run three lives that end at seeded steps, and check the rows that are left; return the number of power cuts."""
-    chance = random.Random(seed)
-    life = Life(folder, chance, connect)
+    rng = random.Random(seed)
+    record = Record(folder, rng, connect)
     vfs.disk = Disk()
     cuts = 0
     for _ in range(3):
-        vfs.disk.cut_at = chance.choice([chance.randrange(1, 60), chance.randrange(1, 1500)])
-        cuts += live(vfs, life, 60)
-    live(vfs, life, 0)
+        vfs.disk.cut_at = rng.choice([rng.randrange(1, 60), rng.randrange(1, 1500)])
+        cuts += run_until_cut(vfs, record, 60)
+    run_until_cut(vfs, record, 0)
     return cuts
 
 
@@ -120,7 +120,7 @@ def test_p1_no_power_cut_loses_an_answered_commit(vfs: PowerVFS, tmp_path: Path)
     cuts = 0
     for seed in range(SEEDS):
         try:
-            cuts += cut_and_look(vfs, tmp_path, seed, ApswLink)
+            cuts += cut_and_check(vfs, tmp_path, seed, ApswLink)
         except BaseException as exc:
             exc.add_note(f"seed {seed}")
             raise
@@ -132,7 +132,7 @@ def test_the_same_power_cuts_lose_commits_without_syncs(vfs: PowerVFS, tmp_path:
     lost = 0
     for seed in range(40):
         try:
-            cut_and_look(vfs, tmp_path, seed, CarelessLink)
+            cut_and_check(vfs, tmp_path, seed, CarelessLink)
         except Exception:  # noqa: BLE001 - lost commits, or a file that cannot even be opened
             lost += 1
     assert lost > 20
@@ -143,9 +143,9 @@ def test_a_power_cut_at_any_write_of_the_creation_leaves_a_usable_file(vfs: Powe
     cut, going = 0, True
     while going:
         cut += 1
-        life = Life(tmp_path, random.Random(cut), ApswLink)
+        record = Record(tmp_path, random.Random(cut), ApswLink)
         vfs.disk = Disk()
         vfs.disk.cut_at = cut
-        going = live(vfs, life, 3)
-        live(vfs, life, 0)
+        going = run_until_cut(vfs, record, 3)
+        run_until_cut(vfs, record, 0)
     assert cut > 20

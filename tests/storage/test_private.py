@@ -34,9 +34,9 @@ async def _use(path: Path) -> Path:
     copied = await store.copy()
     assert {path.name, f"{path.name}-wal", copied.name} <= set(modes(path.parent))
     assert set(modes(path.parent).values()) == {0o600}
-    kept = copied.rename(path.parent / "kept.db")
+    stored = copied.rename(path.parent / "kept.db")
     await store.close()
-    return kept
+    return stored
 
 
 def test_a_new_store_its_log_and_its_copy_are_for_its_user_alone(tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ class TestSqliteStore(StoreContract):
     def place(self, tmp_path: Path) -> None:
         """Make a folder for each test."""
         self.folder = tmp_path
-        self.looks = Looks()
+        self.failing_reads = Looks()
 
     async def make(self, place: str) -> Store:
         """Return the store in the file of that name."""
-        return SqliteStore(self.folder / place, room=ROOM, connect=self.looks)
+        return SqliteStore(self.folder / place, room=ROOM, connect=self.failing_reads)
 
     def test_an_older_leader_is_fenced(self) -> None:
         """The file's lock fences it: the second store waits until the first closes, and then has all its commits."""
@@ -82,7 +82,7 @@ class TestSqliteStore(StoreContract):
             following = asyncio.create_task(follow(second))
             for key in range(1, 4):
                 await first.commit({key: (b"h", b"first")})
-                await self.looks.one_has_failed()
+                await self.failing_reads.one_has_failed()
                 assert not following.done()
             assert (second.epoch, (await second.health())["role"]) == (0, "standby")
             await first.close()
@@ -181,10 +181,10 @@ async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
     """A process is killed eight times while it commits: all keys that it has printed are stored, for each epoch."""
     path = tmp_path / "queue.db"
     answered: set[int] = set()
-    for life in range(8):
+    for run_number in range(8):
         with committer(path) as process:
             assert process.stdout
-            answered.update(int(process.stdout.readline()) for _ in range(5 + 7 * life))
+            answered.update(int(process.stdout.readline()) for _ in range(5 + 7 * run_number))
             process.send_signal(signal.SIGKILL)
             answered.update(int(line) for line in process.stdout if line.endswith("\n"))
     store = SqliteStore(path)
@@ -204,10 +204,10 @@ async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path:
     with committer(path) as process:
         assert process.stdout
         last = [int(process.stdout.readline()) for _ in range(20)][-1]
-        looks = Looks()
-        store = SqliteStore(path, connect=looks)
+        failing_reads = Looks()
+        store = SqliteStore(path, connect=failing_reads)
         following = asyncio.create_task(follow(store))
-        await looks.one_has_failed()
+        await failing_reads.one_has_failed()
         assert not following.done()
         process.kill()
         assert last in await following

@@ -15,24 +15,24 @@ FRAME_BYTES = 4096 + 24
 
 def prepared(path: Path) -> SqliteConnection:
     """Make a queue file whose log has nothing to fold."""
-    link = SqliteConnection(path)
-    schema.prepare(link, empty=True)
-    link.run("PRAGMA wal_checkpoint(TRUNCATE)")
-    return link
+    connection = SqliteConnection(path)
+    schema.prepare(connection, empty=True)
+    connection.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    return connection
 
 
-def put(link: SqliteConnection, key: int, byte_count: int) -> None:
+def put(connection: SqliteConnection, key: int, byte_count: int) -> None:
     """Make one commit."""
-    link.run("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (key, bytes(byte_count)))
+    connection.run("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (key, bytes(byte_count)))
 
 
 def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Path) -> None:
     """The log has none before the first commit, and before the file exists."""
     wal = Wal(tmp_path / "queue.db")
     assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
-    link = prepared(tmp_path / "queue.db")
+    connection = prepared(tmp_path / "queue.db")
     assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
-    link.close()
+    connection.close()
 
 
 @settings(max_examples=40)
@@ -42,31 +42,31 @@ def test_the_log_size_equals_the_frames_that_sqlite_counts(
 ) -> None:
     """The counts agree after any sequence of commits and folds, after which SQLite writes over the blocks."""
     path = tmp_path_factory.mktemp("wal") / "queue.db"
-    link, wal, asked = prepared(path), Wal(path), Wal(path)
+    connection, wal, reopened = prepared(path), Wal(path), Wal(path)
     for key, step in enumerate(steps):
         if isinstance(step, int):
-            put(link, key, step)
+            put(connection, key, step)
         else:
-            ((_, frames, folded),) = link.run("PRAGMA wal_checkpoint(PASSIVE)")
+            ((_, frames, folded),) = connection.run("PRAGMA wal_checkpoint(PASSIVE)")
             counted = HEADER.size + frames * FRAME_BYTES if frames else 0
-            assert asked.unfolded_bytes() == counted
+            assert reopened.unfolded_bytes() == counted
             assert frames == folded
             wal.folded()
-            asked = Wal(path)
+            reopened = Wal(path)
             assert wal.unfolded_bytes() == 0
-    link.close()
+    connection.close()
 
 
 def test_a_folded_log_keeps_its_blocks_and_counts_from_the_front_again(tmp_path: Path) -> None:
     """The next commits do not enlarge the file."""
     path = tmp_path / "queue.db"
-    link, wal = prepared(path), Wal(path)
-    put(link, 1, 500_000)
+    connection, wal = prepared(path), Wal(path)
+    put(connection, 1, 500_000)
     size = wal.size()
     assert wal.unfolded_bytes() == size
-    link.run("PRAGMA wal_checkpoint(PASSIVE)")
+    connection.run("PRAGMA wal_checkpoint(PASSIVE)")
     wal.folded()
-    put(link, 2, 10)
+    put(connection, 2, 10)
     assert wal.size() == size
     assert 0 < wal.unfolded_bytes() < 5 * FRAME_BYTES
-    link.close()
+    connection.close()

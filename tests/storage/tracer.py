@@ -70,7 +70,7 @@ def trace(pid: int) -> None:
         print(f"not allowed: {error}", flush=True)
         return
     print("tracing", flush=True)
-    under_way: dict[int, tuple[str, str]] = {}
+    in_flight: dict[int, tuple[str, str]] = {}
     info = Info()
     while True:
         try:
@@ -86,10 +86,10 @@ def trace(pid: int) -> None:
                 name, file = calls[info.number], ""
                 with suppress(OSError):
                     file = str(Path(f"/proc/{pid}/fd/{info.arguments[0]}").readlink())
-                under_way[thread] = (name, file)
+                in_flight[thread] = (name, file)
                 print(thread, "begin", name, file, flush=True)
-            elif info.op == EXIT and thread in under_way:
-                print(thread, "end", *under_way.pop(thread), flush=True)
+            elif info.op == EXIT and thread in in_flight:
+                print(thread, "end", *in_flight.pop(thread), flush=True)
         elif not status >> 16:  # a signal of its own, not one of ptrace's stops
             passed_on = stopped_by
         with suppress(OSError):

@@ -34,10 +34,10 @@ def master() -> FakeMaster:
     work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
     ledger = new_ledger()
     work.ready_list(envelope(ledger)).extend([Task(key, envelope(ledger), b"x", None, 0.0) for key in range(120)])
-    tally = TaskCounters()
-    tally.submitted, tally.completed["success"] = 130, 7
+    counters = TaskCounters()
+    counters.submitted, counters.completed["success"] = 130, 7
     master.all_queues = [work, other]
-    master.all_counters = {("work", "plain"): tally}
+    master.all_counters = {("work", "plain"): counters}
     master.all_workers = [worker_row("w-secret"), worker_row("w2", draining=True), worker_row("g", pool="gpu")]
     master.all_connections = {"worker": 3, "executor": 12}
     return master
@@ -96,8 +96,8 @@ def test_readiness_tells_how_long_the_last_commit_took(client: Client, master: F
     assert client.get("/readyz").text == "ready\n" + line
     master.reason = "The volume is full."
     assert client.get("/readyz").text == "The volume is full.\n" + line
-    told = client.get("/api/v1/overview").json()["store_health"]
-    assert told == {"bytes": 4096, "commit_s": 0.0012, "sqlite_version": "3.53.3", "refusing": "The volume is full."}
+    health = client.get("/api/v1/overview").json()["store_health"]
+    assert health == {"bytes": 4096, "commit_s": 0.0012, "sqlite_version": "3.53.3", "refusing": "The volume is full."}
 
 
 def test_the_overview_is_totals(client: Client) -> None:

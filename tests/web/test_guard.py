@@ -151,8 +151,8 @@ def test_the_address_with_the_most_idle_connections_makes_room() -> None:
 
     guarded = guard.ConnectionGuard()
     probe = Connection("10.0.0.1")
-    strangers = [Connection("10.0.0.2") for _ in range(guard.CONNECTIONS_MAX)]
-    for one in (probe, *strangers):
+    others = [Connection("10.0.0.2") for _ in range(guard.CONNECTIONS_MAX)]
+    for one in (probe, *others):
         guarded.idle(one)  # type: ignore[arg-type] # it has all attributes that the guard reads
         guarded.opened(one)  # type: ignore[arg-type]
-    assert [one.transport.aborted for one in (probe, *strangers)] == [False, True, *[False] * (len(strangers) - 1)]
+    assert [one.transport.aborted for one in (probe, *others)] == [False, True, *[False] * (len(others) - 1)]

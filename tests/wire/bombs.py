@@ -68,15 +68,15 @@ def peak_mib() -> float:
 
 def main() -> None:
     """Read every bomb, and print what each costs."""
-    told = {}
+    costs = {}
     for name, frame in BOMBS.items():
         before, began = peak_mib(), time.perf_counter()
         try:
-            said = repr(read_call(frame).method)
+            outcome = repr(read_call(frame).method)
         except BadCall as exc:
-            said = str(exc)
-        told[name] = (round(time.perf_counter() - began, 3), round(peak_mib() - before, 1), said)
-    print(json.dumps(told))
+            outcome = str(exc)
+        costs[name] = (round(time.perf_counter() - began, 3), round(peak_mib() - before, 1), outcome)
+    print(json.dumps(costs))
 
 
 if __name__ == "__main__":

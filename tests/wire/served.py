@@ -50,17 +50,17 @@ class Served:
             case _:
                 return refused(f"{call.method} is not served here.")
 
-    def _use(self, kept: "queue.Queue[bytes]", call: InertCall) -> bytes:
+    def _use(self, stored: "queue.Queue[bytes]", call: InertCall) -> bytes:
         match call.method:
             case "put" | "put_nowait":
-                kept.put(splice.item(call))
+                stored.put(splice.item(call))
                 return pack(returned(None))
             case "get":
-                return b"".join(splice.packed_item(kept.get(timeout=call.kwds.get("timeout"))))
+                return b"".join(splice.packed_item(stored.get(timeout=call.kwds.get("timeout"))))
             case "get_nowait":
-                return b"".join(splice.packed_item(kept.get_nowait()))
+                return b"".join(splice.packed_item(stored.get_nowait()))
             case "qsize" | "empty":
-                return pack(returned(getattr(kept, call.method)()))
+                return pack(returned(getattr(stored, call.method)()))
             case _:
                 return pack(refused(f"{call.method} is no method of a queue."))
 

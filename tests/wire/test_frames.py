@@ -135,8 +135,8 @@ print("read")
 def test_every_python_reads_items_and_results(interpreter: str, tmp_path: Path) -> None:
     """Both unpicklers read items and results, below and above the size from which a pickler writes several FRAMEs."""
     replies = []
-    for thing in ("large bytes", "large list", "unicode", "primitives"):
-        payload = kinds.KINDS[thing]
+    for value in ("large bytes", "large list", "unicode", "primitives"):
+        payload = kinds.KINDS[value]
         for protocol in (2, 4):
             body = item(read_call(pickle.dumps(("work", "put", (payload, True), {}), protocol)))
             replies += [returned_item(body), returned(payload), returned_item(pickle.dumps(payload, protocol))]

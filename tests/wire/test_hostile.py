@@ -119,8 +119,8 @@ def test_any_order_of_opcodes_causes_only_bad_call(program: bytes) -> None:
 )
 def test_one_altered_byte_is_survived(kind: str, protocol: int, position: int, byte: int) -> None:
     """A frame that is nearly right is read or refused."""
-    thing = kinds.KINDS["date"] if protocol < 2 else kinds.KINDS[kind]
-    frame = bytearray(pickle.dumps(("work", "put", (thing, 1), {}), protocol))
+    value = kinds.KINDS["date"] if protocol < 2 else kinds.KINDS[kind]
+    frame = bytearray(pickle.dumps(("work", "put", (value, 1), {}), protocol))
     frame[position % len(frame)] = byte
     outcome(bytes(frame))
 
@@ -145,8 +145,8 @@ def test_buffers_outside_of_the_frame_are_refused(buffer: bytes) -> None:
 @pytest.mark.parametrize("name", [name for name in bombs.BOMBS if "million" not in name or "LONG_BINPUT" in name])
 def test_a_bomb_is_read_or_refused(name: str) -> None:
     """A length above the frame's size is refused."""
-    said = outcome(bombs.BOMBS[name])
-    assert said == "m" or said.startswith("This is not a call")
+    outcome_text = outcome(bombs.BOMBS[name])
+    assert outcome_text == "m" or outcome_text.startswith("This is not a call")
 
 
 def test_a_call_of_too_many_objects_is_refused_with_advice() -> None:
@@ -165,4 +165,4 @@ def test_bombs_cost_little_memory_and_time() -> None:
     assert set(costs) == set(bombs.BOMBS)
     assert {name: cost for name, cost in costs.items() if cost[0] > SECONDS_MAX} == {}
     assert sum(growth for _, growth, _ in costs.values()) < GROWTH_MIB_MAX
-    assert all(said == "'m'" or said.endswith(".") for _, _, said in costs.values())
+    assert all(outcome_text == "'m'" or outcome_text.endswith(".") for _, _, outcome_text in costs.values())

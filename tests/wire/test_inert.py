@@ -57,8 +57,8 @@ def modules() -> Iterator[None]:
 @pytest.mark.usefixtures("modules")
 def test_the_head_is_read_around_every_kind_of_object(kind: str, protocol: int) -> None:
     """The ident, the method, the number of arguments and the plain arguments are real."""
-    thing = kinds.KINDS[kind]
-    for args, kwds in [((thing,), {}), ((thing, True, 2.5), {}), ((), {"item": thing, "timeout": 3})]:
+    value = kinds.KINDS[kind]
+    for args, kwds in [((value,), {}), ((value, True, 2.5), {}), ((), {"item": value, "timeout": 3})]:
         frame = pickle.dumps(("work", "put", args, kwds), protocol)
         call = read_call(frame)
         assert (call.ident, call.method, len(call.args), set(call.kwds)) == ("work", "put", len(args), set(kwds))

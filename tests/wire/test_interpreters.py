@@ -94,10 +94,10 @@ def test_a_stock_server_is_dialled(interpreter: str) -> None:
         assert {"put", "get", "qsize"} <= set(methods)
         with dialled(port) as connection:
             assert connection.call(None, "accept_connection", "distq") is None
-            for thing in (1, "é", [1, (2,)], {"a": None}, b"x" * 1_000_000, kinds.KINDS["decimal"]):
-                assert connection.call(ident, "put", thing) is None
+            for value in (1, "é", [1, (2,)], {"a": None}, b"x" * 1_000_000, kinds.KINDS["decimal"]):
+                assert connection.call(ident, "put", value) is None
                 assert connection.call(ident, "qsize") == 1
-                assert connection.call(ident, "get", timeout=5) == thing
+                assert connection.call(ident, "get", timeout=5) == value
                 assert connection.call(ident, "task_done") is None
             with pytest.raises(queue.Empty):
                 connection.call(ident, "get", timeout=0.01)

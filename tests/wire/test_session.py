@@ -70,8 +70,8 @@ def events(stream: bytes, cuts: list[int]) -> list[Event]:
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_a_cut_at_any_position_changes_nothing(name: str) -> None:
     """The events are the same for the whole stream, for one cut anywhere, and byte by byte."""
-    said, expected = CONVERSATIONS[name]
-    stream = b"".join(map(pack, said))
+    received, expected = CONVERSATIONS[name]
+    stream = b"".join(map(pack, received))
     whole = events(stream, [])
     assert [type(event) for event in whole] == expected
     for position in range(len(stream)):
@@ -104,8 +104,8 @@ def test_the_handshake_is_answered_in_the_peers_dialect(dialect: list[bytes], pr
 
 def test_a_wrong_key_is_answered_and_reported() -> None:
     """The server sends FAILURE before the close, and the close says that the key was wrong."""
-    said, closed = session().receive(pack(b"{sha256}" + bytes(32)))
-    assert said == Send(pack(FAILURE))
+    received, closed = session().receive(pack(b"{sha256}" + bytes(32)))
+    assert received == Send(pack(FAILURE))
     assert closed == Closed("The other end has a different authkey.", authentication_failed=True)
 
 
@@ -151,10 +151,10 @@ def test_an_impossible_length_ends_the_connection_with_an_error(length: bytes) -
     """The session does not wait for a body above two gigabytes or below zero."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
-    said, closed = listening.receive(length)
-    assert isinstance(said, Send)
+    received, closed = listening.receive(length)
+    assert isinstance(received, Send)
     assert isinstance(closed, Closed)
-    assert "1,000" in pickle.loads(said.data[4:])[1]
+    assert "1,000" in pickle.loads(received.data[4:])[1]
     assert not closed.authentication_failed
 
 

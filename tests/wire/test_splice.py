@@ -20,22 +20,22 @@ loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
 @pytest.mark.parametrize("kind", ["dataclass", "large list", "large bytes", "dict of any keys", "primitives", "enum"])
 def test_an_item_comes_out_as_it_went_in(kind: str, protocol: int) -> None:
     """The client gives the item by position or by keyword; the C unpickler or the one in Python reads it."""
-    thing = kinds.KINDS[kind]
-    for args, kwds in [((thing,), {}), ((thing, True), {}), ((), {"block": True, "item": thing})]:
+    value = kinds.KINDS[kind]
+    for args, kwds in [((value,), {}), ((value, True), {}), ((), {"block": True, "item": value})]:
         body = item(read_call(pickle.dumps(("work", "put", args, kwds), protocol)))
-        assert pickle.loads(body) == loads_in_python(body) == thing
+        assert pickle.loads(body) == loads_in_python(body) == value
         reply = returned_item(body)
-        assert decode_reply(reply) == thing
-        assert loads_in_python(reply) == ("#RETURN", thing)
+        assert decode_reply(reply) == value
+        assert loads_in_python(reply) == ("#RETURN", value)
         assert b"".join(packed_item(body)) == pack(reply)
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_every_kind_of_item_is_the_same_bytes_when_pickled_again(kind: str) -> None:
     """The item does not show that it has passed through the master."""
-    thing = kinds.KINDS[kind]
-    through = pickle.loads(item(read_call(encode_call("work", "put", (thing,)))))
-    assert pickle.dumps(through) == pickle.dumps(pickle.loads(pickle.dumps(thing)))
+    value = kinds.KINDS[kind]
+    through = pickle.loads(item(read_call(encode_call("work", "put", (value,)))))
+    assert pickle.dumps(through) == pickle.dumps(pickle.loads(pickle.dumps(value)))
 
 
 def test_each_argument_can_be_spliced() -> None:

@@ -111,7 +111,7 @@ def run_restarts(vfs: PowerVFS, path: Path, seed: int, connect: Connect = ApswLi
             asyncio.run(record.run_master(path, vfs.disk, STEPS))
         except PowerCut:
             cuts += 1
-        vfs.disk = vfs.disk.after_power_is_back(record.rng)
+        vfs.disk = vfs.disk.restored(record.rng)
     asyncio.run(record.run_master(path, vfs.disk, 0))
     return cuts, len(record.acknowledged)
 

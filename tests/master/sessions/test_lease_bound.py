@@ -183,8 +183,8 @@ async def test_a_master_that_was_stopped_ends_the_leases_of_workers_that_stay_si
     assert bench.counts("q") == {"ready": 1}
 
 
-@pytest.mark.parametrize("who", ["supervisor", "executor", "nobody"])
-def test_a_restarted_master_waits_for_the_lease_or_a_supervisor_that_names_the_task(who: str) -> None:
+@pytest.mark.parametrize("returning", ["supervisor", "executor", "none"])
+def test_a_restarted_master_waits_for_the_lease_or_a_supervisor_that_names_the_task(returning: str) -> None:
     """A supervisor names its executors' tasks, because executors connect again only after their tasks."""
 
     @on_bench()
@@ -195,9 +195,9 @@ def test_a_restarted_master_waits_for_the_lease_or_a_supervisor_that_names_the_t
         end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
         connection = bench.connection()
         bench.hello(
-            connection, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if who == "supervisor" else []
+            connection, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if returning == "supervisor" else []
         )
-        if who == "executor":
+        if returning == "executor":
             bench.executor(holds=[tuple(row[:2])])
         for _ in range(4):
             await bench.ask(connection, "broker", "heartbeat", {})
@@ -205,7 +205,7 @@ def test_a_restarted_master_waits_for_the_lease_or_a_supervisor_that_names_the_t
             await bench.advance(LEASE_S / 4 - 0.1)
         await bench.advance(1.0)
         await bench.ask(connection, "broker", "heartbeat", {})
-        assert bench.counts("q") == ({"ready": 1, "held": 1} if who == "nobody" else {"leased": 1, "held": 1})
+        assert bench.counts("q") == ({"ready": 1, "held": 1} if returning == "none" else {"leased": 1, "held": 1})
         assert bench.clock.at > START + LEASE_S
 
     scene()

@@ -26,15 +26,15 @@ def test_the_rejections_of_many_peers_are_a_bounded_number_of_log_entries() -> N
         loop = asyncio.get_running_loop()
         summed = loop.create_future()
         log = Log()
-        told = RefusalLog(log)
+        refusal_log = RefusalLog(log)
         for number in range(1000):
-            told.note(SimpleNamespace(peer=f"10.0.{number % 30}.1:{number}"), "a wrong key")  # type: ignore[arg-type]
+            refusal_log.note(SimpleNamespace(peer=f"10.0.{number % 30}.1:{number}"), "a wrong key")  # type: ignore[arg-type]
         assert [event for event, _ in log.lines] == ["peer_turned_away"] * ADDRESSES_MAX
         loop.call_later(refusals.INTERVAL_S, summed.set_result, None)
         await summed
         event, fields = log.lines[-1]
         assert (event, fields["count"]) == ("peers_turned_away", 1000 - ADDRESSES_MAX)
-        told.note(SimpleNamespace(peer="10.0.0.1:1"), "no room")  # type: ignore[arg-type]
+        refusal_log.note(SimpleNamespace(peer="10.0.0.1:1"), "no room")  # type: ignore[arg-type]
         assert log.lines[-1] == ("peer_turned_away", {"peer": "10.0.0.1:1", "reason": "no room"})
 
     interval_s, refusals.INTERVAL_S = refusals.INTERVAL_S, 0.05  # type: ignore[misc] # shorter, for the test

@@ -71,9 +71,9 @@ async def test_returned_tasks_are_ready_immediately(bench: Bench) -> None:
 async def test_a_worker_cannot_return_the_tasks_of_another(bench: Bench) -> None:
     """The master also ignores a value that is no list of deliveries."""
     _, _, rows = await bench.lease(1)
-    stranger = bench.worker("x")
+    other = bench.worker("x")
     reports: list[Any] = [[tuple(rows[0][:2])], 7, [7], [(1,)], [([], {})], [(rows[0][0], "1")], [(99, 1)]]
     for returned in reports:
-        await bench.ask(stranger, "broker", "heartbeat", {"returned": returned})
-        assert stranger.answer() == {"abort": []}
+        await bench.ask(other, "broker", "heartbeat", {"returned": returned})
+        assert other.answer() == {"abort": []}
     assert bench.counts("q") == {"leased": 1}

@@ -386,7 +386,7 @@ async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_wh
 @on_bench()
 async def test_a_workers_own_values_are_cut_to_what_pages_can_show(bench: Bench) -> None:
     """Hello and heartbeats may have numbers of any size and kind; the metrics page and the API still work."""
-    words = ("slots", "busy", "pid", "memory_bytes", "memory_limit_bytes", "seats", "index")
+    fields = ("slots", "busy", "pid", "memory_bytes", "memory_limit_bytes", "seats", "index")
     absurd_values: tuple[Any, ...] = (
         10**5_000,
         -(10**5_000),
@@ -401,13 +401,13 @@ async def test_a_workers_own_values_are_cut_to_what_pages_can_show(bench: Bench)
     )
     for number, absurd in enumerate(absurd_values):
         connection = bench.worker(f"w{number}", slots=absurd, pid=absurd)
-        bench.call(connection, "broker", "heartbeat", dict.fromkeys(words, absurd), absurd)
+        bench.call(connection, "broker", "heartbeat", dict.fromkeys(fields, absurd), absurd)
         await bench.run_until_idle()
     for session in bench.workers.sessions.values():
-        for said in (session.slots, session.busy, session.pid, session.memory_bytes or 0):
-            assert type(said) is int
-            assert 0 <= said <= COUNT_MAX
-            assert len(f"{said} {float(said)}") < 60
+        for value in (session.slots, session.busy, session.pid, session.memory_bytes or 0):
+            assert type(value) is int
+            assert 0 <= value <= COUNT_MAX
+            assert len(f"{value} {float(value)}") < 60
     refused = bench.hello(bench.connection(), "client", "\ud800")
     assert "half of a surrogate pair" in str(refused)
     assert "1 to 200 bytes" in str(bench.hello(bench.connection(), "executor", "x" * 201))

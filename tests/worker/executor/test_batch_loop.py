@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from tests.net.fake_master import HANG_UP, Asked, fake_master
+from tests.net.fake_master import HANG_UP, ReceivedCall, fake_master
 from tests.waiting import SOON_S
 from tests.worker.at_work import NOTHING, at_work, leased
 
@@ -40,7 +40,7 @@ class Scripted:
         self._count = 0
         self._end = threading.Event()
 
-    def __call__(self, asked: Asked) -> object:
+    def __call__(self, asked: ReceivedCall) -> object:
         """Answer a call."""
         _, method, args = asked
         if method == "hello":

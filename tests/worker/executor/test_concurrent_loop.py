@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from tests.net.fake_master import HANG_UP, Asked, fake_master
+from tests.net.fake_master import HANG_UP, ReceivedCall, fake_master
 from tests.waiting import SOON_S
 from tests.worker.at_work import NOTHING, at_work
 
@@ -61,7 +61,7 @@ class Scripted:
         self.greeted_again = threading.Event()
         """Set at a settlement."""
 
-    def __call__(self, asked: Asked) -> object:
+    def __call__(self, asked: ReceivedCall) -> object:
         """Answer a call."""
         _, method, args = asked
         if method == "hello":

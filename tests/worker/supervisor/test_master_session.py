@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.net.fake_master import HANG_UP, KEY, Asked, FakeMaster, fake_master
+from tests.net.fake_master import HANG_UP, KEY, FakeMaster, ReceivedCall, fake_master
 from tests.waiting import SOON_S
 
 from distq.logs import get_logger
@@ -58,7 +58,7 @@ class Greeter:
         self.stops: list[tuple[int, int]] = []
         """The tasks that the next answer asks to stop."""
 
-    def __call__(self, asked: Asked) -> object:
+    def __call__(self, asked: ReceivedCall) -> object:
         """Answer a call."""
         _, method, args = asked
         if method == "hello":
@@ -219,7 +219,7 @@ def test_a_wrong_key_from_the_beginning_ends_the_session() -> None:
 def test_a_refusal_from_the_beginning_ends_the_session_with_the_masters_text() -> None:
     """An example is a master without a common protocol."""
 
-    def refuse(_: Asked) -> object:
+    def refuse(_: ReceivedCall) -> object:
         raise RemoteRefusal("This master speaks protocol 9.")
 
     with fake_master(refuse) as master, pytest.raises(WorkerNotAdmitted, match="protocol 9") as caught:
