@@ -70,8 +70,8 @@ class StoreWatch:
 def _reason(health: Mapping[str, object]) -> str | None:
     if broken := health.get("broken"):
         return str(broken)
-    if health.get("hangs") and "database" in health:
-        return f"The database of {health['database']} does not answer."
+    if health.get("not_answering"):
+        return str(health["not_answering"])
     if health.get("hangs"):
         return f"The disk of {health.get('file', 'the store')} does not answer."
     return str(health["refusing"]) if health.get("refusing") else None

@@ -49,11 +49,12 @@ def _as_user() -> dict[str, Any]:
 
 
 class PostgresServer:
-    """One server; the cluster's files are in `folder / "data"`, its socket is in `folder`."""
+    """One server; the cluster's files are in `folder / name`, its socket is in `folder`."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, name: str = "data") -> None:
         self.folder = folder
-        self.data = folder / "data"
+        self.data = folder / name
+        self.log_file = folder / f"{name}.log"
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,8 +85,7 @@ class PostgresServer:
     @property
     def log(self) -> str:
         """The server's log."""
-        path = self.folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def own(self, folder: Path) -> None:
         """Give a folder to the server's user."""
@@ -103,7 +103,7 @@ class PostgresServer:
     def start(self, *options: str) -> None:
         """Start the server and wait until it accepts connections; an option is like name=value."""
         given = [*FAST, *options, f"unix_socket_directories={self.folder}", f"port={self.port}"]
-        with (self.folder / "log").open("ab") as log:
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [_program("postgres"), "-D", self.data, *(word for option in given for word in ("-c", option))],
                 stdin=subprocess.DEVNULL,

@@ -48,15 +48,14 @@ class Commits:
             StoreError: the database cannot be used; the text says what the operator must do.
         """
         try:
-            if self._session is None or self._session.ended:
-                self._session = DatabaseSession(self._access, "commit")
-            session, self._statements = self._session, statements
+            session, self._statements = self._connected(), statements
             session.run(f"SET lock_timeout = '{LOCK_WAIT}'")
             ((epoch,),) = session.run(statements.text(tables.LEAD), (address.encode(),))
             if session.warning:
                 return None  # stored on this server only
             session.run("SET lock_timeout = 0")
-            session.prepare("commit", statements.text(tables.COMMIT, int_of(epoch)))
+            self._epoch = int_of(epoch)
+            self._prepare(session)
         except ServerError as exc:
             if exc.sqlstate == LOCK_TIMEOUT:
                 self._end_abandoned()
@@ -65,8 +64,18 @@ class Commits:
             if exc.ends_the_session:
                 return None
             raise unusable(self._place, exc) from None
-        self._epoch = int_of(epoch)
         return self._epoch
+
+    def _prepare(self, session: DatabaseSession) -> None:
+        assert self._statements is not None
+        session.prepare("commit", self._statements.text(tables.COMMIT, self._epoch))
+
+    def _connected(self) -> DatabaseSession:
+        if self._session is None or self._session.ended:
+            fresh = DatabaseSession(self._access, "commit")
+            self.close()
+            self._session = fresh
+        return self._session
 
     def _end_abandoned(self) -> None:
         assert self._session is not None
@@ -148,8 +157,21 @@ class Commits:
 
     # -- end -----------------------------------------------------------------------------------
 
-    def ping(self) -> None:
-        """Return when all earlier calls have ended."""
+    def check(self) -> None:
+        """Open a new session if the present one has ended between two commits; the epoch still fences.
+
+        Raises:
+            Unreachable: there is no connection.
+            ServerError: the server reports another error.
+        """
+        if self._session is None or self.broken is not None:
+            return
+        try:
+            self._session.run("SELECT")
+        except ServerError as exc:
+            if not exc.ends_the_session:
+                raise
+            self._prepare(self._connected())
 
     def close(self) -> None:
         """End the session."""

@@ -1,7 +1,7 @@
 """One session of the server: it runs a statement with binary values and returns binary rows. Every call blocks."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -126,16 +126,16 @@ class DatabaseSession:
     def run(self, sql: str, values: Sequence[bytes] = ()) -> Rows:
         """Run one statement in a transaction of its own, and return its rows. Raises ServerError."""
         self.warning = ""
-        return self._rows(self._server.exec_params(sql.encode(), values, None, [1] * len(values), 1))
+        return self._rows(lambda: self._server.exec_params(sql.encode(), values, None, [1] * len(values), 1))
 
     def prepare(self, name: str, sql: str) -> None:
         """Prepare a statement. Raises ServerError."""
-        self._rows(self._server.prepare(name.encode(), sql.encode()))
+        self._rows(lambda: self._server.prepare(name.encode(), sql.encode()))
 
     def run_prepared(self, name: str, values: Sequence[bytes]) -> Rows:
         """Run a prepared statement in a transaction of its own. Raises ServerError."""
         self.warning = ""
-        return self._rows(self._server.exec_prepared(name.encode(), values, [1] * len(values), 1))
+        return self._rows(lambda: self._server.exec_prepared(name.encode(), values, [1] * len(values), 1))
 
     def run_together(self, statements: Sequence[str]) -> None:
         """Run statements that return no rows in one transaction. Raises ServerError."""
@@ -151,8 +151,7 @@ class DatabaseSession:
 
     def commit(self) -> None:
         """End the transaction that BEGIN has opened. Raises ServerError also if the server has undone it."""
-        done = self._server.exec_(b"COMMIT")
-        self._rows(done)
+        done = self._result(lambda: self._server.exec_(b"COMMIT"))
         if done.command_status != b"COMMIT":
             raise ServerError("40000", "ERROR", "the transaction was rolled back")
 
@@ -160,13 +159,21 @@ class DatabaseSession:
         """Close the connection."""
         self._connection.close()
 
-    def _rows(self, done: "pq.abc.PGresult") -> Rows:
+    def _rows(self, work: "Callable[[], pq.abc.PGresult]") -> Rows:
+        done = self._result(work)
+        columns = range(done.nfields)
+        return [tuple(done.get_value(row, column) for column in columns) for row in range(done.ntuples)]
+
+    def _result(self, work: "Callable[[], pq.abc.PGresult]") -> "pq.abc.PGresult":
+        try:
+            done = work()
+        except psycopg.Error as exc:  # libpq makes no result for a session that has ended before
+            raise ServerError("", "", text_of(exc)) from None
         if done.status not in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}:
             raise _error(done)
         if self.ended:
             raise ServerError("", "", "the connection ended before the transaction was confirmed")
-        columns = range(done.nfields)
-        return [tuple(done.get_value(row, column) for column in columns) for row in range(done.ntuples)]
+        return done
 
     def _noticed(self, notice: "pq.abc.PGresult") -> None:
         if (notice.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode() == SOME_WARNING:

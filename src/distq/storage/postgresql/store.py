@@ -158,21 +158,25 @@ class PostgresStore:
     # -- health and end ------------------------------------------------------------------------
 
     async def health(self) -> Mapping[str, object]:
-        """Return the store's role and figures; `hangs` is True if the database does not answer within HEALTH_WAIT_S.
+        """Return the store's role and figures; `not_answering` says why the database does not answer, '' if it does.
 
         An answer with another epoch ends the leadership.
         """
         commits = self._commits
         if commits.refusing and time.perf_counter() - commits.refused_at > REFUSING_S:
             commits.refusing = ""
-        hangs = False
+        not_answering = ""
         if self.epoch and not self._closed:
-            waiting = asyncio.gather(self._thread.run(commits.ping), self._watch.run(self._look))
+            waiting = asyncio.gather(self._thread.run(commits.check), self._watch.run(self._look))
             try:
                 _, look = await asyncio.wait_for(asyncio.shield(waiting), HEALTH_WAIT_S)
-            except (TimeoutError, StoreError, ServerError):
-                hangs = True
+            except TimeoutError:
+                not_answering = f"The database of {self._place} does not answer."
                 waiting.add_done_callback(_look_failed)
+            except ServerError as exc:
+                not_answering = explain(self._place, exc)
+            except StoreError as exc:
+                not_answering = str(exc)
             else:
                 self._looked(look)
         return {
@@ -182,7 +186,8 @@ class PostgresStore:
             "refusing": commits.refusing,
             "broken": str(commits.broken or ""),
             "commit_s": commits.commit_s,
-            "hangs": hangs,
+            "hangs": bool(not_answering),
+            "not_answering": not_answering,
         }
 
     def _look(self) -> Look:
