@@ -160,7 +160,7 @@ def serving(books: Books, keys: list[bytes] | None = None, port: int = 0) -> Ite
 
 @contextmanager
 def client_of(master: FakeMaster, key: bytes = KEY) -> Iterator[Client]:
-    """Yield a client and abandon it at the end, even with submits under way."""
+    """Yield a client and abandon it at the end, even with submits in flight."""
     client = Client(f"127.0.0.1:{master.address[1]}", key)
     try:
         yield client

@@ -22,7 +22,7 @@ EPOCH = 1 << 40
 
 @contextmanager
 def started(books: Books) -> Iterator[distq.Client]:
-    """Yield a client with both connections and no submit under way."""
+    """Yield a client with both connections and no submit in flight."""
     with serving(books) as master, client_of(master) as client:
         outcome, books.outcome = books.outcome, Books().outcome
         assert client.submit(double, 0).result(SOON_S) == 0

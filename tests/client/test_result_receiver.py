@@ -237,7 +237,7 @@ def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too(
 
 
 def test_a_client_that_is_given_up_leaves_nobody_waiting() -> None:
-    """The test covers running tasks, submits under way, and waiting submits."""
+    """The test covers running tasks, submits in flight, and waiting submits."""
     books = Books(never)
     with serving(books) as master:
         with client_of(master) as client:

@@ -62,7 +62,7 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
         pending.begin(2, 1)
     if stage is Stage.OVER:
         pending.refuse(2)
-    before = dict(pending.under_way), dict(pending.early), dict(pending.futures)
+    before = dict(pending.in_flight), dict(pending.early), dict(pending.futures)
     act = stages(pending, 2)[move]
     after = MOVES.get((stage, move))
     if after is None:
@@ -70,14 +70,14 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
             act()
         with pytest.raises(IllegalClientMove):
             pending.take(3, [Waiting()], 1, {})
-        assert (dict(pending.under_way), dict(pending.early), dict(pending.futures)) == before
+        assert (dict(pending.in_flight), dict(pending.early), dict(pending.futures)) == before
     else:
         act()
         assert pending.stage_of(2) is after
 
 
 def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None:
-    """The client keeps the end while any submit is under way."""
+    """The client keeps the end while any submit is in flight."""
     pending: ClientState[Waiting] = ClientState()
     future = Waiting()
     pending.begin(1, 1)
@@ -118,14 +118,14 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(target=asked, count=st.integers(1, 3))
     def submit(self, count: int) -> Any:
-        """Begin a submit, perhaps while others are under way, although the client has only one under way at a time."""
+        """Begin a submit, perhaps while others are in flight, although the client has only one under way at a time."""
         self.number += 1
         self.pending.begin(self.number, count)
         return self.number, [Waiting() for _ in range(count)]
 
     @rule(target=answered, submit=consumes(asked))
     def decide(self, submit: Any) -> Any:
-        """Let the master accept the submit; its reply is under way, and its tasks may end from now on."""
+        """Let the master accept the submit; its reply is in flight, and its tasks may end from now on."""
         number, futures = submit
         first, self.next_key = self.next_key, self.next_key + len(futures)
         return number, futures, first
@@ -194,8 +194,8 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_without_a_reason(self) -> None:
-        """The client drops early ends when no submit is under way."""
-        assert self.pending.under_way or not self.pending.early
+        """The client drops early ends when no submit is in flight."""
+        assert self.pending.in_flight or not self.pending.early
 
 
 TestInterleavings = Interleavings.TestCase

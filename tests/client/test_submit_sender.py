@@ -329,7 +329,7 @@ def test_names_out_of_range_are_refused_by_the_client(odd: str) -> None:
 
 
 def test_what_is_not_sent_yet_can_be_cancelled() -> None:
-    """Waiting threads see the cancel; a submit that is under way cannot be cancelled."""
+    """Waiting threads see the cancel; a submit that is in flight cannot be cancelled."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 0)

@@ -47,7 +47,7 @@ class Bench:
     def cycle(self) -> None:
         """Commit and apply all decisions, and then the ends of tasks whose dependencies have failed."""
         self.stored.cycle(self.ledger, self.now)
-        while self.ledger.state.dependencies.doomed:
+        while self.ledger.state.dependencies.failed_upstream:
             self.stored.cycle(self.ledger, self.now)
 
     def lease(self) -> list[int]:
@@ -189,7 +189,7 @@ def test_a_requeued_dependency_saves_a_callback_whose_end_is_not_decided() -> No
     bench.lease()
     bench.ledger.settle(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
     bench.stored.cycle(bench.ledger, 0.0)
-    assert bench.ledger.state.dependencies.doomed
+    assert bench.ledger.state.dependencies.failed_upstream
     bench.task(member).body = bench.stored.bodies[member]
     bench.ledger.settle_dead(member, moves.REQUEUE)
     bench.ledger.apply(0.0)
@@ -285,7 +285,7 @@ def test_no_task_runs_before_its_dependencies_and_every_task_ends(
         bench.ledger.settle_dead(key, moves.DROP)
     bench.cycle()
     together = bench.ledger.state.dependencies
-    assert (together.followers, together.pending, together.doomed) == ({}, {}, {})
+    assert (together.followers, together.pending, together.failed_upstream) == ({}, {}, {})
     bench.now += 2 * DEFAULTS.result_ttl_s
     bench.cycle()
     bench.cycle()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from distq.master.store_watch import SLOW_S, TOLD_EVERY, StoreWatch
+from distq.master.store_watch import CHECKS_PER_WARNING, SLOW_S, StoreWatch
 
 
 class FakeStore:
@@ -79,7 +79,7 @@ def test_slow_commits_are_logged_at_most_once_an_interval() -> None:
     check(watch)
     assert log.lines == [("commits_were_slow", {"commits": 2, "slowest_s": SLOW_S + 1})]
     watch.committed(SLOW_S)
-    check(watch, TOLD_EVERY - 1)
+    check(watch, CHECKS_PER_WARNING - 1)
     assert len(log.lines) == 1
     check(watch)
     assert log.lines[1:] == [("commits_were_slow", {"commits": 1, "slowest_s": SLOW_S})]

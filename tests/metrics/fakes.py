@@ -22,7 +22,7 @@ class FakeMaster:
     started_at: float = 1000.0
     target_drain_s: float = 60.0
     auth_failures: int = 0
-    turned_down: int = 0
+    connections_refused: int = 0
     unknown_settles: int = 0
     loop_lag: Histogram = field(default_factory=Histogram)
     store_health: dict[str, object] = field(default_factory=dict)

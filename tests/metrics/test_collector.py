@@ -46,7 +46,7 @@ def busy_master() -> FakeMaster:
     counters.count(counters.late, "success")
     for seconds in (0.002, 0.002, 5000.0):
         counters.run.observe(seconds)
-    master = FakeMaster(auth_failures=2, unknown_settles=5, turned_down=6)
+    master = FakeMaster(auth_failures=2, unknown_settles=5, connections_refused=6)
     master.schedules = {"active": 3, "paused": 1, "faulty": 2}
     master.internal_errors = {"decide": 0, "answer": 7}
     master.clock_steps, master.clock_stepped_s = 2, -3600.5

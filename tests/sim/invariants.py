@@ -102,7 +102,7 @@ def order_is_right(master: Master) -> None:
                 f"{task.task_key:x} was leased too early"
             )
         assert task.state in (*LIVE_STATES, DEAD)
-    assert all(tasks[key].state == HELD for key in (*dependencies.pending, *dependencies.doomed))
+    assert all(tasks[key].state == HELD for key in (*dependencies.pending, *dependencies.failed_upstream))
 
 
 def schedules_are_right(master: Master) -> None:

@@ -71,7 +71,7 @@ class Outbox:
         """The tasks that the sender thread has not taken; other objects only read it."""
         self._taken_count = 0
         """The number of tasks that the sender thread has taken and the master has not answered."""
-        self.under_way: Mapping[int, int] = {}
+        self.in_flight: Mapping[int, int] = {}
         """The submits that were begun and not answered, also direct ones: this is the dict of the state machine."""
         self._wakeup = Wakeup()
         self._changed = threading.Condition()
@@ -79,12 +79,12 @@ class Outbox:
         """Whether `close` was called: tasks that are put now are not sent any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self._taken_count or self.under_way)
+        return bool(self.waiting or self._taken_count or self.in_flight)
 
     @property
     def full(self) -> bool:
         """Whether the next task must wait."""
-        return len(self.waiting) + (self._taken_count or len(self.under_way)) >= UNACCEPTED_MAX
+        return len(self.waiting) + (self._taken_count or len(self.in_flight)) >= UNACCEPTED_MAX
 
     def put(self, submit: PendingSubmit) -> None:
         """Add a task."""

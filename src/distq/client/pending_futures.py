@@ -30,7 +30,7 @@ class PendingFutures:
         self._lock = threading.RLock()
         """Re-entrant: a signal handler or a finalizer may run in the thread that holds it."""
         self._pending: ClientState[TaskFuture[Any]] = ClientState()
-        outbox.under_way = self._pending.under_way
+        outbox.in_flight = self._pending.in_flight
         self._dropped: dict[int, weakref.ref[TaskFuture[Any]]] = {}
         """Weak references to futures of a released client, by key: each is awaited while the program refers to it."""
 
@@ -55,12 +55,12 @@ class PendingFutures:
     def begin(self, number: int, count: int) -> None:
         """Note that the client is about to send a submit, perhaps again; no end is dropped until it has its answer."""
         with self._lock:
-            if not self.is_under_way(number):
+            if not self.is_in_flight(number):
                 self._pending.begin(number, count)
 
-    def is_under_way(self, number: int) -> bool:
+    def is_in_flight(self, number: int) -> bool:
         """Whether the submit was begun, and neither accepted nor refused."""
-        return self._pending.stage_of(number) is Stage.UNDER_WAY
+        return self._pending.stage_of(number) is Stage.IN_FLIGHT
 
     def is_over(self, number: int) -> bool:
         """Whether the submit was accepted or refused."""
@@ -69,7 +69,7 @@ class PendingFutures:
     def refuse(self, number: int) -> None:
         """End a submit that the master refused, or whose answer will not be read; one that is over is left alone."""
         with self._lock:
-            if self.is_under_way(number):
+            if self.is_in_flight(number):
                 self._pending.refuse(number)
         self._outbox.answered()
 

@@ -78,7 +78,7 @@ class ResultReceiver:
         self._interruptions = 0
         """The number of times that a signal handler has read in a caller's place."""
         self._request_connection: Connection | None = None
-        """The connection on which a call for results is under way."""
+        """The connection on which a call for results is in flight."""
         self._number = 0
         """The number of the newest reply that was received completely."""
         self._caller_reads = 0
@@ -98,7 +98,7 @@ class ResultReceiver:
         return self._read_lock.is_mine
 
     def catch_up(self) -> None:
-        """Wait a short time until the master has answered the submits that are under way."""
+        """Wait a short time until the master has answered the submits that are in flight."""
         self._sender.catch_up()
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:

@@ -335,7 +335,7 @@ class ClientRuntime:
         self.close()
 
     def close(self) -> None:
-        """End the session now, also while submits are under way; futures without an outcome fail."""
+        """End the session now, also while submits are in flight; futures without an outcome fail."""
         with self._lock:
             self._closing = self._checks_first = True
             if self._closed:
@@ -352,7 +352,7 @@ class ClientRuntime:
         if self._outbox:
             self._sender.fail_unsent()
         if self._pending:
-            self._pending.fail(None, _unheard)
+            self._pending.fail(None, _no_result)
         self._callbacks.close()
         self.refusals.log_unseen()
 
@@ -393,5 +393,5 @@ def _lost(future: TaskFuture[Any]) -> TaskLost:
     return TaskLost(f"task {future.task_id}: the master that had it was restarted without a store.")
 
 
-def _unheard(_: TaskFuture[Any]) -> CannotReach:
+def _no_result(_: TaskFuture[Any]) -> CannotReach:
     return CannotReach("the client was closed before the task's result had come.")

@@ -1,17 +1,17 @@
-"""The client's state machine: which submits are under way, and which tasks the client awaits.
+"""The client's state machine: which submits are in flight, and which tasks the client awaits.
 
 This file alone decides whether a task's end that the client receives reaches a future. It is pure: no lock, socket,
 thread or clock. `PendingFutures` puts a lock around it; the simulation and a model call it directly.
 
 Submits and results travel over two connections, in no common order: the client may receive the end of a task before it
 has read the master's answer to the submit, which contains the task's key. Hence the one rule: **a submit is begun here
-before its first byte is sent**. While any submit is under way, the end of an unknown task is kept; when no submit is
-under way, the kept ends are dropped.
+before its first byte is sent**. While any submit is in flight, the end of an unknown task is kept; when no submit is
+in flight, the kept ends are dropped.
 
 A number on the wire identifies a submit, so a submit that is sent again after a lost connection is the same submit:
 
-    NEW --begin--> UNDER_WAY --accept--> OVER
-                   UNDER_WAY --refuse--> OVER
+    NEW --begin--> IN_FLIGHT --accept--> OVER
+                   IN_FLIGHT --refuse--> OVER
 
 A move that is not in the table raises IllegalMove and changes nothing.
 """
@@ -30,7 +30,7 @@ class Stage(Enum):
     """The stage of a submit."""
 
     NEW = "new"
-    UNDER_WAY = "under way"
+    IN_FLIGHT = "in flight"
     OVER = "over"
 
 
@@ -43,9 +43,9 @@ class Move(Enum):
 
 
 MOVES: Final = {
-    (Stage.NEW, Move.BEGIN): Stage.UNDER_WAY,
-    (Stage.UNDER_WAY, Move.ACCEPT): Stage.OVER,
-    (Stage.UNDER_WAY, Move.REFUSE): Stage.OVER,
+    (Stage.NEW, Move.BEGIN): Stage.IN_FLIGHT,
+    (Stage.IN_FLIGHT, Move.ACCEPT): Stage.OVER,
+    (Stage.IN_FLIGHT, Move.REFUSE): Stage.OVER,
 }
 """The legal moves: the next stage for a stage and a move."""
 
@@ -69,7 +69,7 @@ F = TypeVar("F", bound=Settleable)
 
 
 class ClientState(Generic[F]):
-    """The submits of one client that are under way, and its accepted tasks that have not ended."""
+    """The submits of one client that are in flight, and its accepted tasks that have not ended."""
 
     def __init__(self) -> None:
         self.futures: dict[int, F] = {}
@@ -78,7 +78,7 @@ class ClientState(Generic[F]):
         """Further futures of an awaited task, by its key."""
         self.early: dict[int, TaskEnd] = {}
         """The end of each task that the client does not know yet, by the task's key."""
-        self.under_way: dict[int, int] = {}
+        self.in_flight: dict[int, int] = {}
         """The number of tasks in each submit that was begun and not answered, by the submit's number."""
         self._newest = 0
 
@@ -86,8 +86,8 @@ class ClientState(Generic[F]):
 
     def stage_of(self, number: int) -> Stage:
         """The stage of the submit with that number."""
-        if number in self.under_way:
-            return Stage.UNDER_WAY
+        if number in self.in_flight:
+            return Stage.IN_FLIGHT
         return Stage.OVER if number <= self._newest else Stage.NEW
 
     def _check(self, number: int, move: Move) -> None:
@@ -99,7 +99,7 @@ class ClientState(Generic[F]):
         """Note that the client is about to send a submit of `count` awaited tasks."""
         self._check(number, Move.BEGIN)
         self._newest = number
-        self.under_way[number] = count
+        self.in_flight[number] = count
 
     def take(
         self, number: int, futures: Sequence[F], first: int, taken: Mapping[int, int | None]
@@ -107,7 +107,7 @@ class ClientState(Generic[F]):
         """Give a submit's tasks the keys from `first` on; returns the futures whose ends were received already.
 
         `taken` has an entry, by index, for each task whose unique key belongs to another task: the key of that task, or
-        None if the future shall not await it. The submit stays under way until `accept`, so that a caller that is
+        None if the future shall not await it. The submit stays in flight until `accept`, so that a caller that is
         interrupted between the two can do both again.
         """
         self._check(number, Move.ACCEPT)
@@ -141,8 +141,8 @@ class ClientState(Generic[F]):
         self._over(number)
 
     def _over(self, number: int) -> None:
-        self.under_way.pop(number)
-        if not self.under_way:
+        self.in_flight.pop(number)
+        if not self.in_flight:
             self.early.clear()
 
     # -- ends ----------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class ClientState(Generic[F]):
                 ended.append((future, row))
                 if duplicates:
                     ended += [(other, row) for other in duplicates.get(row[0], ())]
-            elif self.under_way:
+            elif self.in_flight:
                 self.early[row[0]] = row
         return ended
 

@@ -1,6 +1,6 @@
 """The sender of a client's submits: the calling thread sends a single task, the sender thread sends batches.
 
-Submits made in a loop travel in batches without a timer: while one batch is under way, the outbox collects the next.
+Submits made in a loop travel in batches without a timer: while one batch is in flight, the outbox collects the next.
 The calling thread sends a single submit itself. Its answer is read by the thread that receives the task's result, or
 by the sender thread, which looks for it a few ms later. Waking one thread to send and one to read would cost more than
 the master's work for the task.
@@ -205,7 +205,7 @@ class SubmitSender:
             self._connection_lock.release()
 
     def catch_up(self) -> None:
-        """Wait up to CATCH_UP_S until the sender thread has read the answers to all submits that are under way."""
+        """Wait up to CATCH_UP_S until the sender thread has read the answers to all submits that are in flight."""
         if self._outbox and not self._connection_lock.is_mine:
             self._outbox.wake()
             self._outbox.wait_until_empty(CATCH_UP_S)

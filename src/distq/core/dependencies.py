@@ -31,7 +31,7 @@ class Dependencies:
         """By task key: the tasks that depend on it and have not ended for good; its result is kept until they have."""
         self.pending: dict[int, int] = {}
         """By key of a held task: the number of its dependencies that have not ended."""
-        self.doomed: dict[int, Task] = {}
+        self.failed_upstream: dict[int, Task] = {}
         """By key: held tasks with a failed dependency; the next commit ends them."""
 
     def add(self, task: Task, depends_on: DependsOn) -> None:
@@ -45,7 +45,7 @@ class Dependencies:
             STATE_IF_UNKNOWN if (one := tasks.get(task_key)) is None else one.state for task_key in depends_on.keys
         ]
         if depends_on.policy != RUN and any(state not in LIVE_STATES and state != SUCCEEDED for state in states):
-            self.doomed[task.task_key] = task
+            self.failed_upstream[task.task_key] = task
             return True
         if missing := sum(state in LIVE_STATES for state in states):
             self.pending[task.task_key] = missing
@@ -53,12 +53,12 @@ class Dependencies:
 
     def is_waiting(self, task: Task) -> bool:
         """Whether the task is held for its dependencies."""
-        return task.task_key in self.pending or task.task_key in self.doomed
+        return task.task_key in self.pending or task.task_key in self.failed_upstream
 
     def discard_one(self, task: Task) -> None:
         """Forget that a task is held."""
         self.pending.pop(task.task_key, None)
-        self.doomed.pop(task.task_key, None)
+        self.failed_upstream.pop(task.task_key, None)
 
     def ended(self, task: Task) -> Iterator[Task]:
         """Count the end of a task; yields its followers that wait for no other task."""
@@ -68,7 +68,7 @@ class Dependencies:
                 continue
             if task.state != SUCCEEDED and _depends_on(follower).policy != RUN:
                 del self.pending[follower.task_key]
-                self.doomed[follower.task_key] = follower
+                self.failed_upstream[follower.task_key] = follower
             elif missing > 1:
                 self.pending[follower.task_key] = missing - 1
             else:
@@ -80,7 +80,7 @@ class Dependencies:
         for follower in self.followers.get(task.task_key, ()):
             if follower.task_key in self.pending:
                 self.pending[follower.task_key] += 1
-            elif self.doomed.pop(follower.task_key, None) is not None:
+            elif self.failed_upstream.pop(follower.task_key, None) is not None:
                 self.waits(follower, _depends_on(follower), tasks)
 
     def forget(self, task: Task, depends_on: DependsOn, tasks: Mapping[int, Task]) -> Iterator[Task]:
@@ -99,7 +99,7 @@ STATE_IF_UNKNOWN: Final = STATE_NAMES.index("gone")
 
 
 def upstream_failure(task: Task, tasks: Mapping[int, Task]) -> str:
-    """Which dependency of a doomed task has failed, and how: a phrase for the task's history."""
+    """Which dependency of a task has failed, and how: a phrase for the task's history."""
     for task_key in _depends_on(task).keys:
         upstream = tasks.get(task_key)
         if upstream is None or upstream.state not in (*LIVE_STATES, SUCCEEDED):

@@ -136,9 +136,9 @@ class Registry:
             if name not in self.queues:
                 self.queues[name] = queue  # a worker serves it, or a request waits for it
         for labels in [labels for labels, counters in self.counters.items() if not counters.envelopes]:
-            tally = self.counters.pop(labels)
-            self.counters_of_gone.submitted += tally.submitted
-            for word, number in tally.completed.items():
+            counters = self.counters.pop(labels)
+            self.counters_of_gone.submitted += counters.submitted
+            for word, number in counters.completed.items():
                 self.counters_of_gone.completed[word] += number
         return keys
 

@@ -50,14 +50,14 @@ class Sweeper:
                     self._changes[task.task_key] = Change(event, task)
             for at, task in postponed:
                 deadlines.add(at, task)
-        self._sweep_doomed(most)
+        self._sweep_failed_upstream(most)
         self._pending.leases_to_store += self._journal.due(now)
         self._policies.expire_spent(now)
         self._sweep_retained(now, most)
 
-    def _sweep_doomed(self, most: int) -> None:
+    def _sweep_failed_upstream(self, most: int) -> None:
         """Decide that tasks with a failed dependency become dead letters or are cancelled."""
-        for task in islice(self._state.dependencies.doomed.values(), most):
+        for task in islice(self._state.dependencies.failed_upstream.values(), most):
             if task.task_key not in self._changes:
                 cause = upstream_failure(task, self._state.tasks)
                 self._changes[task.task_key] = (
@@ -83,7 +83,7 @@ class Sweeper:
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to decide, None if no task waits for an instant."""
         state = self._state
-        if state.dependencies.doomed:
+        if state.dependencies.failed_upstream:
             return -math.inf
         instants = [state.delayed.next_at(), state.expiring.next_at(), state.retained.next_at()]
         instants += [self._journal.next_at(), dead_letters.next_at(state.dead, self._dead_letters)]

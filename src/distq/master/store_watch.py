@@ -15,7 +15,7 @@ LOOK_S: Final = 2.0
 """Seconds between two health checks of the store."""
 SLOW_S: Final = 1.0
 """Seconds from which a commit is logged as slow: every submit and settle waits for it."""
-TOLD_EVERY: Final = 5
+CHECKS_PER_WARNING: Final = 5
 """Health checks between two log lines about slow commits."""
 
 
@@ -32,7 +32,7 @@ class StoreWatch:
         self._reason: str | None = None
         self._slow = 0
         self._slowest_s = 0.0
-        self._checks_since_warning = TOLD_EVERY
+        self._checks_since_warning = CHECKS_PER_WARNING
 
     def committed(self, seconds: float) -> None:
         """Note the seconds that a commit took, whether it succeeded or not."""
@@ -62,7 +62,7 @@ class StoreWatch:
                 self._log.info("store_recovered", free_bytes=self.health.get("free_bytes"))
         self._reason = reason
         self._checks_since_warning += 1
-        if self._slow and self._checks_since_warning >= TOLD_EVERY:
+        if self._slow and self._checks_since_warning >= CHECKS_PER_WARNING:
             self._log.warning("commits_were_slow", commits=self._slow, slowest_s=round(self._slowest_s, 3))
             self._slow, self._slowest_s, self._checks_since_warning = 0, 0.0, 0
 

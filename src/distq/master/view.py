@@ -74,7 +74,7 @@ class MasterView:
         return self._server.authentication_failures
 
     @property
-    def turned_down(self) -> int:
+    def connections_refused(self) -> int:
         """Number of connections that the server closed immediately because it had too many."""
         return self._server.refused_count
 

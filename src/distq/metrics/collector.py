@@ -40,7 +40,7 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from counter("distq_clock_steps_total", [((), view.clock_steps)])
     yield from gauge("distq_clock_stepped_seconds", [((), view.clock_stepped_s)])
     yield from counter("distq_auth_failures_total", [((), view.auth_failures)])
-    yield from counter("distq_connections_turned_down_total", [((), view.turned_down)])
+    yield from counter("distq_connections_turned_down_total", [((), view.connections_refused)])
     yield from gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
     yield from counter("distq_schedule_moments_total", [((word,), n) for word, n in view.scheduled_runs.items()])
     yield from gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
@@ -93,7 +93,7 @@ def _of_tasks(by_name: CountersByName) -> Iterator[str]:
         yield from counter(name, _words((labels, getattr(counters, table)) for labels, counters in by_name.items()))
     yield from histogram("distq_task_wait_seconds", [(labels, counters.wait) for labels, counters in by_name.items()])
     yield from histogram("distq_task_run_seconds", [(labels, counters.run) for labels, counters in by_name.items()])
-    yield from histogram("distq_task_total_seconds", [(labels, tally.total) for labels, tally in by_name.items()])
+    yield from histogram("distq_task_total_seconds", [(labels, counters.total) for labels, counters in by_name.items()])
 
 
 def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> list[tuple[tuple[str, ...], float]]:

@@ -62,7 +62,7 @@ class MasterMetrics(Protocol):
         """Connections that failed to authenticate."""
 
     @property
-    def turned_down(self) -> int:
+    def connections_refused(self) -> int:
         """Connections that the server refused because there were too many."""
 
     @property

@@ -60,7 +60,7 @@ def writable(path: Path) -> bool:
     return os.access(path, os.R_OK | os.W_OK)
 
 
-def not_ours(path: Path) -> StoreUnusable:
+def foreign_file(path: Path) -> StoreUnusable:
     """Return the error for a file that is a database of another program."""
     return StoreUnusable(f"The file {path} is a database of another program: name another file in DISTQ_STORE.")
 

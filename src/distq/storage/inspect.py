@@ -13,7 +13,7 @@ from distq.core.head import unpack
 from distq.core.ports import StoreError
 from distq.core.states import STATE_NAMES
 from distq.storage import private, schema
-from distq.storage.error_messages import check_place, explain, mode_of, not_ours, too_new
+from distq.storage.error_messages import check_place, explain, foreign_file, mode_of, too_new
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, size_of
 from distq.storage.sqlite_connection import BUSY, CORRUPT, SqliteConnection, SqliteError
 
@@ -140,9 +140,9 @@ def _opened(path: Path) -> SqliteConnection:
         link.run("BEGIN EXCLUSIVE")
         version = schema.version_of(link)
         link.run("COMMIT")
-    except schema.NotOurs:
+    except schema.ForeignFile:
         link.close()
-        raise not_ours(path) from None
+        raise foreign_file(path) from None
     except SqliteError as error:
         link.close()
         if error.primary == BUSY:

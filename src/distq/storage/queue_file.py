@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from distq.core.ports import CommitRefused, CommitUnknown, StoreError
 from distq.storage import private, schema
-from distq.storage.error_messages import StoreUnusable, check_place, explain, not_ours, too_new
+from distq.storage.error_messages import StoreUnusable, check_place, explain, foreign_file, too_new
 from distq.storage.reserve import MIB, Reserve, Room
 from distq.storage.sqlite_connection import BUSY, FULL, TOOBIG, ConnectionPort, SqliteConnection, SqliteError
 from distq.storage.wal import Wal
@@ -56,7 +56,7 @@ class QueueFile:
         self.overgrown = False
         """Whether the log must be folded into the file now."""
         self._wal = Wal(path)
-        self._unlooked_bytes = 0
+        self._unchecked_bytes = 0
         """Approximate bytes added to the log since its size was last read."""
         self._upkeep = upkeep
         self._connect = connect
@@ -101,8 +101,8 @@ class QueueFile:
     def _prepare(self, link: ConnectionPort) -> None:
         try:
             self._making_room(lambda: schema.prepare(link, empty=not size_of(self.path)), self.reserve.give_up)
-        except schema.NotOurs:
-            raise not_ours(self.path) from None
+        except schema.ForeignFile:
+            raise foreign_file(self.path) from None
         except schema.TooNew as exc:
             raise too_new(self.path, exc.args[0], schema.VERSION) from None
 
@@ -157,9 +157,9 @@ class QueueFile:
             self._rollback()
             raise
         self.commit_s = time.perf_counter() - started
-        self._unlooked_bytes += writes.byte_count + COMMIT_BYTES
-        if self._unlooked_bytes > self._upkeep.wal_bytes_max // 16:
-            self._unlooked_bytes = 0
+        self._unchecked_bytes += writes.byte_count + COMMIT_BYTES
+        if self._unchecked_bytes > self._upkeep.wal_bytes_max // 16:
+            self._unchecked_bytes = 0
             self.overgrown = self._wal.unfolded_bytes() > self._upkeep.wal_bytes_max
 
     def _failed(self, exc: SqliteError) -> StoreError:

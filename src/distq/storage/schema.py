@@ -47,7 +47,7 @@ SETTINGS: Final = (
 )
 
 
-class NotOurs(Exception):
+class ForeignFile(Exception):
     """The file is a database of another program."""
 
 
@@ -83,7 +83,7 @@ def version_of(link: ConnectionPort) -> int:
         return int(version)
     ((tables,),) = link.run("SELECT count(*) FROM sqlite_master")
     if application or tables:
-        raise NotOurs
+        raise ForeignFile
     return 0
 
 

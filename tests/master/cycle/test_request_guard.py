@@ -300,7 +300,7 @@ def test_a_change_without_a_request_may_fail_and_is_repeated(
         executor = bench.executor()
         with monkeypatch.context() as patch:
             if failing_step == "sweep":
-                patch.setattr(Sweeper, "_sweep_doomed", failing)
+                patch.setattr(Sweeper, "_sweep_failed_upstream", failing)
             elif failing_step == "lease":
                 patch.setattr(Leasing, "lease", failing)
             elif failing_step == "push":

@@ -102,7 +102,7 @@ def test_a_death_is_reported_immediately() -> None:
         assert session.connected
         session.exited(DEATH)
         assert (await greeter.next_heartbeat())["exited"] == [DEATH]
-        await session.farewell(SOON_S)
+        await session.wait_reported(SOON_S)
 
     talk(greeter, test)
 
@@ -204,7 +204,7 @@ def test_a_worker_ends_without_a_farewell_to_an_absent_master() -> None:
         session = session_to(1)
         session.exited(DEATH)
         async with asyncio.timeout(SOON_S / 10):
-            await session.farewell(SOON_S)
+            await session.wait_reported(SOON_S)
 
     asyncio.run(run())
 

@@ -78,14 +78,14 @@ def error_of(task: Task) -> str:
 class DeadLetterFilter:
     """Finds the dead letters that meet the conditions; reads missing causes from the store if errors are needed."""
 
-    def __init__(self, choice: DeadLetterChoice, *, tells_errors: bool = False) -> None:
+    def __init__(self, choice: DeadLetterChoice, *, needs_errors: bool = False) -> None:
         self.choice = choice
-        self._tells_errors = tells_errors
+        self._needs_errors = needs_errors
         self._unknown: list[Task] | None = None
 
     def knows_enough(self, cycle: Cycle, request: Request) -> bool:
         """Whether `chosen` can be called; if not, the store is reading some of the missing causes: call this again."""
-        if self.choice.error is None and not self._tells_errors:
+        if self.choice.error is None and not self._needs_errors:
             return True
         if self._unknown is None:
             dead = cycle.ledger.state.dead.values()

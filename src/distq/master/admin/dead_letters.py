@@ -117,7 +117,7 @@ class SettleDeadLetters(CallRequest):
         super().__init__(connection)
         self.event = event
         self.asked = asked
-        self.filter = DeadLetterFilter(read_choice(asked), tells_errors=bool(asked.get("dry_run")))
+        self.filter = DeadLetterFilter(read_choice(asked), needs_errors=bool(asked.get("dry_run")))
         ids = asked.get("ids")
         self.keys: list[int] | None = None if ids is None else _keys(ids)
         """Keys of the dead letters that are left, the next one last; None before the search."""

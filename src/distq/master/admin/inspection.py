@@ -97,15 +97,15 @@ class ShowStack(TaskQuery):
             return
         self.until = now + STACK_S
         cycle.park_idle(self)
-        self.workers.ask_for_stack(holder.session, self.task_key, self.delivery, self._say)
+        self.workers.ask_for_stack(holder.session, self.task_key, self.delivery, self._reply_stack)
 
-    def _say(self, cycle: Cycle, stack: str) -> None:
+    def _reply_stack(self, cycle: Cycle, stack: str) -> None:
         if self.parked:
             cycle.forget(self)
             self.connection.reply(returned({"stack": stack}))
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        self.workers.give_up_stack(self.task_key, self.delivery, self._say)
+        self.workers.give_up_stack(self.task_key, self.delivery, self._reply_stack)
         self.refuse(BadCall(f"the worker of task {id_text(self.task_key)} has not answered within {STACK_S:g} s."))
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class ScheduleAction(CallRequest):
     """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
 
-    __slots__ = ("action", "after", "asked", "decides", "name", "new", "replaced", "schedules")
+    __slots__ = ("action", "asked", "decides", "name", "new", "new_progress", "replaced", "schedules")
 
     def __init__(
         self, schedules: Schedules, action: str, connection: ServerConnection, asked: Mapping[str, Any]
@@ -51,14 +51,14 @@ class ScheduleAction(CallRequest):
             raise BadSchedule(f"its name is a text, not {shown(self.name)}.")
         self.new: Schedule | None = None
         """The schedule that replaces the one of its name or is new; None if there is none."""
-        self.after: ScheduleProgress | None = None
+        self.new_progress: ScheduleProgress | None = None
         self.replaced: Schedule | None = None
         """The schedule that code declared under another name and that this one replaces."""
         self.decides = False
         """Whether the present cycle has decided this request."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        self.new = self.after = None
+        self.new = self.new_progress = None
         self.decides = False
         if self.action == "schedule_list":
             return True
@@ -92,12 +92,12 @@ class ScheduleAction(CallRequest):
                 assert progress.last_key is not None
                 raise BadSchedule(f"its task {id_text(progress.last_key)} has not ended yet.")
             task_key = submit(cycle, schedule, now)
-            self.after = progress._replace(last_at=now, last_key=task_key, runs=progress.runs + 1)
+            self.new_progress = progress._replace(last_at=now, last_key=task_key, runs=progress.runs + 1)
         else:
             paused = self.action == "schedule_pause"
             next_at = progress.next_at if paused else next_after(schedule.spec.timing, progress.next_at, now)
-            self.after = progress._replace(paused=paused, next_at=next_at)
-        cycle.keep_row(schedule.row_key, schedule.row(self.after))
+            self.new_progress = progress._replace(paused=paused, next_at=next_at)
+        cycle.keep_row(schedule.row_key, schedule.row(self.new_progress))
 
     def _named(self) -> Schedule:
         schedule = self.schedules.known.get(self.name)
@@ -119,9 +119,9 @@ class ScheduleAction(CallRequest):
             raise BadSchedule(f"the master has {SCHEDULES_MAX:,} schedules, which is the limit; remove one first.")
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
-        self.after = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
-        self.new = Schedule(row_key, spec, self.after, body, run)
-        cycle.keep_row(row_key, self.new.row(self.after))
+        self.new_progress = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
+        self.new = Schedule(row_key, spec, self.new_progress, body, run)
+        cycle.keep_row(row_key, self.new.row(self.new_progress))
         if self.replaced is not None:
             cycle.keep_row(self.replaced.row_key, None)
         return True
@@ -132,8 +132,8 @@ class ScheduleAction(CallRequest):
             return
         next_at = planned(known.spec.timing, known.progress.next_at, now)
         if known.fault or next_at != known.progress.next_at:
-            self.after = known.progress._replace(next_at=next_at)
-            cycle.keep_row(known.row_key, known.row(self.after))
+            self.new_progress = known.progress._replace(next_at=next_at)
+            cycle.keep_row(known.row_key, known.row(self.new_progress))
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         known, name = self.schedules.known, self.name
@@ -146,9 +146,9 @@ class ScheduleAction(CallRequest):
                 known.pop(self.replaced.spec.name, None)
         elif self.action == "schedule_remove":
             known.pop(name, None)
-        elif self.after is not None:
+        elif self.new_progress is not None:
             changed = known[name]
-            changed.progress = self.after
+            changed.progress = self.new_progress
             if changed.run is not None and self.action in ("schedule_put", "schedule_resume"):
                 changed.fault = ""
             self.schedules.arm(changed)

@@ -193,7 +193,7 @@ class PlanSchedules(Request):
 class RunSchedule(Request):
     """Due at a schedule's next instant."""
 
-    __slots__ = ("after", "progress", "schedule", "schedules")
+    __slots__ = ("new_progress", "progress", "schedule", "schedules")
     follows_wall_clock = True
 
     def __init__(self, schedules: Schedules, schedule: Schedule) -> None:
@@ -202,7 +202,7 @@ class RunSchedule(Request):
         self.schedule = schedule
         self.progress = schedule.progress
         """The schedule's progress when this was armed; if it has changed, another `RunSchedule` replaces this one."""
-        self.after: ScheduleProgress | None = None
+        self.new_progress: ScheduleProgress | None = None
 
     @property
     def holds(self) -> bool:  # noqa: D102 - as Request
@@ -212,7 +212,7 @@ class RunSchedule(Request):
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         schedule, before = self.schedule, self.progress
         name, timing = schedule.spec.name, schedule.spec.timing
-        self.after = None
+        self.new_progress = None
         if not self.holds:
             return True
         if name in self.schedules.deciding:
@@ -224,33 +224,33 @@ class RunSchedule(Request):
             return True
         progress = before._replace(next_at=due.next_at, skipped=before.skipped + due.missed)
         if timing.catch_up == NONE and now - due.newest > LATE_S:
-            self.after = progress._replace(skipped=progress.skipped + 1)
+            self.new_progress = progress._replace(skipped=progress.skipped + 1)
         elif not timing.overlap and lives(cycle, before.last_key):
             if timing.catch_up == ALL:
                 cycle.ask_at(now + AGAIN_S, self)
                 return True
-            self.after = progress._replace(skipped=progress.skipped + 1)
+            self.new_progress = progress._replace(skipped=progress.skipped + 1)
         else:
             try:
                 task_key = submit(cycle, schedule, now)
             except DistqError:  # its queue is full: try the instant again later
                 cycle.ask_at(now + AGAIN_S, self)
                 return True
-            self.after = progress._replace(last_at=now, last_key=task_key, runs=before.runs + 1)
-        cycle.keep_row(schedule.row_key, schedule.row(self.after))
+            self.new_progress = progress._replace(last_at=now, last_key=task_key, runs=before.runs + 1)
+        cycle.keep_row(schedule.row_key, schedule.row(self.new_progress))
         self.schedules.deciding.add(name)
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        if self.after is not None:
+        if self.new_progress is not None:
             self.schedules.deciding.discard(self.schedule.spec.name)
-            before, self.schedule.progress = self.progress, self.after
-            self.schedules.due_instants["submitted"] += self.after.runs - before.runs
-            self.schedules.due_instants["skipped"] += self.after.skipped - before.skipped
+            before, self.schedule.progress = self.progress, self.new_progress
+            self.schedules.due_instants["submitted"] += self.new_progress.runs - before.runs
+            self.schedules.due_instants["skipped"] += self.new_progress.skipped - before.skipped
             self.schedules.arm(self.schedule)
 
     def undo(self) -> None:  # noqa: D102
-        if self.after is not None:
+        if self.new_progress is not None:
             self.schedules.deciding.discard(self.schedule.spec.name)
 
     def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
@@ -258,7 +258,7 @@ class RunSchedule(Request):
         self.schedules.fail(self.schedule, str(exc))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
-        if self.after is not None:  # else it is already due again, or has nothing to do
+        if self.new_progress is not None:  # else it is already due again, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)
             cycle.ask_at(now + REFUSED_PAUSE_S, self)
 

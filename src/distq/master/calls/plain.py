@@ -131,7 +131,7 @@ class GetItem(LeaseRequest):
             cycle.ask(SettleItem(task))
         elif self.lease_s is not None:
             self.peer.lapsed = None
-            self.peer.lend_until(cycle, now + self.lease_s)
+            self.peer.renew_lease(cycle, now + self.lease_s)
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:

@@ -96,7 +96,7 @@ class PlainPeer(Holder):
         self.lease_until += by_s
         self.watch_at += by_s
 
-    def lend_until(self, cycle: Cycle, at: float) -> None:
+    def renew_lease(self, cycle: Cycle, at: float) -> None:
         """Let the program hold its item until this instant."""
         self.lease_until = at
         if at < self.watch_at:
@@ -142,7 +142,7 @@ class PlainLeaseTimeout(Request):
         if task is None or peer.lease_until == math.inf:
             return
         if peer.lease_until > now:
-            peer.lend_until(cycle, peer.lease_until)
+            peer.renew_lease(cycle, peer.lease_until)
         else:
             peer.lapsed = (task.task_key, task.delivery, task.leased_at)
             cycle.ask(

@@ -126,7 +126,7 @@ class StdlibPrograms:
 
     def _hold(self, peer: PlainPeer, held_s: float) -> None:
         if peer.held:
-            peer.lend_until(self._cycle, peer.detached_at + min(held_s, self._lease_s))
+            peer.renew_lease(self._cycle, peer.detached_at + min(held_s, self._lease_s))
 
     def _remember(self, thread: ProgramThread) -> None:
         """Remember a thread of a program that is remembered."""

@@ -109,7 +109,7 @@ class WorkerSession:
         beat, self.beat = self.beat, None
         if beat is not None:
             cycle.forget(beat)
-            beat.say()
+            beat.reply()
 
     @property
     def taken(self) -> int:
@@ -153,7 +153,7 @@ class Heartbeat(CallRequest):
         super().__init__(connection)
         self.session = session
 
-    def say(self) -> None:
+    def reply(self) -> None:
         """Reply with the tasks that the worker shall stop, and the tasks whose stacks it shall report."""
         session = self.session
         stops, session.stops = session.stops, []
@@ -162,7 +162,7 @@ class Heartbeat(CallRequest):
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None
-        self.say()
+        self.reply()
 
 
 def may_take(sessions: Iterable[WorkerSession], queue: Queue[Task], ready_list: PriorityList[Task]) -> bool:

@@ -152,8 +152,8 @@ class Workers:
         stacks = report.get("stacks")
         for row in stacks if isinstance(stacks, list | tuple) else ():
             if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
-                for say in self._stack_waits.pop((count_of(row[0], KEY_MAX), count_of(row[1])), ()):
-                    say(self._cycle, row[2])
+                for callback in self._stack_waits.pop((count_of(row[0], KEY_MAX), count_of(row[1])), ()):
+                    callback(self._cycle, row[2])
         exited = report.get("exited")
         for ended in exited if isinstance(exited, list | tuple) else ():
             if isinstance(ended, Mapping):
@@ -170,19 +170,19 @@ class Workers:
             self._cycle.park_idle(beat)
 
     def ask_for_stack(
-        self, session: WorkerSession, task_key: int, delivery: int, say: Callable[[Cycle, str], None]
+        self, session: WorkerSession, task_key: int, delivery: int, callback: Callable[[Cycle, str], None]
     ) -> None:
         """Request the stack of a task from the worker that runs it, which reports it to the callback `say`."""
-        self._stack_waits.setdefault((task_key, delivery), []).append(say)
+        self._stack_waits.setdefault((task_key, delivery), []).append(callback)
         if (task_key, delivery) not in session.stacks:
             session.stacks.append((task_key, delivery))
         session.answer_beat(self._cycle)
 
-    def give_up_stack(self, task_key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
+    def give_up_stack(self, task_key: int, delivery: int, callback: Callable[[Cycle, str], None]) -> None:
         """Remove the callback `say`: the worker has not reported the stack in time."""
         waits = self._stack_waits.get((task_key, delivery), [])
-        if say in waits:
-            waits.remove(say)
+        if callback in waits:
+            waits.remove(callback)
         if not waits:
             self._stack_waits.pop((task_key, delivery), None)
 

@@ -178,7 +178,7 @@ class ConcurrentLoop:
     # -- exchanges ---------------------------------------------------------------------------------
 
     def _must_ask(self, *, ending: bool) -> bool:
-        """Whether there is something to settle, or to ask for, that no request under way covers."""
+        """Whether there is something to settle, or to ask for, that no request in flight covers."""
         sent_count = sum(request.settlements_count for request in self._sent)
         unsent = len(self.settlements.rows) > sent_count or self._has_due_notes()
         if not self._sent:
@@ -188,7 +188,7 @@ class ConcurrentLoop:
         return unsent or ((ending or bool(self._incomplete)) and self._sent[0].want > 0)
 
     def _wanted(self, *, ending: bool) -> int:
-        """How many tasks to ask for: one for each free slot that no request under way asks for."""
+        """How many tasks to ask for: one for each free slot that no request in flight asks for."""
         if ending or self._incomplete or self._clock() < self._lapsed_at + LEASE_WAIT_S:
             return 0
         room = min(len(self._free), self.recycling.tasks_left - len(self._running))

@@ -240,7 +240,7 @@ class ExecutorPool:
             lease_ids = page.unstarted(position)
             page.set_returned(batch)
             if lease_ids:
-                self._listener.returned(lease_ids)
+                self._listener.released(lease_ids)
 
     def reap(self, pid: int) -> bool:
         """Reap the executor with this process id if it has ended; False if there is no such executor."""

@@ -66,7 +66,7 @@ class PoolListener(Protocol):
     def ended(self, number: int, reason: ExitReason) -> None:
         """Note that an executor has ended."""
 
-    def returned(self, lease_ids: Sequence[LeaseId]) -> None:
+    def released(self, lease_ids: Sequence[LeaseId]) -> None:
         """Note that the supervisor has taken back these tasks from an executor that had not begun them."""
 
     def found(self, lease_id: LeaseId, stack: str) -> None:

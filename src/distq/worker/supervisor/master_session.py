@@ -81,7 +81,7 @@ class MasterSession:
         self._is_stdlib_server = False
         self._logged_at = -ABSENT_LOG_S
         self._exited: list[Mapping[str, object]] = []
-        self._returned: list[LeaseId] = []
+        self._released: list[LeaseId] = []
         self._stacks: list[tuple[int, int, str]] = []
         self._wake = asyncio.Event()
         self._all_reported = asyncio.Event()
@@ -98,10 +98,10 @@ class MasterSession:
         self._all_reported.clear()
         self._wake.set()
 
-    def returned(self, lease_ids: Sequence[LeaseId]) -> None:
+    def released(self, lease_ids: Sequence[LeaseId]) -> None:
         """Hand these tasks back to the master, now or when it is back."""
         if not self._is_stdlib_server:
-            self._returned += lease_ids
+            self._released += lease_ids
             self._wake.set()
 
     def found(self, lease_id: LeaseId, stack: str) -> None:
@@ -113,7 +113,7 @@ class MasterSession:
         """Send a heartbeat now."""
         self._wake.set()
 
-    async def farewell(self, timeout_s: float) -> None:
+    async def wait_reported(self, timeout_s: float) -> None:
         """Wait until every executor's end is reported, if the master is connected."""
         try:
             async with asyncio.timeout(timeout_s if self.connected else 0):
@@ -189,12 +189,12 @@ class MasterSession:
         self._renew(greeted_at, renewed_at + lease_s - LEASE_MARGIN_S)
         while True:
             self._wake.clear()
-            exited, returned = list(self._exited), list(self._returned)
+            exited, released = list(self._exited), list(self._released)
             stacks, self._stacks = self._stacks, []
-            if_any = {"returned": list(map(tuple, returned)), "stacks": stacks}
+            if_any = {"returned": list(map(tuple, released)), "stacks": stacks}
             report = {**self._report(), "exited": exited, **{name: value for name, value in if_any.items() if value}}
             sent_at = self._clock()
-            patient = not (exited or returned or stacks or unanswered) and sent_at < renewed_at + heartbeat_s
+            patient = not (exited or released or stacks or unanswered) and sent_at < renewed_at + heartbeat_s
             connection.ask(BROKER, HEARTBEAT, report, heartbeat_s if patient else 0.0)
             unanswered += 1
             if patient and not await connection.wait(self._wake, heartbeat_s + 1.0) and self._wake.is_set():
@@ -208,7 +208,7 @@ class MasterSession:
                 unanswered -= 1
             renewed_at = sent_at
             self._renew(greeted_at, renewed_at + lease_s - LEASE_MARGIN_S)
-            del self._exited[: len(exited)], self._returned[: len(returned)]
+            del self._exited[: len(exited)], self._released[: len(released)]
             if not self._exited:
                 self._all_reported.set()
             if to_stop or to_find:

@@ -16,7 +16,7 @@ from distq.worker.shared.output_messages import LineSplitter, Logged, Message, M
 
 _READ_BYTES: Final = 16_384
 """Maximum bytes of one read; the supervisor logs them before it reads more, so a task that prints too fast waits."""
-_LINES_PER_TURN: Final = 200
+_LINES_PER_PASS: Final = 200
 """Maximum lines that the supervisor logs before it does its other work; this takes some milliseconds."""
 _NO_ROOM_S: Final = 0.05
 """Seconds to pause while the reader of the log takes nothing."""
@@ -24,7 +24,7 @@ _IDLE_S: Final = 1.0
 """Seconds without more text after which the supervisor logs a line that has begun and not ended."""
 _WRITERS_MAX: Final = 256
 """Maximum writers (a task and its stream) with an unfinished line; with more, the supervisor ends the oldest line."""
-_LAST_TURNS: Final = 200
+_LAST_READS: Final = 200
 """Maximum reads of each pipe when the worker ends, so that a program that still writes cannot delay the end."""
 RAW: Final = "output"
 """The stream's name for text that C code or programs write to the descriptors, without `sys.stdout` or `sys.stderr`."""
@@ -95,7 +95,7 @@ class ExecutorOutput:
     def finish(self) -> None:
         """Log the remaining text and close the pipes, because the worker ends."""
         self._cancel_timers()
-        for _ in range(_LAST_TURNS):
+        for _ in range(_LAST_READS):
             for fd in list(self._open):
                 self._read(fd)
             if not self._events:
@@ -172,7 +172,7 @@ class ExecutorOutput:
     def _log_turn(self) -> None:
         """Log some lines; read no more text while lines remain."""
         self._pause = None
-        has_room = self._log_some(_LINES_PER_TURN)
+        has_room = self._log_some(_LINES_PER_PASS)
         loop = asyncio.get_running_loop()
         if self._events:
             for fd in self._open:

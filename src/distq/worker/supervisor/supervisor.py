@@ -25,7 +25,7 @@ from distq.worker.supervisor.watchdog import CHECK_S
 
 SUMMARY_S: Final = 10.0
 """Seconds between two log lines that say how many tasks have run."""
-FAREWELL_S: Final = 2.0
+LAST_REPORT_S: Final = 2.0
 """Maximum seconds to report to the master how the last executors have ended."""
 INIT: Final = 1
 """The process id of a container's first process."""
@@ -81,9 +81,9 @@ class Supervisor:
         self._last_end = reason.cause.text
         self.master_session.exited({"index": number, **reason.report})
 
-    def returned(self, lease_ids: Sequence[LeaseId]) -> None:
+    def released(self, lease_ids: Sequence[LeaseId]) -> None:
         """Hand tasks back to the master that waited behind a long one."""
-        self.master_session.returned(lease_ids)
+        self.master_session.released(lease_ids)
 
     def unable(self, reason: str) -> bool:
         """End the worker if an executor cannot work and none has ever been ready: its settings are wrong."""
@@ -128,7 +128,7 @@ class Supervisor:
         others = [loop.create_task(self._summarise()), loop.create_task(self._check_executors())]
         try:
             await self._carry_out_plans()
-            await master_session.farewell(FAREWELL_S)
+            await master_session.wait_reported(LAST_REPORT_S)
         finally:
             session_task.cancel()
             for other in others:
