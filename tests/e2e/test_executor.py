@@ -1,11 +1,13 @@
 """Tests with real processes that a client is an executor: when exceptions arrive, and how a program ends."""
 
+import logging
 import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e import tasks
@@ -116,3 +118,39 @@ def test_a_program_does_not_wait_at_its_end_for_a_master_that_is_gone(grid: Clus
         out, err = program.communicate(timeout=SOON_S)
     assert (program.returncode, out) == (0, "")
     assert "without the outcomes of its tasks, because no master answers" in err
+
+
+# -- tasks that no worker runs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "words"),
+    [
+        ({"queue": "nowhere"}, "square", "none serves the queue 'nowhere'"),
+        ({}, "nothing", "none knows a task 'nothing'"),
+    ],
+)
+def test_a_task_that_no_worker_runs_is_warned_about_once_in_the_words_of_distq_why(
+    grid: Cluster, caplog: pytest.LogCaptureFixture, options: dict[str, Any], name: str, words: str
+) -> None:
+    """The client does not repeat it for the other tasks of the same kind, nor while the program waits longer."""
+    grid.master()
+    worker = grid.tasks(1, "--queues", "default")
+    worker.logs("executor_joined")
+    with grid.client() as client, caplog.at_level(logging.WARNING, "distq"):
+        futures = [client.options(**options).submit_named(name, [3]) for _ in range(3)]
+        assert client.flush(20)
+        eventually(lambda: "waits." in caplog.text, "the warning")
+        client.options(**options).submit_named(name, [3])
+        with pytest.raises(TimeoutError):
+            futures[0].result(6)
+        (warning,) = [record.getMessage() for record in caplog.records]
+        assert words in warning
+
+        def is_why() -> bool:
+            why = grid.run("why", str(futures[0].task_id))
+            assert why.ends() == 0
+            return warning == f"Task {futures[0].task_id} waits. {why.text.strip()}"
+
+        eventually(is_why, "the same words")  # not while the master offers the name to the worker again
+        client.abandon()
