@@ -22,8 +22,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.chaos.harness import run_on_cluster
 from tests.chaos.tasks import FOLDER
-from tests.e2e.cluster import KEY, Cluster, Process, cluster
+from tests.e2e.cluster import KEY, Cluster, Process
 from tests.ports import free_port
 from tests.tidy.tree import ROOT
 
@@ -321,13 +322,7 @@ def chaos(make: Callable[[Cluster, Path], Chaos], folder: Path) -> str:
     """Run one seed with a cluster and a folder for traces, and return the report. Raises AssertionError."""
     traces = folder / "traces"
     traces.mkdir(parents=True)
-    with cluster(folder) as grid:
-        world = make(grid, traces)
-        try:
-            world.run()
-            return world.check()
-        finally:
-            world.end()
+    return run_on_cluster(lambda grid: make(grid, traces), folder)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
     numbers=st.tuples(*[st.integers(0, 65535)] * 2, *[seconds] * 3),
     state=st.sampled_from(range(len(STATE_NAMES))),
     delivery=st.integers(0, 2**32 - 1),
-    names=st.tuples(text, text, st.sampled_from([PLAIN, TASK])),
+    registry=st.tuples(text, text, st.sampled_from([PLAIN, TASK])),
     options=st.tuples(st.integers(0, 9), st.integers(0, 65535), st.integers(1, 2**32 - 1), seconds),
     time_limit_s=st.none() | st.floats(0.001, 1e9),
     expires_at=st.none() | seconds,
@@ -50,7 +50,7 @@ def test_a_head_is_read_as_it_was_packed(
     numbers: tuple[int, int, float, float, float],
     state: int,
     delivery: int,
-    names: tuple[str, str, str],
+    registry: tuple[str, str, str],
     options: tuple[int, int, int, float],
     time_limit_s: float | None,
     expires_at: float | None,
@@ -59,7 +59,7 @@ def test_a_head_is_read_as_it_was_packed(
     cost: int,
 ) -> None:
     """Every field is the same after reading: names of any characters (also NUL), and instants to the last bit."""
-    queue, name, kind = names
+    queue, name, kind = registry
     priority, retries, max_deliveries, ttl_s = options
     envelope = new_ledger().registry.envelope(
         queue,
@@ -105,10 +105,10 @@ def test_the_longest_names_fit_into_a_head() -> None:
 )
 def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str, name: str) -> None:
     """No queue and no counters are made for a name that was refused."""
-    names = new_ledger().registry
+    registry = new_ledger().registry
     with pytest.raises(NameTooLong, match="too long"):
-        names.envelope(queue, name, TASK)
-    assert (names.queues, names.counters) == ({}, {})
+        registry.envelope(queue, name, TASK)
+    assert (registry.queues, registry.counters) == ({}, {})
 
 
 def test_a_head_of_another_version_is_refused() -> None:

@@ -30,16 +30,16 @@ def test_the_default_backoff_has_these_delays(failures: int, jitter: float, dela
     assert Backoff().delay_s(failures, lambda: jitter) == delay_s
 
 
-@given(moments=st.lists(st.integers(0, 20)), now=st.integers(0, 20))
-def test_due_entries_come_oldest_first_and_equal_ones_in_insertion_order(moments: list[int], now: int) -> None:
+@given(instants=st.lists(st.integers(0, 20)), now=st.integers(0, 20))
+def test_due_entries_come_oldest_first_and_equal_ones_in_insertion_order(instants: list[int], now: int) -> None:
     """Entries that are not due yet stay."""
     deadlines: Deadlines[int] = Deadlines()
-    for number, at in enumerate(moments):
+    for number, at in enumerate(instants):
         deadlines.add(at, number)
-    expected = sorted((at, number) for number, at in enumerate(moments) if at <= now)
+    expected = sorted((at, number) for number, at in enumerate(instants) if at <= now)
     assert list(deadlines.due(now)) == expected
-    assert len(deadlines) == len(moments) - len(expected)
-    assert deadlines.next_at() == min((at for at in moments if at > now), default=None)
+    assert len(deadlines) == len(instants) - len(expected)
+    assert deadlines.next_at() == min((at for at in instants if at > now), default=None)
 
 
 @given(durations=st.lists(st.floats(0, 1e5) | st.sampled_from(BUCKETS_S)))
@@ -64,28 +64,28 @@ def test_an_open_table_counts_by_word() -> None:
 
 def test_a_name_is_made_once_and_shared() -> None:
     """Tasks with the same options share one envelope, and tasks of one name and queue share counters."""
-    names = Registry(Defaults(capacity=7))
-    envelope = names.envelope("q", "f", TASK)
-    assert names.envelope("q", "f", TASK) is envelope
-    other = names.envelope("q", "f", TASK, priority=9)
+    registry = Registry(Defaults(capacity=7))
+    envelope = registry.envelope("q", "f", TASK)
+    assert registry.envelope("q", "f", TASK) is envelope
+    other = registry.envelope("q", "f", TASK, priority=9)
     assert other is not envelope
-    assert other.counters is envelope.counters is names.counters_of("q", "f")
-    assert other.queue is names.queue("q")
-    assert names.queue("q").capacity == 7
+    assert other.counters is envelope.counters is registry.counters_of("q", "f")
+    assert other.queue is registry.queue("q")
+    assert registry.queue("q").capacity == 7
 
 
 def test_an_omitted_option_is_the_default_and_zero_is_not() -> None:
     """None means the default; 0 is a value and does not mean the default."""
-    names = Registry(Defaults(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
-    default = names.envelope("q", "f", TASK)
+    registry = Registry(Defaults(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
+    default = registry.envelope("q", "f", TASK)
     assert (default.retries, default.max_deliveries, default.result_ttl_s, default.time_limit_s) == (3, 5, 60.0, 9.0)
-    own = names.envelope("q", "f", TASK, retries=0, max_deliveries=1, result_ttl_s=0.0, time_limit_s=1.0)
+    own = registry.envelope("q", "f", TASK, retries=0, max_deliveries=1, result_ttl_s=0.0, time_limit_s=1.0)
     assert (own.retries, own.max_deliveries, own.result_ttl_s, own.time_limit_s) == (0, 1, 0.0, 1.0)
 
 
 def test_a_queue_keeps_its_role_until_it_is_given_another() -> None:
     """A queue is a work queue unless a caller gives another role."""
-    names = Registry(Defaults())
-    assert names.queue("q").role == WORK
-    assert names.queue("q", RESULT).role == RESULT
-    assert names.queue("q").role == RESULT
+    registry = Registry(Defaults())
+    assert registry.queue("q").role == WORK
+    assert registry.queue("q", RESULT).role == RESULT
+    assert registry.queue("q").role == RESULT

@@ -127,7 +127,12 @@ def test_a_forked_child_does_not_end_the_master() -> None:
     with Manager(authkey=LONG_KEY) as manager:
         child = fork()
         if child == 0:
-            manager.shutdown()
-            os._exit(0)
-        os.waitpid(child, 0)
+            exit_code = 1
+            try:
+                manager.shutdown()
+                exit_code = 0
+            finally:
+                os._exit(exit_code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
         Manager(manager.address, LONG_KEY).connect()

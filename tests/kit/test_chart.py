@@ -53,6 +53,12 @@ def test_operators_know_every_field(rendered: Rendered) -> None:
             jsonschema.validate(item, CRDS[kind])
 
 
+def test_the_scenarios_render_every_kind_that_operators_define() -> None:
+    """Each definition in tests/kit/crds is thus used by the test above, at least once."""
+    kinds = {kind for values in SCENARIOS for kind, _ in render(values)}
+    assert kinds >= CRDS.keys()
+
+
 @pytest.mark.parametrize("values", SCENARIOS[1:], ids=NAMES[1:])
 def test_manifests_are_the_reviewed_ones(values: Path) -> None:
     """Run `python -m tests.kit.chart` after a change, review the difference, and commit both."""

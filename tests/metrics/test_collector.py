@@ -207,7 +207,11 @@ def test_histograms_are_cumulative_and_have_a_last_bucket() -> None:
 
 def test_the_oldest_task_is_a_timestamp_only_while_there_is_one() -> None:
     """An empty queue has no age."""
-    assert value(scrape(busy_master()), "distq_queue_oldest_task_enqueued_timestamp_seconds", queue="work") is None
+    name = "distq_queue_oldest_task_enqueued_timestamp_seconds"
+    assert value(scrape(busy_master()), name, queue="work") is None
+    ledger = new_ledger()
+    submitted(ledger, now=5.0)
+    assert value(scrape(FakeMaster(all_queues=list(ledger.registry.queues.values()))), name, queue="q") == 5.0
 
 
 def test_the_exposed_metrics_and_the_catalogue_are_equal() -> None:

@@ -22,7 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.cluster import KEY, Cluster, cluster
+from tests.chaos.harness import run_on_cluster
+from tests.e2e.cluster import KEY, Cluster
 from tests.ports import free_port
 from tests.soak import tasks
 from tests.soak.client import KINDS
@@ -230,13 +231,7 @@ def taken_by(pid: int) -> dict[str, float]:
 
 def soak(seed: int, seconds: float, folder: Path) -> str:
     """Run the soak test with its logs in the folder, and return the report."""
-    with cluster(folder) as grid:
-        world = Soak(grid, folder, seed, seconds)
-        try:
-            world.run()
-            return world.check()
-        finally:
-            world.end()
+    return run_on_cluster(lambda grid: Soak(grid, folder, seed, seconds), folder)
 
 
 def main() -> None:

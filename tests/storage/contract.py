@@ -67,10 +67,10 @@ class StoreContract(ABC):
             yield opener
 
     def play(self, scene: Scene) -> None:
-        """Run one scene on its own event loop; it fails after ten seconds."""
+        """Run one scene on its own event loop; it fails after a minute."""
 
         async def run() -> None:
-            async with asyncio.timeout(10), self.stores() as opener:
+            async with asyncio.timeout(60), self.stores() as opener:
                 await scene(opener)
 
         asyncio.run(run())

@@ -5,7 +5,7 @@ until its file is synced; at the cut some of the waiting ones reach the platter,
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -220,3 +220,10 @@ class CarelessLink(ApswLink):
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run the statement, except the one that turns syncs on."""
         return super().run(sql.replace("synchronous = FULL", "synchronous = OFF"), values)
+
+
+def power_vfs() -> Iterator[PowerVFS]:
+    """Register a disk that can lose power, and remove it after the tests; the body of a fixture."""
+    vfs = PowerVFS()
+    yield vfs
+    vfs.unregister()

@@ -1,11 +1,11 @@
 """P1, the power cut: at any write, sync, truncation or removal, also while SQLite makes the file."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS
+from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS, power_vfs
 
 from distq.core.ports import KEEP, Batch
 from distq.storage.queue_file import KEY_MIN, QueueFile, Upkeep
@@ -18,12 +18,7 @@ SEEDS = 300
 Rows = dict[int, tuple[bytes, bytes]]
 
 
-@pytest.fixture(name="vfs", scope="module")
-def make_vfs() -> Iterator[PowerVFS]:
-    """Run SQLite on a disk that can lose power."""
-    vfs = PowerVFS()
-    yield vfs
-    vfs.unregister()
+make_vfs = pytest.fixture(name="vfs", scope="module")(power_vfs)
 
 
 class Record:

@@ -3,12 +3,11 @@
 import asyncio
 import pickle
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.master.bench import START, Bench, done
-from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS
+from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS, power_vfs
 
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
@@ -93,12 +92,7 @@ def check_power(disk: Disk) -> None:
         raise PowerCut
 
 
-@pytest.fixture(name="vfs", scope="module")
-def make_vfs() -> Iterator[PowerVFS]:
-    """Open SQLite on a disk that can lose power."""
-    vfs = PowerVFS()
-    yield vfs
-    vfs.unregister()
+make_vfs = pytest.fixture(name="vfs", scope="module")(power_vfs)
 
 
 def run_restarts(vfs: PowerVFS, path: Path, seed: int, connect: Connect = ApswLink) -> tuple[int, int]:
