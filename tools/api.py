@@ -29,7 +29,7 @@ SECTIONS: Final = {
     "In a task": ("current", "Current", "Retry", "Snooze", "Discard", "Interrupted"),
     "Managers of the standard library": ("QueueManager", "EmbeddedMaster"),
 }
-TESTING: Final = ("cluster", "Cluster", "SubmittedTask")
+TESTING: Final = ("cluster", "Cluster", "eager", "Eager", "SubmittedTask")
 """The names of `distq.testing` that the section about tests describes; its table of errors has the others."""
 ELSEWHERE: Final = ("Settings", "__version__")
 """Names of `distq` that the page mentions in its introduction only."""
@@ -176,7 +176,7 @@ def _constructor(cls: type) -> str:
     """Return the parameters of a class that programs construct, or an empty text for a class that calls return."""
     if cls.__init__ is object.__init__ or cls in (distq.TaskFuture, distq.Submitter, distq.Lifespan):  # type: ignore[misc]
         return ""
-    is_returned = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster, testing.Cluster)
+    is_returned = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster, testing.Cluster, testing.Eager)
     return "" if is_returned or "__init__" not in vars(cls) else _signature(cls.__init__).removesuffix(" -> None")  # type: ignore[misc]
 
 

@@ -1,4 +1,7 @@
-"""distq: the distributed task queue that is deployed, not assembled."""
+"""distq: the distributed task queue that is deployed, not assembled.
+
+PYTEST_DONT_REWRITE: a program may import distq before it starts pytest, which would warn about that.
+"""
 
 from distq._version import __version__
 

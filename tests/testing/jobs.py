@@ -1,7 +1,10 @@
 """Tasks that the tests of `distq.testing` submit."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import distq
@@ -87,3 +90,63 @@ def only_even(number: int) -> int:
     if number % 2:
         raise Odd(number)
     return number
+
+
+def thread_id() -> int:
+    """Return the number of the thread that runs this task."""
+    return threading.get_ident()
+
+
+def append_to(numbers: list[int]) -> list[int]:
+    """Change the argument."""
+    numbers.append(2)
+    return numbers
+
+
+def leave() -> None:
+    """Raise SystemExit."""
+    sys.exit(3)
+
+
+def interrupt() -> None:
+    """Raise KeyboardInterrupt, as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def snooze() -> None:
+    """Never end."""
+    raise distq.Snooze(60)
+
+
+def name_of_task() -> str:
+    """Return the name of this function, from `distq.current()`."""
+    return distq.current().name.rpartition(":")[2]
+
+
+def nested_names() -> list[str]:
+    """Return the names before, in and after a task inside this one."""
+    return [name_of_task(), distq.Client().submit(name_of_task).result(), name_of_task()]
+
+
+async def name_of_coroutine() -> str:
+    """Return the name of this task after a pass of the loop."""
+    await asyncio.sleep(0)
+    return name_of_task()
+
+
+MODEL_EVENTS: list[str] = []
+"""What the hook `model` has done in this process."""
+
+
+@distq.lifespan
+def model() -> Generator[str, None, None]:
+    """A value that tasks get."""
+    MODEL_EVENTS.append("up")
+    yield f"up {len(MODEL_EVENTS)}"
+    MODEL_EVENTS.append("down")
+
+
+@distq.task
+def injected_value(value: str = distq.injected(model)) -> str:
+    """Return what the hook has yielded."""
+    return value

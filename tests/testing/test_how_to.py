@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.tidy.tree import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "test-your-tasks.md"
+PLUGIN = ("--strict-markers", "-p", "distq.pytest_plugin")
+"""An installed distq loads its plugin by its entry point; with both, pytest loads it once."""
 BLOCK = re.compile(r"^```(\w*)\n(?:# ([\w/.]+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -22,7 +24,7 @@ def test_every_code_block_of_the_page_runs(tmp_path: Path) -> None:
         file.write_text(code, encoding="utf-8")
         count += len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "tests"],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *PLUGIN, "tests"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -65,6 +65,12 @@ def tests_of_a_program() -> None:
             assert_type(cluster.assert_submitted(add, 1, b=2), testing.SubmittedTask)
         assert_type(cluster.submitted(), tuple[testing.SubmittedTask, ...])
         assert_type(cluster.now, float)
+    with testing.eager(settings={"DISTQ_RETRIES": "0"}) as eager:
+        assert_type(eager, testing.Eager)
+        assert_type(eager.client.submit(add, 1).result(), str)
+        assert_type(eager.assert_submitted(add, 1, b=2), testing.SubmittedTask)
+        eager.advance(days=1)
+    eager.assert_submitted(add)  # type: ignore[call-arg]
     cluster.assert_submitted(add, 1, "x")  # type: ignore[arg-type]
     cluster.advance(weeks=3)  # type: ignore[call-arg]
     testing.cluster(5)  # type: ignore[arg-type]

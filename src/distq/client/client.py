@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from distq.client.chains import Planned
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions
 from distq.client.session import ClientRuntime
+from distq.client.session_port import MakeSession, SessionPort
 from distq.client.submitter import Submitter, bare
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
@@ -62,7 +64,8 @@ class Client(Submitter):
 
     def _begin(self) -> None:
         """Begin a session with the master."""
-        self._session = session = ClientRuntime(self._settings, waits_at_exit=self._waits_at_exit)
+        session = _make_session(self._settings, waits_at_exit=self._waits_at_exit)
+        self._session = cast("ClientRuntime", session)
         if self._finalizer is not None:
             self._finalizer.detach()
         # Threads and connections end with the last reference to the client and to its futures without an outcome.
@@ -170,11 +173,23 @@ class WithOptions(Submitter):
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_make_session: MakeSession = ClientRuntime
 
 
-def sessions_at(address: Address) -> list[ClientRuntime]:
+@contextmanager
+def sessions_made_by(make_session: MakeSession) -> Iterator[None]:
+    """Give the clients that this process makes inside the block other sessions; `distq.testing` uses it."""
+    global _make_session  # noqa: PLW0603 - clients that the tested program makes have no other way to know it
+    before, _make_session = _make_session, make_session
+    try:
+        yield
+    finally:
+        _make_session = before
+
+
+def sessions_at(address: Address) -> list[SessionPort]:
     """The sessions of this process's clients that use this address."""
-    sessions = [client._session for client in list(_clients)]  # noqa: SLF001 - this module's own
+    sessions: list[SessionPort] = [client._session for client in list(_clients)]  # noqa: SLF001 - this module's own
     return [session for session in sessions if address in session.addresses]
 
 

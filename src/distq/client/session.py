@@ -103,7 +103,7 @@ class ClientRuntime:
     def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Send a task, immediately or from the outbox; blocks and raises as `Client.submit` does."""
         if len(body) > self._payload_bytes_max:
-            self._check_size(body)
+            check_size(body, self._payload_bytes_max)
         outbox, submits = self._outbox, self._sender
         if self._checks_first or not submits.master_connection.is_up or outbox.full:
             self._wait_for_master()
@@ -131,7 +131,7 @@ class ClientRuntime:
     def send_together(self, tasks: Sequence[tuple[SubmitOptions, bytes]]) -> TaskFuture[Any]:
         """Send several tasks in one submit; blocks and raises as `Submitter.chain` does."""
         for _, body in tasks:
-            self._check_size(body)
+            check_size(body, self._payload_bytes_max)
         if self._checks_first or not self._sender.master_connection.is_up or self._outbox.full:
             self._wait_for_master()
         self._start()
@@ -142,12 +142,6 @@ class ClientRuntime:
             [PendingSubmit(options.carrying(headers), body, future) for options, body in tasks], patience_s
         )
         return future
-
-    def _check_size(self, body: bytes) -> None:
-        if len(body) > self._payload_bytes_max:
-            raise PayloadTooLarge(
-                f"the arguments have {len(body):,} bytes, and {self._payload_bytes_max:,} are allowed."
-            )
 
     def administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         """The master's answer to an operator's request; raises the error with which the master refuses it."""
@@ -387,6 +381,12 @@ class ClientRuntime:
     def is_cut_off(self) -> bool:
         """Whether no master has answered for DISTQ_CONNECT_WAIT_S."""
         return self._outage.lasted_s >= self._settings.connect_wait_s
+
+
+def check_size(body: bytes, bytes_max: int) -> None:
+    """Raise PayloadTooLarge for a payload of more than `bytes_max` bytes."""
+    if len(body) > bytes_max:
+        raise PayloadTooLarge(f"the arguments have {len(body):,} bytes, and {bytes_max:,} are allowed.")
 
 
 def _lost(future: TaskFuture[Any]) -> TaskLost:

@@ -149,7 +149,7 @@ class SubmitSender:
         """Submit once and return the answer. The submit is begun first: an end received before the answer is kept."""
         self._number += 1
         number = self._number
-        args = (number, *_packed(batch), slice_s)
+        args = (number, *packed(batch), slice_s)
         self._pending.begin(number, 1)
         try:
             answer = self._answer_with_retries(
@@ -296,7 +296,7 @@ class SubmitSender:
         begun = _now()
         self._number += 1
         number = self._number
-        args = (number, *_packed(batch), wait_s)
+        args = (number, *packed(batch), wait_s)
         self._pending.begin(number, len(batch))
         try:
             answer = self._answer_with_retries(
@@ -385,7 +385,7 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
         raise
 
 
-def _packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
+def packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
     """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
     envelopes: dict[WireTuple, int] = {}
     runs: list[WireTuple] = []

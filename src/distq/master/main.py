@@ -152,7 +152,7 @@ class Master:
 
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
-        defaults = _defaults_of(settings)
+        defaults = defaults_of(settings)
         registry = Registry(defaults)
         loader = Loader(registry)
         async for heads in store.follow(str(settings.bind)):
@@ -304,7 +304,8 @@ class Master:
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 
 
-def _defaults_of(settings: Settings) -> Defaults:
+def defaults_of(settings: Settings) -> Defaults:
+    """The ledger's defaults and limits, from the settings of its master."""
     return Defaults(
         capacity=settings.capacity,
         tasks_max=settings.tasks_max,

@@ -12,8 +12,9 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final, ParamSpec
 
-from distq.client.client import Client, sessions_at
+from distq.client.client import Client, sessions_at, sessions_made_by
 from distq.client.session import ClientRuntime
+from distq.client.session_port import SessionPort
 from distq.core.ranges import shown
 from distq.settings import Role, Settings, SettingsError, load
 from distq.settings.load import PREFIX
@@ -113,9 +114,7 @@ class Cluster:
             ValueError: the time is not above 0.
             TasksUnfinished: as in `drain`.
         """
-        by_s = days * DAY_S + hours * HOUR_S + minutes * MINUTE_S + seconds
-        if not 0 < by_s < float("inf"):
-            raise ValueError(f"advance() moves the clock forward, by more than 0 s, not by {by_s:g} s")
+        by_s = span_s(days, hours, minutes, seconds)
         until = monotonic() + timeout
         wait = wait and heartbeats
         if wait:
@@ -161,7 +160,7 @@ class Cluster:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _sessions(self) -> list[ClientRuntime]:
+    def _sessions(self) -> list[SessionPort]:
         return sessions_at(self._host.address)
 
     def _accepted(self, until: float) -> None:
@@ -193,6 +192,14 @@ class Cluster:
         return set(keys) - self._host.ask(live) if keys else set()
 
 
+def span_s(days: float, hours: float, minutes: float, seconds: float) -> float:
+    """The seconds by which `advance` moves a clock; raises ValueError."""
+    by_s = days * DAY_S + hours * HOUR_S + minutes * MINUTE_S + seconds
+    if not 0 < by_s < float("inf"):
+        raise ValueError(f"advance() moves the clock forward, by more than 0 s, not by {by_s:g} s")
+    return by_s
+
+
 @contextmanager
 def cluster(
     tasks: Tasks | Iterable[Tasks] = (), *, concurrency: int = 2, settings: Mapping[str, str] | None = None
@@ -222,16 +229,14 @@ def cluster(
         SettingsError: a setting is invalid or unknown, or one that the cluster makes itself.
     """
     authkey = secrets.token_urlsafe(32)
-    if taken := sorted(FIXED & (settings or {}).keys()):
-        raise SettingsError(f"A test cluster has its own {taken[0]}: leave it out of `settings`.")
-    given = {**BASE, **(settings or {}), "DISTQ_AUTHKEY": authkey, "DISTQ_CONCURRENCY": str(concurrency)}
-    given["DISTQ_TASKS"] = ",".join(_modules(tasks))
-    host = ClusterHost(_settings(given, Role.MASTER), _settings(given, Role.WORKER), _environment())
+    given = {**BASE, **checked_settings(settings), "DISTQ_AUTHKEY": authkey, "DISTQ_CONCURRENCY": str(concurrency)}
+    given["DISTQ_TASKS"] = ",".join(module_names(tasks))
+    host = ClusterHost(settings_of(given, Role.MASTER), settings_of(given, Role.WORKER), _environment())
     process = os.getpid()
     try:
         host.start()
-        with _named_by_environment(str(host.address), authkey):
-            client = Client(settings=_settings({**given, "DISTQ_ADDRESS": str(host.address)}, Role.CLIENT))
+        with named_by_environment(str(host.address), authkey), sessions_made_by(ClientRuntime):
+            client = Client(settings=settings_of({**given, "DISTQ_ADDRESS": str(host.address)}, Role.CLIENT))
             yield Cluster(host, client, authkey)
     finally:
         if os.getpid() == process:  # a child that the test has forked leaves the cluster to its parent
@@ -240,14 +245,22 @@ def cluster(
             host.stop()
 
 
-def _settings(given: Mapping[str, str], role: Role) -> Settings:
+def checked_settings(settings: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The settings that a test gives; raises SettingsError for one that a test cluster makes itself."""
+    if taken := sorted(FIXED & (settings or {}).keys()):
+        raise SettingsError(f"A test cluster has its own {taken[0]}: leave it out of `settings`.")
+    return settings or {}
+
+
+def settings_of(given: Mapping[str, str], role: Role) -> Settings:
+    """Read settings; raises SettingsError, also for an unknown one."""
     loaded = load(given, role)
     if loaded.warnings:
         raise SettingsError(loaded.warnings[0])
     return loaded.settings
 
 
-def _modules(tasks: Tasks | Iterable[Tasks]) -> list[str]:
+def module_names(tasks: Tasks | Iterable[Tasks]) -> list[str]:
     """The names of the modules, each once; raises NotATask, TypeError."""
     every = [tasks] if isinstance(tasks, str | ModuleType) or callable(tasks) else list(tasks)
     names = []
@@ -271,7 +284,7 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _named_by_environment(address: str, authkey: str) -> Iterator[None]:
+def named_by_environment(address: str, authkey: str) -> Iterator[None]:
     """Let `distq.Client()` connect to the cluster inside the block, unless another cluster begins in it."""
     before = {name: text for name, text in os.environ.items() if name.startswith(PREFIX)}
     for name in before:

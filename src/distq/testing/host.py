@@ -29,7 +29,7 @@ LOGGER: Final = "distq.testing"
 """The logger of the standard library that gets the events of master and worker."""
 START_S: Final = 60.0
 """Maximum seconds until all executors have imported their modules."""
-_epochs: Final = itertools.cycle(range(1, EPOCH_MAX))
+EPOCHS: Final = itertools.cycle(range(1, EPOCH_MAX))
 """The epoch of each cluster's store: the ids of two clusters' tasks differ."""
 
 
@@ -102,7 +102,7 @@ class ClusterHost:
                 self._ready.set_exception(error)
 
     async def _serve(self) -> None:
-        store = RecordingStore(next(_epochs), self.submissions)
+        store = RecordingStore(next(EPOCHS), self.submissions)
         master = Master(self._master_settings, self.clock, store)
         self._loop = asyncio.get_running_loop()
         if self._is_stopped:
