@@ -11,12 +11,12 @@ from tests.waiting import SOON_S
 
 from distq import Client
 from distq.core.states import SUCCEEDED
+from distq.protocol.results import TaskEnd
 from distq.tasks.codec import PROTOCOL
 from distq.wire.errors import RemoteRefusal
 
 KEY = b"a key of the client's tests"
 
-Row = tuple[int, int, bytes | None, list[str] | None]
 Outcome = Callable[[Any], tuple[int, bytes | None, list[str] | None] | None]
 """Returns a task's outcome for its arguments; None keeps the task running."""
 
@@ -65,8 +65,8 @@ class Books:
         self.known: dict[int, Any] = {}
         self._answers: dict[int, Any] = {}
         self._changed = threading.Condition()
-        self._rows: list[Row] = []
-        self._sent: list[Row] = []
+        self._rows: list[TaskEnd] = []
+        self._sent: list[TaskEnd] = []
         self._number = 0
         self._next = 1
         self._stopped = False

@@ -13,11 +13,14 @@ from tests.waiting import SOON_S
 from distq.logs import get_logger
 from distq.net.address import Address
 from distq.net.backoff import ReconnectBackoff
+from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, write_report
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.supervisor.master_session import EXECUTOR_ENDS_MAX, LEASE_MARGIN_S, MasterSession, WorkerNotAdmitted
 
-DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (5, 1)}
+DEATH = ExecutorEnd(1, "killed by SIGKILL", "signal", (5, 1))
+REPORT = WorkerReport(0, 1, None, None, draining=False)
+WRITTEN_DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (5, 1)}
 
 
 def session_to(port: int, key: bytes = KEY) -> MasterSession:
@@ -29,7 +32,7 @@ def session_to(port: int, key: bytes = KEY) -> MasterSession:
         ReconnectBackoff(0.01),
         {"role": "worker", "session": "s"},
         lambda: [(1, 5, 1)],
-        lambda: {"busy": 0},
+        lambda: REPORT,
         STOPS.append,
         WHERES.append,
         lambda since_s, until_s: RENEWED.append((since_s, until_s)),
@@ -101,7 +104,7 @@ def test_a_death_is_reported_immediately() -> None:
         assert (await greeter.next_heartbeat())["exited"] == []
         assert session.connected
         session.exited(DEATH)
-        assert (await greeter.next_heartbeat())["exited"] == [DEATH]
+        assert (await greeter.next_heartbeat())["exited"] == [WRITTEN_DEATH]
         await session.wait_reported(SOON_S)
 
     talk(greeter, test)
@@ -113,7 +116,7 @@ def test_the_master_sets_the_interval_of_heartbeats() -> None:
 
     async def test(_session: MasterSession, _master: FakeMaster) -> None:
         for _ in range(3):
-            assert await greeter.next_heartbeat() == {"busy": 0, "exited": []}
+            assert await greeter.next_heartbeat() == write_report(REPORT)
 
     talk(greeter, test)
 
@@ -164,7 +167,7 @@ def test_an_unanswered_report_of_a_death_is_sent_again() -> None:
         await greeter.next_heartbeat()
         greeter.deaf.set()
         session.exited(DEATH)
-        assert (await greeter.next_heartbeat())["exited"] == [DEATH]
+        assert (await greeter.next_heartbeat())["exited"] == [WRITTEN_DEATH]
         assert greeter.greeted == 2
 
     talk(greeter, test)
@@ -176,7 +179,7 @@ def test_ends_of_idle_executors_are_kept_up_to_a_limit_while_the_master_is_away(
     async def run() -> None:
         session = session_to(1)
         for number in range(3 * EXECUTOR_ENDS_MAX):
-            session.exited({**DEATH, "index": number, "running": None})
+            session.exited(DEATH._replace(number=number, running=None))
         session.exited(DEATH)
         assert len(session._exited) == EXECUTOR_ENDS_MAX + 1
         assert session._exited[-1] == DEATH

@@ -32,6 +32,7 @@ from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 from distq.master.sessions.workers import Workers
 from distq.protocol import methods
 from distq.protocol.exchange import read_exchange
+from distq.protocol.heartbeat import read_report
 from distq.protocol.hello import (
     CLI,
     CLIENT,
@@ -323,7 +324,7 @@ class Dispatcher:
             connection.reply(refused("heartbeat() of a session that has ended: call hello() with role worker again."))
             return
         report, wait_s = (*call.args, None, None)[:2]
-        self._workers.note_report(session, report if isinstance(report, dict) else {})
+        self._workers.note_report(session, read_report(report))
         self._workers.beat(
             session, connection, min(float(wait_s), HEARTBEAT_WAIT_MAX_S) if is_duration(wait_s) else 0.0
         )

@@ -10,6 +10,7 @@ from distq.core.queue import WORK
 from distq.core.task import Holder, Task
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.unknown_names import UnknownNames
+from distq.protocol.heartbeat import write_answer
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Heartbeat(CallRequest):
         session = self.session
         stops, session.stops = session.stops, []
         stacks, session.stacks = session.stacks, []
-        self.connection.reply(returned({"abort": stops, "stacks": stacks} if stacks else {"abort": stops}))
+        self.connection.reply(returned(write_answer(stops, stacks)))
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None

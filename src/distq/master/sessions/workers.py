@@ -7,17 +7,16 @@ supervisor's socket is closed too, after a second in which both may connect agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from distq.core.outcome import Outcome
-from distq.core.ranges import KEY_MAX, count_of
 from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.core.task import Holder
 from distq.master.cycle.requests import LEASE, LeaseRequest, LoseLeases, Request
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, DisconnectTimeout, LeaseTimeout
 from distq.master.sessions.worker_session import ExecutorHolder, Heartbeat, WorkerSession, may_take
-from distq.protocol.hello import short_text
+from distq.protocol.heartbeat import ExecutorEnd, WorkerReport
 from distq.tasks.failure import pack_overrun
 
 if TYPE_CHECKING:
@@ -132,32 +131,26 @@ class Workers:
                 self._cycle.forget(request)
                 self._cycle.ask(request)
 
-    def note_report(self, session: WorkerSession, report: Mapping[str, Any]) -> None:
-        """Read a heartbeat: renew the worker's leases, and note how its executors have ended."""
+    def note_report(self, session: WorkerSession, report: WorkerReport) -> None:
+        """Note the report of a heartbeat: renew the worker's leases, and note how its executors have ended."""
         session.seen_at = self._cycle.clock.now()
         session.lease_until = session.seen_at + self._lease_s
-        session.busy = count_of(report.get("busy"))
-        slots, session.slots = session.slots, count_of(report.get("slots")) or session.slots
+        session.busy = report.busy
+        slots, session.slots = session.slots, report.slots or session.slots
         if session.slots > slots:
             self._cycle.ledger.leasing.readmit()
-        if report.get("draining") and not session.draining:
+        if report.draining and not session.draining:
             session.draining = True
             for executor in session.executors.values():
                 self.answer_now(executor)
-        session.memory_bytes = count_of(report.get("memory_bytes")) or None
-        session.memory_limit_bytes = count_of(report.get("memory_limit_bytes")) or None
-        returned = report.get("returned")
-        if isinstance(returned, list | tuple) and returned:
-            self._cycle.ask(ReleaseLeases(session, returned))
-        stacks = report.get("stacks")
-        for row in stacks if isinstance(stacks, list | tuple) else ():
-            if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
-                for callback in self._stack_waits.pop((count_of(row[0], KEY_MAX), count_of(row[1])), ()):
-                    callback(self._cycle, row[2])
-        exited = report.get("exited")
-        for ended in exited if isinstance(exited, list | tuple) else ():
-            if isinstance(ended, Mapping):
-                self._exited(session, ended)
+        session.memory_bytes, session.memory_limit_bytes = report.memory_bytes, report.memory_limit_bytes
+        if report.released:
+            self._cycle.ask(ReleaseLeases(session, report.released))
+        for task_key, delivery, stack in report.stacks:
+            for callback in self._stack_waits.pop((task_key, delivery), ()):
+                callback(self._cycle, stack)
+        for end in report.exited:
+            self._exited(session, end)
 
     def beat(self, session: WorkerSession, connection: ServerConnection, wait_s: float) -> None:
         """Reply to a heartbeat: immediately if there is something to send, else within `wait_s` or at the next one."""
@@ -186,25 +179,22 @@ class Workers:
         if not waits:
             self._stack_waits.pop((task_key, delivery), None)
 
-    def _exited(self, session: WorkerSession, ended: Mapping[str, Any]) -> None:
-        index, running = count_of(ended.get("index")), ended.get("running")
-        task_key, delivery = next(_pairs([running]), (0, 0))
-        begun = dict(_pairs(ended.get("begun")))
-        executor = session.executors.pop(index, None)
+    def _exited(self, session: WorkerSession, end: ExecutorEnd) -> None:
+        task_key, delivery = end.running or (0, 0)
+        begun = dict(end.begun)
+        executor = session.executors.pop(end.number, None)
         if executor is None:  # from before a restart, or of an ended session: its tasks are lost with it
-            executor = ExecutorHolder(session, index)
+            executor = ExecutorHolder(session, end.number)
             for one in ((task_key, delivery), *begun.items()):
                 self._reclaim(executor, *one)
         executor.ended = True
         self._unserve(executor)
-        cause = short_text(ended.get("cause")) or "its executor ended"
-        if task_key and ended.get("kind") == TIMEOUT:
-            stack = ended.get("stack")
-            self._cycle.ask(EndOverrun(executor, cause, task_key, stack if isinstance(stack, str) else ""))
+        cause = end.cause or "its executor ended"
+        if task_key and end.kind == TIMEOUT:
+            self._cycle.ask(EndOverrun(executor, cause, task_key, end.stack))
             return
-        lost = None if count_of(ended.get("suspects")) else task_key
-        unexplained = bool(ended.get("unexplained"))
-        self._cycle.ask(LoseLeases(executor, "executor", cause, lost, begun, unexplained=unexplained))
+        lost = None if end.suspects else task_key
+        self._cycle.ask(LoseLeases(executor, "executor", cause, lost, begun, unexplained=end.unexplained))
 
     def _unserve(self, executor: ExecutorHolder) -> None:
         """Lease nothing more to an executor; a child process of its task may still hold its socket open."""
@@ -257,13 +247,6 @@ class Workers:
             self._cycle.ask(LoseLeases(executor, reason, cause))
 
 
-def _pairs(rows: object) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of task key and delivery in a worker's report; skip any other value."""
-    for pair in rows if isinstance(rows, list | tuple) else ():
-        if isinstance(pair, list | tuple) and len(pair) == 2:
-            yield count_of(pair[0], KEY_MAX), count_of(pair[1])
-
-
 class EndOverrun(LoseLeases):
     """Fails the attempt of a task whose executor was killed because the task ran beyond its time limit."""
 
@@ -288,14 +271,10 @@ class ReleaseLeases(Request):
 
     __slots__ = ("before", "deliveries", "session")
 
-    def __init__(self, session: object, deliveries: Iterable[object]) -> None:
+    def __init__(self, session: object, deliveries: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self.session = session
-        pairs = (pair for pair in deliveries if isinstance(pair, list | tuple) and len(pair) == 2)
-        self.deliveries = [
-            (task_key, delivery) for task_key, delivery in pairs if type(task_key) is type(delivery) is int
-        ]
-        self.before = self.deliveries
+        self.deliveries = self.before = deliveries
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger, self.before = cycle.ledger, self.deliveries

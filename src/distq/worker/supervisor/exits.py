@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from distq.protocol.heartbeat import ExecutorEnd
 from distq.worker.supervisor import cause
 from distq.worker.supervisor.cause import Cause
 
@@ -43,18 +44,18 @@ class ExitReason(NamedTuple):
     unexplained: bool = False
     """Whether the executor died by itself while it ran nothing: a task that it had leased may still be to blame."""
 
-    @property
-    def report(self) -> Mapping[str, object]:
-        """What the master is sent; leases are plain tuples on the wire."""
-        running = None if self.running is None else tuple(self.running)
-        always = {"cause": self.cause.text, "kind": self.cause.kind, "running": running}
-        if_any = {
-            "stack": self.stack,
-            "suspects": self.suspects,
-            "begun": list(map(tuple, self.ended)),
-            "unexplained": self.unexplained,
-        }
-        return {**always, **{name: value for name, value in if_any.items() if value}}
+    def of_executor(self, number: int) -> ExecutorEnd:
+        """The end of the executor of that number, as the worker reports it."""
+        return ExecutorEnd(
+            number,
+            self.cause.text,
+            self.cause.kind,
+            self.running,
+            self.stack,
+            self.suspects,
+            self.ended,
+            self.unexplained,
+        )
 
 
 class PoolListener(Protocol):

@@ -7,7 +7,7 @@ then a person is watching, or an orchestrator that reports it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import starmap
-from typing import Any, Final, cast
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +16,7 @@ from distq.net.address import Address
 from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
+from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, read_answer, write_report
 from distq.protocol.hello import Greeting, read_greeting, with_holds
 from distq.protocol.methods import BROKER, HEARTBEAT, HELLO
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
@@ -54,7 +55,7 @@ class MasterSession:
         reconnect: ReconnectBackoff,
         introduction: Mapping[str, object],
         holds: Callable[[], Sequence[tuple[int, int, int]]],
-        report: Callable[[], Mapping[str, object]],
+        report: Callable[[], WorkerReport],
         stop: Callable[[Sequence[LeaseId]], None],
         find: Callable[[Sequence[LeaseId]], None],
         renew: Callable[[float, float], None],
@@ -80,18 +81,18 @@ class MasterSession:
         self._was_admitted = False
         self._is_stdlib_server = False
         self._logged_at = -ABSENT_LOG_S
-        self._exited: list[Mapping[str, object]] = []
+        self._exited: list[ExecutorEnd] = []
         self._released: list[LeaseId] = []
         self._stacks: list[tuple[int, int, str]] = []
         self._wake = asyncio.Event()
         self._all_reported = asyncio.Event()
         self._all_reported.set()
 
-    def exited(self, end: Mapping[str, object]) -> None:
+    def exited(self, end: ExecutorEnd) -> None:
         """Report to the master, now or when it is back, how an executor has ended."""
         if self._is_stdlib_server:
             return  # the standard library's server has no such call
-        ran_something = end.get("running") or end.get("begun")
+        ran_something = end.running or end.begun
         if len(self._exited) >= EXECUTOR_ENDS_MAX and not ran_something:
             return
         self._exited.append(end)
@@ -191,20 +192,19 @@ class MasterSession:
             self._wake.clear()
             exited, released = list(self._exited), list(self._released)
             stacks, self._stacks = self._stacks, []
-            if_any = {"returned": list(map(tuple, released)), "stacks": stacks}
-            report = {**self._report(), "exited": exited, **{name: value for name, value in if_any.items() if value}}
+            report = self._report()._replace(exited=exited, released=released, stacks=stacks)
             sent_at = self._clock()
             patient = not (exited or released or stacks or unanswered) and sent_at < renewed_at + heartbeat_s
-            connection.ask(BROKER, HEARTBEAT, report, heartbeat_s if patient else 0.0)
+            connection.ask(BROKER, HEARTBEAT, write_report(report), heartbeat_s if patient else 0.0)
             unanswered += 1
             if patient and not await connection.wait(self._wake, heartbeat_s + 1.0) and self._wake.is_set():
                 continue
             to_stop: list[LeaseId] = []
             to_find: list[LeaseId] = []
             while unanswered:
-                answer = cast("Mapping[str, Any]", await connection.answer(HEARTBEAT_ANSWER_S))
-                to_stop += starmap(LeaseId, answer["abort"])
-                to_find += starmap(LeaseId, answer.get("stacks", ()))
+                answer = read_answer(await connection.answer(HEARTBEAT_ANSWER_S))
+                to_stop += starmap(LeaseId, answer.stops)
+                to_find += starmap(LeaseId, answer.stacks)
                 unanswered -= 1
             renewed_at = sent_at
             self._renew(greeted_at, renewed_at + lease_s - LEASE_MARGIN_S)

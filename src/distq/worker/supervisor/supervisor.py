@@ -7,7 +7,7 @@ container it also reaps orphaned processes.
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
 from distq.net.stop_signals import stop_signals
+from distq.protocol.heartbeat import WorkerReport
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.lease_id import LeaseId
 from distq.worker.supervisor.executor_pool import ExecutorPool
@@ -79,7 +80,7 @@ class Supervisor:
     def ended(self, number: int, reason: ExitReason) -> None:
         """Report to the master that an executor has ended."""
         self._last_end = reason.cause.text
-        self.master_session.exited({"index": number, **reason.report})
+        self.master_session.exited(reason.of_executor(number))
 
     def released(self, lease_ids: Sequence[LeaseId]) -> None:
         """Hand tasks back to the master that waited behind a long one."""
@@ -95,17 +96,12 @@ class Supervisor:
         """Send the master the stack of a task."""
         self.master_session.found(lease_id, stack)
 
-    def report(self) -> Mapping[str, object]:
+    def report(self) -> WorkerReport:
         """What a heartbeat reports, except for the ends of executors."""
         memory = self.pool.cgroup.memory
         ours = self.pool.resident_bytes if memory.limit_bytes is None else None
-        return {
-            "busy": self.pool.busy,
-            "slots": self.pool.executor_slots,
-            "memory_bytes": memory.used_bytes if ours is None else ours,
-            "memory_limit_bytes": memory.limit_bytes,
-            "draining": self.draining,
-        }
+        used = memory.used_bytes if ours is None else ours
+        return WorkerReport(self.pool.busy, self.pool.executor_slots, used, memory.limit_bytes, self.draining)
 
     # -- its life --------------------------------------------------------------------------------
 
