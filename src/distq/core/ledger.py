@@ -142,7 +142,7 @@ class Ledger:
         """
         task = self._tasks.get(task_key)
         if self._orphaned_runs.running:
-            self._orphaned_runs.answered(task_key, delivery)
+            self._orphaned_runs.settled(task_key, delivery)
         if task is None:
             self.unknown_settles += 1
             return True

@@ -3,7 +3,7 @@
 A task whose lease was stored stays leased until its executor reconnects; every other live task keeps the state that
 the store has. A task that ended while an executor ran it still counts as running, until the master learns that the
 executor has stopped. The store does not have every delivery number that was used, so new numbers start far above
-the stored ones: the master then never takes the answer to an old delivery for an answer to a new one.
+the stored ones: the master then never takes the outcome of an old delivery for the outcome of a new one.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class OrphanedRuns:
         """Whether an executor still ran an ended task at the last commit."""
         return (task.task_key, task.delivery) in self.running or task in self.ended_tasks
 
-    def answered(self, task_key: int, delivery: int) -> None:
+    def settled(self, task_key: int, delivery: int) -> None:
         """Note that the executor of a run has settled it."""
         if (found := self.running.pop((task_key, delivery), None)) is not None:
             task, holder = found
@@ -57,7 +57,7 @@ class OrphanedRuns:
         """Note that a holder has stopped all its runs, except these keys and deliveries."""
         for run in self.runs_of(holder):
             if run not in kept:
-                self.answered(*run)
+                self.settled(*run)
 
     def pass_on(self, holder: Holder, other: Holder) -> None:
         """Move all runs of one holder to another."""

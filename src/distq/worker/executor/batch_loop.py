@@ -127,7 +127,7 @@ class BatchLoop:
     def _add_note(self, lease_id: LeaseId, outcome: int, body: bytes) -> None:
         """Take what the running task sends: progress, a checkpoint, or a part of its stream.
 
-        The flusher sends it: no alarm interrupts that thread in the middle of a frame.
+        The flusher sends it: no timer interrupts that thread in the middle of a frame.
         """
         if not self.settlements.add_note(lease_id, self._notes, outcome, body):
             return

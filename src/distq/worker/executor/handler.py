@@ -81,7 +81,7 @@ def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> RunO
 
 
 def result_too_large(size_bytes: int, bytes_max: int) -> RunOutcome:
-    """Return the outcome of a run whose result is too large for an answer."""
+    """Return the outcome of a run whose result is larger than a body may be."""
     ran = _failed(
         "PayloadTooLarge",
         f"The task had run, but its result has {size_bytes:,} bytes, and {bytes_max:,} are allowed; "

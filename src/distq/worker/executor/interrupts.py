@@ -23,13 +23,13 @@ from distq.worker.shared.clock import Clock
 from distq.worker.shared.page import PAGE_BYTES, Ending, ExecutorPage
 
 SOON_S: Final = 0.001
-"""Minimum seconds of the alarm; 0 would switch it off."""
+"""Minimum seconds of the timer; 0 would switch it off."""
 USER_CODE: Final = (run_payload.__code__, run_handler.__code__)
 """The functions that call a task's own code."""
 
 
 class Interrupts:
-    """The alarm of one executor; its methods are called in the main thread."""
+    """The timer and the stop signal of one executor; its methods are called in the main thread."""
 
     def __init__(self, page: BatchPage, clock: Clock) -> None:
         self._page = page
@@ -75,12 +75,12 @@ class Interrupts:
         try:
             self._armed = True
             self._set_timer(began_at)
-            # Read only now, as the alarm and the supervisor know of the task: if the lease ends later, they end it.
+            # Read only now, as the timer and the supervisor know of the task: if the lease ends later, they end it.
             begins = leased_at is None or self._page.has_lease(leased_at, self._clock())
             ran = copy_context().run(run, payload) if begins else RunOutcome(Outcome.RELEASED, b"")
             self._armed = False
         except TimeLimitExceeded as error:
-            # The alarm rang when the task had ended and the alarm was still armed.
+            # The timer fired when the task had ended and the timer was still armed.
             ran = failed_by_limit(error)
         finally:
             self._armed = self._is_lease_bound = False
@@ -92,7 +92,7 @@ class Interrupts:
         return ran
 
     def _set_timer(self, now: float) -> None:
-        """Have the alarm ring at the time limit, or at the end of the lease if that comes first."""
+        """Set the timer to the time limit, or to the end of the lease if that comes first."""
         at = min(self._over_at, self._page.lease_until_at) if self._is_lease_bound else self._over_at
         signal.setitimer(signal.ITIMER_REAL, max(timer_s(at - now), SOON_S))
 

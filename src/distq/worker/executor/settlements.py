@@ -200,7 +200,7 @@ class Settlements:
             return
         row = self.rows[0]
         if self._refused == row[:2]:
-            self._reporter.send(Trouble(f"The master refused the answer to task {id_text(row[0])}: {error}"))
+            self._reporter.send(Trouble(f"The master refused the outcome of task {id_text(row[0])}: {error}"))
             del self.rows[:1]
             return
         self._refused = row[:2]
