@@ -32,7 +32,7 @@ def never(_call: Any) -> None:
     """Keep the task running."""
 
 
-class Books:
+class MasterState:
     """The state of a fake master, which answers `hello`, `submit`, `results` and `watch` as a real one does."""
 
     def __init__(self, outcome: Outcome = doubled, *, epoch: int = 1, durable: bool = False) -> None:
@@ -149,13 +149,13 @@ class Books:
 
 
 @contextmanager
-def serving(books: Books, keys: list[bytes] | None = None, port: int = 0) -> Iterator[FakeMaster]:
+def serving(state: MasterState, keys: list[bytes] | None = None, port: int = 0) -> Iterator[FakeMaster]:
     """Serve a master with this state."""
-    with fake_master(books, keys or [KEY], port=port) as master:
+    with fake_master(state, keys or [KEY], port=port) as master:
         try:
             yield master
         finally:
-            books.stop()
+            state.stop()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Brittle, anything
-from tests.client.masters import Books, client_of, serving
+from tests.client.masters import MasterState, client_of, serving
 from tests.waiting import SOON_S, eventually
 
 import distq
@@ -81,10 +81,10 @@ async def within_a_timeout(client: Client) -> Any:
     "way", [wrapped, wrapped_once_done, in_executor, as_completed, gathered, waited, within_a_timeout]
 )
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_every_outcome_arrives_by_every_way_of_asyncio(outcome: str, way: Way) -> None:
+def test_every_outcome_arrives_in_every_way_of_asyncio(outcome: str, way: Way) -> None:
     """A value arrives as itself and an error as its type; None never replaces an outcome."""
     told, expected = OUTCOMES[outcome]
-    with serving(Books(lambda _: told)) as master, client_of(master) as client:
+    with serving(MasterState(lambda _: told)) as master, client_of(master) as client:
         if isinstance(expected, type):
             with pytest.raises(expected):
                 asyncio.run(way(client))
@@ -110,7 +110,7 @@ def test_a_coroutine_that_awaits_a_cancelled_task_is_not_cancelled_itself() -> N
         assert caught.group_contains(distq.TaskCancelled)
         return "goes on"
 
-    with serving(Books(lambda _: (CANCELLED, None, ["by an operator"]))) as master, client_of(master) as client:
+    with serving(MasterState(lambda _: (CANCELLED, None, ["by an operator"]))) as master, client_of(master) as client:
         assert asyncio.run(program(client)) == "goes on"
         future = client.submit(anything)
         with pytest.raises(concurrent.futures.CancelledError, match="by an operator"):
@@ -119,7 +119,7 @@ def test_a_coroutine_that_awaits_a_cancelled_task_is_not_cancelled_itself() -> N
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_the_snapshot_that_newer_pythons_read_says_what_the_methods_say(outcome: str) -> None:
+def test_the_snapshot_of_newer_pythons_equals_the_methods(outcome: str) -> None:
     """The snapshot equals the methods before and after the end, also on a Python whose asyncio does not call it."""
     future = TaskFuture[Any]()
     assert future._get_snapshot() == (False, False, None, None)

@@ -30,8 +30,8 @@ def call(*args: object, **options: Any) -> distq.Call:
 def afters(tasks: list[Planned]) -> list[Any]:
     """Return the dependencies of each call."""
     return [
-        None if manner.constraints is None or len(manner.constraints) < 6 else manner.constraints[5]
-        for manner, _ in tasks
+        None if options.constraints is None or len(options.constraints) < 6 else options.constraints[5]
+        for options, _ in tasks
     ]
 
 
@@ -43,10 +43,10 @@ def planned(*stages: Any, **options: Any) -> list[Planned]:
 
 def names(tasks: list[Planned]) -> list[str]:
     """Return the names of the functions."""
-    return [manner.envelope[1] for manner, _ in tasks]
+    return [options.envelope[1] for options, _ in tasks]
 
 
-def test_each_stage_comes_after_the_one_before_it() -> None:
+def test_each_stage_depends_on_the_one_before_it() -> None:
     """A single call gets a result; a call after several calls gets a list."""
     tasks = planned(call(1), [call(2), call(3)], call(4))
     assert afters(tasks) == [None, (0, 1, "fail", True), (0, 1, "fail", True), (1, 2, "fail", False)]
@@ -57,10 +57,10 @@ def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> 
     tasks = planned([call(1), call(2, queue="far")])
     assert (names(tasks)[-1], tasks[-1][0].envelope[0], afters(tasks)[-1]) == (GATHERED, "far", (0, 2, "fail", False))
     none: Any = Planner({"queue": "mail"}).gather()
-    assert [(manner.envelope[:2], pickle.loads(body)) for manner, body in none] == [(("mail", GATHERED), (([],), {}))]
+    assert [(options.envelope[:2], pickle.loads(body)) for options, body in none] == [(("mail", GATHERED), (([],), {}))]
 
 
-def test_a_stage_of_no_calls_comes_to_an_empty_list() -> None:
+def test_a_stage_without_calls_gives_an_empty_list() -> None:
     """The next stage gets the list; after another stage the empty stage waits for that one."""
     (alone,) = planned([], call(1))
     assert (pickle.loads(alone[1])[0], afters([alone])) == (([], 1), [None])
@@ -72,14 +72,14 @@ def test_a_stage_of_no_calls_comes_to_an_empty_list() -> None:
     assert nothing(5) == []
 
 
-def test_a_calls_options_go_before_the_clients() -> None:
+def test_a_calls_options_precede_the_clients() -> None:
     """Both have precedence over the decorator's options."""
     tasks = planned(call(1, priority=9), call(2, on_failure="run"), queue="mail", priority=1)
-    assert [manner.envelope[:3] for manner, _ in tasks] == [("mail", "math:hypot", 9), ("mail", "math:hypot", 1)]
+    assert [options.envelope[:3] for options, _ in tasks] == [("mail", "math:hypot", 9), ("mail", "math:hypot", 1)]
     assert afters(tasks)[1][2] == "run"
 
 
-def test_concurrency_keys_and_delays_go_with_the_order() -> None:
+def test_concurrency_keys_and_delays_apply_to_dependent_tasks() -> None:
     """Dependencies do not replace the other constraints of a task."""
     tasks = planned(call(1), call(2, concurrency_key="k", concurrency=3, delay=5))
     assert tasks[1][0] == SubmitOptions(
@@ -102,7 +102,7 @@ def test_concurrency_keys_and_delays_go_with_the_order() -> None:
         ((call(lambda: 1),), NotPicklable, "cannot be pickled"),
     ],
 )
-def test_what_cannot_be_is_refused_where_it_is_said(stages: Any, error: type[Exception], why: str) -> None:
+def test_an_impossible_chain_is_refused_by_its_call(stages: Any, error: type[Exception], why: str) -> None:
     """The client raises before it sends anything."""
     with pytest.raises(error, match=why):
         planned(*stages)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Plain, anything, double
-from tests.client.masters import Books, client_of, doubled, never, serving
+from tests.client.masters import MasterState, client_of, doubled, never, serving
 from tests.waiting import SOON_S
 
 import distq
@@ -55,22 +55,22 @@ def test_a_function_without_the_decorator_is_retried_only_if_its_submit_says_so(
     function: object, asked: dict[str, int], retries: int | None
 ) -> None:
     """None leaves the number to the master (DISTQ_RETRIES). Every way to submit sends the same."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         submitter = client.options(**asked)  # type: ignore[arg-type] # a parameter of this test
         submitter.submit(function, 1).result(SOON_S)  # type: ignore[arg-type] # as above
         list(submitter.map(function, [1, 2], chunksize=2))  # type: ignore[arg-type] # as above
         submitter.chain(distq.call(function, 1)).result(SOON_S)  # type: ignore[arg-type] # as above
-        assert [envelope[RETRIES] for _, (envelope,), *_ in books.submits] == [retries] * 3
+        assert [envelope[RETRIES] for _, (envelope,), *_ in state.submits] == [retries] * 3
 
 
 def test_a_task_that_is_submitted_by_its_name_is_retried_as_the_master_says() -> None:
     """The client does not import the function, and so cannot know whether it is decorated."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         client.submit_named("tests.client.functions:double", [1])
         client.flush(SOON_S)
-        assert books.submits[0][1][0][RETRIES] is None
+        assert state.submits[0][1][0][RETRIES] is None
         client.abandon()
 
 
@@ -80,32 +80,32 @@ def test_a_task_that_is_submitted_by_its_name_is_retried_as_the_master_says() ->
 def test_map_with_a_buffersize_takes_arguments_as_the_program_takes_results() -> None:
     """The iterables may be endless, and one more call is submitted before each result is yielded."""
     taken = itertools.count()
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         results = client.map(anything, taken, itertools.repeat(None), buffersize=3)
         assert client.flush(SOON_S)
-        assert len(books.bodies) == next(taken) == 3  # this call has taken the 3
+        assert len(state.bodies) == next(taken) == 3  # this call has taken the 3
         assert [next(results) for _ in range(4)] == [0, 2, 4, 8]
         assert client.flush(SOON_S)
-        assert len(books.bodies) == 3 + 4
+        assert len(state.bodies) == 3 + 4
 
 
 def test_map_with_a_buffersize_never_has_more_tasks_without_a_yielded_result() -> None:
     """While `next` waits for the first result, no task beyond the buffer is submitted."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         results = client.map(double, itertools.count(), buffersize=2, timeout=0.2)
         with pytest.raises(TimeoutError):
             next(results)
         assert client.flush(SOON_S)
-        assert len(books.bodies) == 2
+        assert len(state.bodies) == 2
 
 
 def test_map_with_a_buffersize_counts_chunks() -> None:
     """A chunk is one task."""
     taken = itertools.count()
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         results = client.map(double, taken, chunksize=10, buffersize=2)
         assert next(taken) == 20
         assert [next(results) for _ in range(12)] == [*range(0, 24, 2)]
@@ -115,7 +115,7 @@ def test_map_with_a_buffersize_counts_chunks() -> None:
 @pytest.mark.parametrize("sizes", [{}, {"buffersize": 1}, {"buffersize": 100}, {"chunksize": 3}, {"chunksize": 100}])
 def test_map_is_the_builtin_map_of_the_results(sizes: dict[str, int]) -> None:
     """The shortest iterable ends it; without iterables, or with an empty one, it yields nothing."""
-    with serving(Books()) as master, client_of(master) as client:
+    with serving(MasterState()) as master, client_of(master) as client:
         assert list(client.map(double, range(7), **sizes)) == [*range(0, 14, 2)]
         assert list(client.map(anything, range(7), [5, 5], **sizes)) == [0, 2]
         assert list(client.map(double, [], **sizes)) == []
@@ -147,32 +147,32 @@ def test_a_wrong_size_of_map_is_refused_before_an_argument_is_taken(
 def test_map_yields_the_results_before_an_exception_and_cancels_the_calls_after_it(sizes: dict[str, int]) -> None:
     """The exception of the third call is raised in its place; only tasks that have not ended are cancelled."""
     error = DEAD, pack_failure(ZeroDivisionError("of the task")), ["it failed"]
-    books = Books(lambda call: error if call[0][0] == 2 else doubled(call) if call[0][0] < 2 else None)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(lambda call: error if call[0][0] == 2 else doubled(call) if call[0][0] < 2 else None)
+    with serving(state) as master, client_of(master) as client:
         results = client.map(double, range(5), **sizes)
         assert [next(results), next(results)] == [0, 2]
         assert client.flush(SOON_S)  # a task that is not sent yet is cancelled without the master
         with pytest.raises(ZeroDivisionError, match="of the task"):
             next(results)
         assert list(results) == []
-        assert [cancelled for cancelled, _ in books.cancels] == [[EPOCH | 4, EPOCH | 5]]
+        assert [cancelled for cancelled, _ in state.cancels] == [[EPOCH | 4, EPOCH | 5]]
 
 
 def test_a_map_that_is_left_early_cancels_the_rest() -> None:
     """Closing the iterator is enough; a task that has ended is not cancelled."""
-    books = Books(lambda call: doubled(call) if call[0][0] == 0 else None)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(lambda call: doubled(call) if call[0][0] == 0 else None)
+    with serving(state) as master, client_of(master) as client:
         results = client.map(double, range(4))
         assert next(results) == 0
         assert client.flush(SOON_S)
         results.close()  # type: ignore[attr-defined] # it is a generator
-        assert [cancelled for cancelled, _ in books.cancels] == [[EPOCH | 2, EPOCH | 3, EPOCH | 4]]
+        assert [cancelled for cancelled, _ in state.cancels] == [[EPOCH | 2, EPOCH | 3, EPOCH | 4]]
 
 
 @pytest.mark.parametrize("sizes", [{}, {"chunksize": 2}, {"buffersize": 1}, {"buffersize": 2, "chunksize": 2}])
 def test_map_keeps_neither_arguments_nor_yielded_results(sizes: dict[str, int]) -> None:
     """The garbage collector is not needed: each object is freed with its last reference."""
-    books = Books(lambda call: (SUCCEEDED, pickle.dumps(made(call), PROTOCOL), None))
+    state = MasterState(lambda call: (SUCCEEDED, pickle.dumps(made(call), PROTOCOL), None))
     given: list[weakref.ref[Any]] = []
 
     def arguments() -> Iterator[Plain]:
@@ -182,7 +182,7 @@ def test_map_keeps_neither_arguments_nor_yielded_results(sizes: dict[str, int]) 
             yield one
             del one
 
-    with serving(books) as master, client_of(master) as client, no_collection():
+    with serving(state) as master, client_of(master) as client, no_collection():
         results = client.map(anything, arguments(), **sizes)
         for _ in range(6):
             result = next(results)

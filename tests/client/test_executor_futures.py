@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Empty, Falsy, Lonely, Plain, anything, double
-from tests.client.masters import Books, client_of, never, serving
+from tests.client.masters import MasterState, client_of, never, serving
 from tests.client.test_executor import EPOCH, no_collection
 from tests.waiting import SOON_S, eventually
 
@@ -31,16 +31,16 @@ def returned(value: object) -> Result:
 
 
 @contextmanager
-def opened(books: Books) -> Iterator[distq.Client]:
+def opened(state: MasterState) -> Iterator[distq.Client]:
     """Yield a client of a fake master."""
-    with serving(books) as master, client_of(master) as client:
+    with serving(state) as master, client_of(master) as client:
         yield client
 
 
 @pytest.fixture
-def held() -> Books:
+def held() -> MasterState:
     """Return the state of a master on which each task runs until the test ends it."""
-    return Books(never)
+    return MasterState(never)
 
 
 # -- wait and as_completed -------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def held() -> Books:
 )
 @pytest.mark.parametrize("is_early", [True, False])
 def test_wait_ends_as_its_mode_says(
-    held: Books, mode: str, first: Result, second: Result | None, done: set[int], *, is_early: bool
+    held: MasterState, mode: str, first: Result, second: Result | None, done: set[int], *, is_early: bool
 ) -> None:
     """Also if the outcomes were there before. The third task runs on, unless all are waited for."""
     with opened(held) as client:
@@ -84,7 +84,7 @@ def test_wait_ends_as_its_mode_says(
         assert found.done | found.not_done == set(futures)
 
 
-def test_wait_gives_up_at_its_timeout(held: Books) -> None:
+def test_wait_gives_up_at_its_timeout(held: MasterState) -> None:
     """What has no outcome is in `not_done`."""
     with opened(held) as client:
         ended, runs = client.submit(double, 1), client.submit(double, 2)
@@ -94,9 +94,9 @@ def test_wait_gives_up_at_its_timeout(held: Books) -> None:
         assert concurrent.futures.wait([ended, runs], 0.01) == ({ended}, {runs})
 
 
-def test_futures_of_two_clients_and_a_pool_of_threads_are_waited_for_together(held: Books) -> None:
+def test_futures_of_two_clients_and_a_pool_of_threads_are_waited_for_together(held: MasterState) -> None:
     """`as_completed` yields each future once, though it was given twice, in the order of the outcomes."""
-    other = Books(never)
+    other = MasterState(never)
     with opened(held) as one, opened(other) as two, concurrent.futures.ThreadPoolExecutor(1) as threads:
         futures = [one.submit(double, 1), two.submit(double, 2), threads.submit(double, 3)]
         eventually(lambda: len(held.known) + len(other.known) == 2, "the tasks")
@@ -108,7 +108,7 @@ def test_futures_of_two_clients_and_a_pool_of_threads_are_waited_for_together(he
         assert [future.result() for future in completed] == [11]
 
 
-def test_as_completed_says_how_many_futures_have_no_outcome(held: Books) -> None:
+def test_as_completed_says_how_many_futures_have_no_outcome(held: MasterState) -> None:
     """The text is that of the standard library; a yielded future can be freed."""
     with opened(held) as client:
         futures = [client.submit(double, n) for n in range(4)]
@@ -132,7 +132,7 @@ def test_as_completed_says_how_many_futures_have_no_outcome(held: Books) -> None
 # -- cancel and callbacks --------------------------------------------------------------------------
 
 
-def test_a_cancelled_future_says_so_in_every_way(held: Books) -> None:
+def test_a_cancelled_future_says_so_in_every_way(held: MasterState) -> None:
     """A second cancel is true as well, `wait` counts it as done, and its callback is called once."""
     with opened(held) as client:
         future = client.submit(double, 1)
@@ -155,14 +155,14 @@ def test_a_cancelled_future_says_so_in_every_way(held: Books) -> None:
 
 def test_a_future_with_an_outcome_cannot_be_cancelled() -> None:
     """It keeps its result."""
-    with opened(Books()) as client:
+    with opened(MasterState()) as client:
         future = client.submit(double, 1)
         assert future.result(SOON_S) == 2
         assert not future.cancel()
         assert (future.cancelled(), future.done(), future.result(0)) == (False, True, 2)
 
 
-def test_a_cancelled_await_cancels_its_task(held: Books) -> None:
+def test_a_cancelled_await_cancels_its_task(held: MasterState) -> None:
     """As with the futures of every executor; other tasks go on."""
 
     async def program(client: distq.Client) -> None:
@@ -177,7 +177,9 @@ def test_a_cancelled_await_cancels_its_task(held: Books) -> None:
         asyncio.run(program(client))
 
 
-def test_every_callback_is_called_in_order_though_one_raises(held: Books, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_callback_is_called_in_order_though_one_raises(
+    held: MasterState, caplog: pytest.LogCaptureFixture
+) -> None:
     """What it raises is logged. A callback that is added to a future with an outcome is called immediately."""
     called: list[object] = []
 
@@ -205,7 +207,7 @@ def test_every_callback_is_called_in_order_though_one_raises(held: Books, caplog
 @pytest.mark.parametrize("error", [Falsy, Empty])
 def test_an_exception_that_is_false_is_raised_all_the_same(error: type[Exception]) -> None:
     """By a future, by `map`, and in asyncio."""
-    with opened(Books(lambda _: (DEAD, pack_failure(error("false")), ["it failed"]))) as client:
+    with opened(MasterState(lambda _: (DEAD, pack_failure(error("false")), ["it failed"]))) as client:
         with pytest.raises(error):
             client.submit(double, 1).result(SOON_S)
         with pytest.raises(error):
@@ -219,7 +221,7 @@ async def awaited(client: distq.Client) -> Any:
     return await asyncio.get_running_loop().run_in_executor(client, double, 1)
 
 
-def test_a_client_keeps_no_argument_while_the_task_runs(held: Books) -> None:
+def test_a_client_keeps_no_argument_while_the_task_runs(held: MasterState) -> None:
     """The argument is freed with the program's last reference, without the garbage collector."""
     with opened(held) as client, no_collection():
         given = Plain()
@@ -232,7 +234,7 @@ def test_a_client_keeps_no_argument_while_the_task_runs(held: Books) -> None:
 
 
 @pytest.mark.parametrize("outcome", [returned(Plain()), (DEAD, pack_failure(Lonely()), None)])
-def test_a_future_is_freed_with_its_result_or_exception(held: Books, outcome: Result) -> None:
+def test_a_future_is_freed_with_its_result_or_exception(held: MasterState, outcome: Result) -> None:
     """Neither the client nor the traceback of the exception keeps it, and no garbage collector is needed."""
     with opened(held) as client, no_collection():
         future = client.submit(double, 1)
@@ -251,7 +253,7 @@ def test_a_future_is_freed_with_its_result_or_exception(held: Books, outcome: Re
 
 def test_a_client_is_freed_with_its_last_reference() -> None:
     """Neither its threads nor a future that has an outcome refer to it."""
-    with serving(Books()) as master, no_collection():
+    with serving(MasterState()) as master, no_collection():
         with client_of(master) as client:
             future = client.submit(double, 1)
             assert future.result(SOON_S) == 2
@@ -266,8 +268,8 @@ def test_a_client_is_freed_with_its_last_reference() -> None:
 
 def test_submit_passes_every_keyword_to_the_function() -> None:
     """Also those that are parameters of `submit` itself; without a function it is a TypeError."""
-    books = Books(lambda call: returned(call[1]))
-    with opened(books) as client:
+    state = MasterState(lambda call: returned(call[1]))
+    with opened(state) as client:
         assert client.submit(anything, 1, self=2, fn=3).result(SOON_S) == {"self": 2, "fn": 3}
         with pytest.raises(TypeError):
             client.submit()  # type: ignore[call-arg] # the point
@@ -277,7 +279,7 @@ def test_submit_passes_every_keyword_to_the_function() -> None:
 
 def test_after_shutdown_a_client_accepts_no_task_and_keeps_its_results() -> None:
     """Every way to submit raises RuntimeError; a second shutdown does nothing."""
-    with opened(Books()) as client:
+    with opened(MasterState()) as client:
         future = client.submit(double, 1)
         other = client.options(priority=9)
         with client as same:
@@ -300,7 +302,7 @@ def test_after_shutdown_a_client_accepts_no_task_and_keeps_its_results() -> None
 
 def test_a_map_whose_client_is_shut_down_yields_what_was_submitted() -> None:
     """With a `buffersize` it then raises, because no more calls can be submitted."""
-    with opened(Books()) as client:
+    with opened(MasterState()) as client:
         whole, buffered = client.map(double, range(3)), client.map(double, range(3), buffersize=2)
         client.shutdown()
         assert list(whole) == [0, 2, 4]
@@ -308,7 +310,7 @@ def test_a_map_whose_client_is_shut_down_yields_what_was_submitted() -> None:
             next(buffered)
 
 
-def test_shutdown_waits_for_the_tasks_that_it_cannot_cancel(held: Books) -> None:
+def test_shutdown_waits_for_the_tasks_that_it_cannot_cancel(held: MasterState) -> None:
     """`cancel_futures` cancels those that wait; no future is left without an outcome."""
     with opened(held) as client:
         futures = [client.submit(double, n) for n in range(20)]
@@ -331,7 +333,7 @@ def test_shutdown_waits_for_the_tasks_that_it_cannot_cancel(held: Books) -> None
 
 def test_threads_that_submit_while_another_one_shuts_down_get_a_result_or_an_error() -> None:
     """No future is left without an outcome, whichever comes first."""
-    with opened(Books()) as client:
+    with opened(MasterState()) as client:
         futures: list[list[distq.TaskFuture[int]]] = [[] for _ in range(4)]
 
         def busy(mine: list[distq.TaskFuture[int]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Brittle, Exits, anything, double
-from tests.client.masters import Books, client_of, serving
+from tests.client.masters import MasterState, client_of, serving
 from tests.waiting import SOON_S, eventually
 
 import distq
@@ -36,12 +36,12 @@ def quick(call: Any) -> Any:
 
 
 @contextmanager
-def started() -> Iterator[tuple[Books, distq.Client]]:
+def started() -> Iterator[tuple[MasterState, distq.Client]]:
     """Yield a client with both connections."""
-    books = Books(quick)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(quick)
+    with serving(state) as master, client_of(master) as client:
         assert client.submit(double, 1).result(SOON_S) == 2
-        yield books, client
+        yield state, client
 
 
 # -- callbacks -------------------------------------------------------------------------------------
@@ -63,10 +63,10 @@ CALLBACKS: dict[str, Callable[[distq.Client, Any], Any]] = {
 
 @pytest.mark.parametrize("word", CALLBACKS)
 @pytest.mark.parametrize("read_by", ["a caller", "the thread"])
-def test_a_callback_may_do_what_a_program_may(word: str, read_by: str) -> None:
+def test_a_callback_may_use_the_client_like_a_program(word: str, read_by: str) -> None:
     """Any thread may read the result that causes the callback; the callback does not delay other results."""
     called = threading.Event()
-    with started() as (books, client):
+    with started() as (state, client):
         future = client.submit(double, NEVER)
         assert client.flush(SOON_S)
         done: list[Any] = []
@@ -76,7 +76,7 @@ def test_a_callback_may_do_what_a_program_may(word: str, read_by: str) -> None:
             called.set()
 
         future.add_done_callback(callback)
-        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         if read_by == "a caller":
             assert future.result(SOON_S) == 3
         assert called.wait(SOON_S)
@@ -84,14 +84,14 @@ def test_a_callback_may_do_what_a_program_may(word: str, read_by: str) -> None:
         assert len(done) == 1
 
 
-def test_a_callback_that_waits_for_the_program_holds_up_no_results() -> None:
+def test_a_callback_that_waits_for_the_program_delays_no_result() -> None:
     """Callers and the client's thread still get results."""
     gate = threading.Event()
-    with started() as (books, client):
+    with started() as (state, client):
         future = client.submit(double, NEVER)
         future.add_done_callback(lambda _: gate.wait(SOON_S))
         client.flush(SOON_S)
-        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         assert future.result(SOON_S) == 3
         other = client.submit(double, 4)
         eventually(other.done, "another result, read by the thread")
@@ -100,7 +100,7 @@ def test_a_callback_that_waits_for_the_program_holds_up_no_results() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("wrong")])
-def test_what_a_callback_raises_is_logged_and_ends_nothing(
+def test_an_exception_of_a_callback_is_logged_and_ends_nothing(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The exception ends neither the client's threads nor the program."""
@@ -108,12 +108,12 @@ def test_what_a_callback_raises_is_logged_and_ends_nothing(
     def callback(_: object) -> None:
         raise error
 
-    with started() as (books, client):
+    with started() as (state, client):
         future = client.submit(double, NEVER)
         future.add_done_callback(callback)
         client.flush(SOON_S)
         with caplog.at_level(logging.ERROR):
-            books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+            state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
             assert future.result(SOON_S) == 3
             eventually(lambda: caplog.records, "a line in the log")
         called = threading.Event()
@@ -133,14 +133,14 @@ def test_ctrl_c_in_a_callback_that_runs_in_the_main_thread_is_passed_on() -> Non
         callbacks.call(interrupted)
 
 
-def test_cancel_in_the_callback_of_a_cancel() -> None:
+def test_a_callback_of_a_cancel_can_cancel() -> None:
     """The test covers a cancel by the client and a cancel that the master reports."""
-    with started() as (books, client):
+    with started() as (state, client):
         futures = [client.submit(double, NEVER) for _ in range(4)]
         for one, other in pairwise(futures):
             one.add_done_callback(lambda _, other=other: other.cancel())  # type: ignore[misc] # bound now
         client.flush(SOON_S)
-        books.end(EPOCH | 2, CANCELLED, None, [BY_CLIENT])
+        state.end(EPOCH | 2, CANCELLED, None, [BY_CLIENT])
         for future in futures:
             with pytest.raises(CancelledError):
                 future.result(SOON_S)
@@ -196,7 +196,7 @@ HANDLERS: dict[str, tuple[Callable[[distq.Client], Any], Any]] = {
 def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result(word: str) -> None:
     """The handler may also get an immediate error; the awaited result arrives in each case."""
     handler, expected = HANDLERS[word]
-    with started() as (books, client):
+    with started() as (state, client):
         future = client.submit(double, NEVER)
         client.flush(SOON_S)
         with interrupting(lambda: handler(client)) as said:
@@ -207,13 +207,13 @@ def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result
             assert isinstance(said[0], expected)
         else:
             assert said == [expected]
-        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         assert future.result(SOON_S) == 3
 
 
 def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them() -> None:
     """The handler would wait for itself. After the first result the client's own thread lets a caller read."""
-    with started() as (books, client):
+    with started() as (state, client):
         future = client.submit(double, NEVER)
         with interrupting(client.shutdown, lambda: client._session._receiver.is_reading_here) as said:
             while not said:
@@ -221,20 +221,20 @@ def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them
                 with pytest.raises(TimeoutError):
                     future.result(4 * QUICK_S)
         assert isinstance(said[0], distq.CalledInside)
-        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         assert future.result(SOON_S) == 3
 
 
-def test_a_signal_handler_within_a_submit_is_told_at_once() -> None:
+def test_a_signal_handler_within_a_submit_gets_an_error_immediately() -> None:
     """The interrupted thread is the one that reads whether the task was accepted."""
-    with started() as (books, client):
-        books.gate.clear()
+    with started() as (state, client):
+        state.gate.clear()
 
         def handler() -> Any:
             try:
                 return client.submit(double, 3).result(SOON_S)
             finally:
-                books.gate.set()
+                state.gate.set()
 
         with interrupting(handler, lambda: client._session._sender.is_sending_here) as said:
             assert client.options(full="block").submit(double, 2).result(SOON_S) == 4
@@ -242,23 +242,23 @@ def test_a_signal_handler_within_a_submit_is_told_at_once() -> None:
         assert "signal handler" in said[0].hint
 
 
-def test_cancel_in_a_signal_handler_within_a_cancel() -> None:
+def test_a_signal_handler_within_a_cancel_can_cancel() -> None:
     """Each cancel has a connection of its own."""
-    with started() as (books, client):
+    with started() as (state, client):
         one, other = client.submit(double, NEVER), client.submit(double, NEVER)
         client.flush(SOON_S)
-        books.cancel_gate.clear()
+        state.cancel_gate.clear()
 
         def handler() -> Any:
-            books.cancel_gate.set()
+            state.cancel_gate.set()
             return other.cancel()
 
-        with interrupting(handler, lambda: books.cancels) as said:
+        with interrupting(handler, lambda: state.cancels) as said:
             assert one.cancel()
         assert said == [True]
 
 
-def test_futures_waited_for_under_a_storm_of_signals() -> None:
+def test_futures_get_their_results_during_many_signals() -> None:
     """Signals arrive at any time, also in handlers: every result arrives, and every handler ends."""
     ended: list[Any] = []
     handlers: list[None] = []
@@ -296,9 +296,9 @@ def test_futures_waited_for_under_a_storm_of_signals() -> None:
 
 
 @pytest.mark.parametrize("value", [Exits(SystemExit), Exits(GeneratorExit), Brittle()])
-def test_what_raises_while_a_result_is_unpickled_is_an_error_of_that_future(value: Any) -> None:
+def test_an_exception_of_unpickling_a_result_is_the_error_of_that_future(value: Any) -> None:
     """The program and the client continue."""
-    with serving(Books(lambda _: (SUCCEEDED, pickle.dumps(value), None))) as master, client_of(master) as client:
+    with serving(MasterState(lambda _: (SUCCEEDED, pickle.dumps(value), None))) as master, client_of(master) as client:
         future = client.submit(anything, 1)
         for _ in range(2):
             with pytest.raises(distq.ResultUnreadable, match="cannot be read here"):
@@ -308,7 +308,7 @@ def test_what_raises_while_a_result_is_unpickled_is_an_error_of_that_future(valu
 def test_ctrl_c_while_a_result_is_unpickled_is_passed_on() -> None:
     """The program can ask for the result again, because only the program was interrupted."""
     body = pickle.dumps(Exits(KeyboardInterrupt))
-    with serving(Books(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
+    with serving(MasterState(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
         future = client.submit(anything, 1)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
@@ -319,7 +319,7 @@ def test_exceptions_are_unpickled_by_the_program_that_asks_for_them() -> None:
     """The thread that reads all results does not unpickle them: such an exception could end it."""
     failure = pack_failure(ValueError("wrong"))
     outcomes = [(DEAD, failure, ["it failed"]), (SUCCEEDED, pickle.dumps(1), None)]
-    with serving(Books(lambda call: outcomes[call[0][0]])) as master, client_of(master) as client:
+    with serving(MasterState(lambda call: outcomes[call[0][0]])) as master, client_of(master) as client:
         failed, good = client.submit(double, 0), client.submit(double, 1)
         eventually(lambda: failed.done() and good.done(), "both ends")
         assert repr(failed).endswith("finished without a result>")

@@ -10,14 +10,14 @@ from distq.client.pending_futures import PendingFutures
 from distq.core.states import SUCCEEDED
 
 
-@pytest.mark.parametrize("given_up", [0, 1, 2])
-def test_a_future_that_is_given_up_leaves_the_others_of_its_task(given_up: int) -> None:
+@pytest.mark.parametrize("abandoned", [0, 1, 2])
+def test_an_abandoned_future_leaves_the_others_of_its_task(abandoned: int) -> None:
     """Each of the other futures gets the end of the task."""
     awaited = PendingFutures(Outbox(), lambda: None)
     futures: list[TaskFuture[Any]] = [TaskFuture() for _ in range(3)]
     for future in futures:
         awaited.adopt(future, 7)
-    awaited.abandon(futures[given_up])
+    awaited.abandon(futures[abandoned])
     awaited.receive([(7, SUCCEEDED, b"[1]", None)])
-    assert [future.has_ended for future in futures] == [number != given_up for number in range(3)]
+    assert [future.has_ended for future in futures] == [number != abandoned for number in range(3)]
     assert not awaited

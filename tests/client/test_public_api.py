@@ -40,14 +40,16 @@ def public_members() -> Iterator[tuple[str, object]]:
                     )
 
 
-def words_of_annotations(member: object) -> set[str]:
+def identifiers_of_annotations(member: object) -> set[str]:
     """Return the identifiers in the annotations of a function, method or property, without its module's aliases."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     annotations = getattr(function, "__annotations__", {}) if inspect.isroutine(function) else {}
-    return {word for annotation in annotations.values() for word in re.findall(r"\b[A-Z]\w+", str(annotation))}
+    return {
+        identifier for annotation in annotations.values() for identifier in re.findall(r"\b[A-Z]\w+", str(annotation))
+    }
 
 
-def words_of_docstring(member: object) -> set[str]:
+def identifiers_of_docstring(member: object) -> set[str]:
     """Return the identifiers in a docstring that look like classes."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     return set(re.findall(r"\b[A-Z][a-z]\w*[A-Z]\w+", inspect.getdoc(function) or ""))
@@ -59,8 +61,8 @@ MEMBERS = dict(public_members())
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_class_that_a_public_call_names_can_be_imported_from_distq(member: str) -> None:
     """The signature or the docstring of the call names the class."""
-    named = (words_of_annotations(MEMBERS[member]) | words_of_docstring(MEMBERS[member])) & CLASSES.keys()
-    hidden = {word for word in named - STANDARD - set(distq.__all__) if not word.endswith("Keywords")}
+    named = (identifiers_of_annotations(MEMBERS[member]) | identifiers_of_docstring(MEMBERS[member])) & CLASSES.keys()
+    hidden = {identifier for identifier in named - STANDARD - set(distq.__all__) if not identifier.endswith("Keywords")}
     assert hidden == set()
 
 
@@ -79,7 +81,7 @@ INSIDE_A_TASK = {"PayloadRefused"}
 """Errors that only the executor raises: the program gets TaskFailed."""
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     """Each name leads to a module that has it, and is listed everywhere."""
     for name in distq.__all__:
         assert getattr(distq, name) is not None

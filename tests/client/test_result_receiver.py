@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Brittle, Lonely, anything, double
-from tests.client.masters import Books, client_of, never, serving
+from tests.client.masters import MasterState, client_of, never, serving
 from tests.waiting import SOON_S, eventually
 
 import distq
@@ -38,7 +38,7 @@ def failed(error: BaseException) -> Callable[[Any], Any]:
 
 def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
     """Return the exception of the future of a task with this outcome."""
-    with serving(Books(outcome)) as master, client_of(master) as client:
+    with serving(MasterState(outcome)) as master, client_of(master) as client:
         future = client.submit(anything)
         error = future.exception(SOON_S)
         assert error is not None
@@ -57,7 +57,7 @@ def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
     ],
     ids=["result", "stream", "packed_outcome"],
 )
-def test_a_failed_future_does_not_grow_with_every_look(ask: Callable[[TaskFuture[Any]], object]) -> None:
+def test_a_failed_future_does_not_grow_with_every_access(ask: Callable[[TaskFuture[Any]], object]) -> None:
     """A traceback keeps the local variables of its frames: the future must not keep those of earlier callers."""
     future = TaskFuture[Any]()
     future.fail(ValueError("refused"))
@@ -69,7 +69,7 @@ def test_a_failed_future_does_not_grow_with_every_look(ask: Callable[[TaskFuture
     assert len(set(frames)) == 1
 
 
-def test_an_exception_is_of_its_own_type_with_the_remote_traceback_as_cause() -> None:
+def test_an_exception_has_its_own_type_and_the_remote_traceback() -> None:
     """The exception may be builtin, or of the program."""
     for error in (KeyError("gone"), Lonely("alone")):
         raised = outcome_of(failed(error))
@@ -99,14 +99,14 @@ def test_an_exception_that_cannot_be_rebuilt_is_a_task_failed(monkeypatch: pytes
         ((EXPIRED, None, None), distq.TaskExpired, "expired"),
     ],
 )
-def test_other_ends_are_errors_in_words(outcome: Any, kind: type[BaseException], text: str) -> None:
+def test_other_ends_are_errors_with_a_text(outcome: Any, kind: type[BaseException], text: str) -> None:
     """Each end has its own type of error."""
     error = outcome_of(lambda _: outcome)
     assert isinstance(error, kind)
     assert text in str(error)
 
 
-def test_a_result_that_cannot_be_read_is_an_error_for_everybody() -> None:
+def test_a_result_that_cannot_be_read_is_an_error_for_every_caller() -> None:
     """An asyncio program also gets the error, instead of waiting forever."""
     body = pickle.dumps(Brittle())
     error = outcome_of(lambda _: (SUCCEEDED, body, None))
@@ -117,35 +117,35 @@ def test_a_result_that_cannot_be_read_is_an_error_for_everybody() -> None:
         with pytest.raises(distq.ResultUnreadable):
             await asyncio.wait_for(asyncio.wrap_future(future), SOON_S)
 
-    with serving(Books(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
+    with serving(MasterState(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
         asyncio.run(awaiting(client.submit(anything)))
 
 
 def test_a_json_result_is_a_value() -> None:
     """The worker returns JSON for arguments in JSON."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         future = client.submit_named("a:b")
-        eventually(lambda: books.known, "the task")
-        books.end(1 << 40 | 1, SUCCEEDED, b'{"a":[1]}')
+        eventually(lambda: state.known, "the task")
+        state.end(1 << 40 | 1, SUCCEEDED, b'{"a":[1]}')
         assert future.result(SOON_S) == {"a": [1]}
 
 
-def test_futures_can_be_awaited_in_every_way() -> None:
+def test_a_program_can_await_futures_in_every_way() -> None:
     """The test uses as_completed, wait, callbacks and asyncio, before and after the futures are done."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         futures = [client.submit(double, n) for n in range(4)]
         told: list[Any] = []
         futures[1].add_done_callback(told.append)
-        eventually(lambda: len(books.known) == 4, "the tasks")
-        keys = list(books.known)
+        eventually(lambda: len(state.known) == 4, "the tasks")
+        keys = list(state.known)
         with pytest.raises(TimeoutError):
             futures[0].result(0.01)
         assert not futures[0].done()
         waiting = threading.Thread(target=lambda: told.append(wait(futures, SOON_S, FIRST_COMPLETED)))
         waiting.start()
-        books.end(keys[1], SUCCEEDED, pickle.dumps(2))
+        state.end(keys[1], SUCCEEDED, pickle.dumps(2))
         waiting.join()
         eventually(lambda: futures[1] in told, "the callback, in its own thread")
         assert any(getattr(one, "done", None) == {futures[1]} for one in told if not isinstance(one, TaskFuture))
@@ -153,7 +153,7 @@ def test_futures_can_be_awaited_in_every_way() -> None:
         async def gather() -> list[int]:
             wrapped = [asyncio.wrap_future(future) for future in futures]
             for key in keys:
-                books.end(key, SUCCEEDED, pickle.dumps(key & 0xFF))
+                state.end(key, SUCCEEDED, pickle.dumps(key & 0xFF))
             return await asyncio.gather(*wrapped)
 
         assert asyncio.run(gather()) == [1, 2, 3, 4]
@@ -164,18 +164,18 @@ def test_futures_can_be_awaited_in_every_way() -> None:
         assert "finished" in repr(futures[0])
 
 
-def test_a_result_is_told_once_however_many_wait_for_it() -> None:
+def test_a_result_reaches_every_waiting_thread_once() -> None:
     """Threads that begin to wait before, during and after the end all get the result."""
     futures: list[TaskFuture[int]] = [TaskFuture() for _ in range(300)]
-    got: list[list[int]] = [[], [], []]
+    results: list[list[int]] = [[], [], []]
 
     def reading(into: list[int], order: Iterable[TaskFuture[int]]) -> None:
         into += [future.result(SOON_S) for future in order]
 
     threads = [
-        threading.Thread(target=reading, args=(got[0], futures)),
-        threading.Thread(target=reading, args=(got[1], futures[::-1])),
-        threading.Thread(target=lambda: got[2].extend(f.result() for f in as_completed(futures, SOON_S))),
+        threading.Thread(target=reading, args=(results[0], futures)),
+        threading.Thread(target=reading, args=(results[1], futures[::-1])),
+        threading.Thread(target=lambda: results[2].extend(f.result() for f in as_completed(futures, SOON_S))),
     ]
     for thread in threads:
         thread.start()
@@ -184,33 +184,33 @@ def test_a_result_is_told_once_however_many_wait_for_it() -> None:
         settle_all(rows)
     for thread in threads:
         thread.join(SOON_S)
-    assert got[0] == got[1][::-1] == sorted(got[2]) == list(range(300))
+    assert results[0] == results[1][::-1] == sorted(results[2]) == list(range(300))
 
 
-def test_tasks_of_a_master_that_has_forgotten_them_are_lost(unused: int) -> None:
+def test_tasks_of_a_master_restarted_without_a_store_are_lost(unused: int) -> None:
     """The master restarted without a store; the same client submits new tasks to the new master."""
-    books = Books(never)
-    with serving(books, port=unused) as first, client_of(first) as client:
+    state = MasterState(never)
+    with serving(state, port=unused) as first, client_of(first) as client:
         lost = [client.submit(double, n) for n in range(3)]
         client.flush()
-        books.stop()
+        state.stop()
         first.stop()
-        with serving(Books(epoch=2), port=unused):
+        with serving(MasterState(epoch=2), port=unused):
             for future in lost:
                 with pytest.raises(distq.TaskLost, match="restarted without a store"):
                     future.result(SOON_S)
             assert client.submit(double, 4).result(SOON_S) == 8
 
 
-def test_a_restarted_master_with_a_store_is_asked_about_them(unused: int) -> None:
+def test_a_restarted_master_with_a_store_continues_the_tasks(unused: int) -> None:
     """The master immediately reports ended and unknown tasks; the others continue."""
-    books = Books(never, durable=True)
-    with serving(books, port=unused) as first, client_of(first) as client:
+    state = MasterState(never, durable=True)
+    with serving(state, port=unused) as first, client_of(first) as client:
         kept, gone = client.submit(double, 1), client.submit(double, 2)
         client.flush()
-        books.stop()
+        state.stop()
         first.stop()
-        after = Books(never, epoch=2, durable=True)
+        after = MasterState(never, epoch=2, durable=True)
         after.known[1 << 40 | 1] = b""
         with serving(after, port=unused):
             with pytest.raises(distq.TaskLost, match="does not know"):
@@ -220,49 +220,49 @@ def test_a_restarted_master_with_a_store_is_asked_about_them(unused: int) -> Non
             assert kept.result(SOON_S) == 2
 
 
-def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too() -> None:
+def test_a_task_whose_master_has_gone_before_the_reply_is_read_is_lost() -> None:
     """The reply to the submit was unread when the connection for results had found the new master."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         client.submit(double, 1)
         client.flush()
         eventually(lambda: client._session._receiver.master_connection.is_up, "the connection for results")
-        books.gate.clear()
+        state.gate.clear()
         late = client.submit(double, 2)
-        eventually(lambda: len(books.submits) == 2, "the submit")
+        eventually(lambda: len(state.submits) == 2, "the submit")
         client._session._on_hello(Greeting(epoch=2), None)  # type: ignore[arg-type]
-        books.gate.set()
+        state.gate.set()
         with pytest.raises(distq.TaskLost):
             late.result(SOON_S)
 
 
-def test_a_client_that_is_given_up_leaves_nobody_waiting() -> None:
+def test_an_abandoned_client_leaves_no_thread_waiting() -> None:
     """The test covers running tasks, submits in flight, and waiting submits."""
-    books = Books(never)
-    with serving(books) as master:
+    state = MasterState(never)
+    with serving(state) as master:
         with client_of(master) as client:
             futures = [client.submit(double, 0)]
             client.flush()
-            books.gate.clear()
+            state.gate.clear()
             futures.append(client.submit(double, 1))
-            eventually(lambda: len(books.submits) == 2, "the submit")
+            eventually(lambda: len(state.submits) == 2, "the submit")
             futures.append(client.submit(double, 2))
         for future in futures:
             with pytest.raises(CannotReach, match="client was closed"):
                 future.result(SOON_S)
 
 
-def test_a_defect_behind_a_call_fails_the_futures_and_not_the_client() -> None:
+def test_a_defect_behind_a_call_fails_only_the_futures() -> None:
     """The client repeats a call after one invalid answer of the master."""
-    books = Books(lambda call: (SUCCEEDED, pickle.dumps(call[0][0]), None))
+    state = MasterState(lambda call: (SUCCEEDED, pickle.dumps(call[0][0]), None))
     nonsense = [5, {"a": 1}]
-    answer = books._submit
+    answer = state._submit
 
     def submit(*args: Any) -> object:
         return nonsense.pop() if nonsense else answer(*args)
 
-    books._submit = submit  # type: ignore[assignment,method-assign]
-    with serving(books) as master, client_of(master) as client:
+    state._submit = submit  # type: ignore[assignment,method-assign]
+    with serving(state) as master, client_of(master) as client:
         for _ in range(2):
             assert client.submit(anything, 1).exception(SOON_S) is not None
         assert client.submit(anything, 1).result(SOON_S) == 1

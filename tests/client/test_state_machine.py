@@ -76,7 +76,7 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
         assert pending.stage_of(2) is after
 
 
-def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None:
+def test_an_end_before_its_acceptance_reaches_the_future() -> None:
     """The client keeps the end while any submit is in flight."""
     pending: ClientState[Waiting] = ClientState()
     future = Waiting()
@@ -88,7 +88,7 @@ def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None
     assert not pending.early
 
 
-def test_an_end_of_no_task_of_ours_is_dropped_once_no_submit_is_under_way() -> None:
+def test_an_end_of_another_clients_task_is_dropped_when_no_submit_is_under_way() -> None:
     """Memory does not grow."""
     pending: ClientState[Waiting] = ClientState()
     pending.receive([end_of(3)])

@@ -65,7 +65,7 @@ def watching(fakes: Fakes) -> StuckTasks:
     return StuckTasks(cast("PendingFutures", fakes), cast("ControlConnection", fakes))
 
 
-def test_what_waits_for_five_seconds_is_asked_about_and_each_reason_is_said_once(
+def test_each_reason_of_a_task_that_waits_for_five_seconds_is_logged_once(
     fakes: Fakes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The pauses between questions grow; the client never asks about tasks that end in time."""
@@ -85,7 +85,7 @@ def test_what_waits_for_five_seconds_is_asked_about_and_each_reason_is_said_once
     assert ours.pause_s() is None
 
 
-def test_tasks_that_come_and_go_are_never_asked_about(fakes: Fakes) -> None:
+def test_tasks_that_end_in_time_cause_no_question(fakes: Fakes) -> None:
     """A busy client makes no additional call."""
     ours = watching(fakes)
     for number in range(100):
@@ -95,7 +95,7 @@ def test_tasks_that_come_and_go_are_never_asked_about(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize(("error", "calls"), [(RemoteRefusal("no such method"), 1), (CannotReach("away"), 4)])
-def test_a_master_of_a_version_before_is_asked_once(fakes: Fakes, error: Exception, calls: int) -> None:
+def test_a_master_of_an_older_version_is_asked_once(fakes: Fakes, error: Exception, calls: int) -> None:
     """A client asks a master that is away again."""
     ours = watching(fakes)
     fakes.pending, fakes.answer = [1], error
@@ -103,7 +103,7 @@ def test_a_master_of_a_version_before_is_asked_once(fakes: Fakes, error: Excepti
     assert len(fakes.asked) == calls
 
 
-def test_a_client_says_so_much_and_no_more(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_logs_a_limited_number_of_reasons(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     """The number of messages has a limit, however many kinds of tasks wait."""
     ours = watching(fakes)
     fakes.pending, fakes.answer = [1], {key: f"reason {key}" for key in range(2 * WARNINGS_MAX)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import anything, bodies, double
-from tests.client.masters import KEY, Books, client_of, never, serving
+from tests.client.masters import KEY, MasterState, client_of, never, serving
 from tests.waiting import SOON_S, eventually
 
 import distq
@@ -28,32 +28,32 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTQ_RECONNECT_MAX_S", "100ms")
 
 
-def test_what_gathers_while_a_batch_is_under_way_is_the_next_batch() -> None:
+def test_submits_during_a_batch_form_the_next_batch() -> None:
     """Batches keep the order, have each envelope once and at most a thousand tasks; results arrive in any order."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         assert client.submit(double, 1).result(SOON_S) == 2
-        books.gate.clear()
+        state.gate.clear()
         futures = [client.submit(double, 0)]
-        eventually(lambda: len(books.submits) == 2, "the lone submit")
+        eventually(lambda: len(state.submits) == 2, "the lone submit")
         futures += [client.submit(double, n) for n in range(1, 1500)]
-        books.gate.set()
+        state.gate.set()
         assert [future.result(SOON_S) for future in futures] == [2 * n for n in range(1500)]
-        assert [len(bodies) for _, _, _, bodies, _ in books.submits] == [1, 1, BATCH_TASKS_MAX, 499]
-        assert books.submits[2][1:3] == (
+        assert [len(bodies) for _, _, _, bodies, _ in state.submits] == [1, 1, BATCH_TASKS_MAX, 499]
+        assert state.submits[2][1:3] == (
             [("default", "tests.client.functions:double", None, 0, None, None, None)],
             [(0, BATCH_TASKS_MAX)],
         )
-        assert books.bodies[1:] == bodies(*range(1500))
+        assert state.bodies[1:] == bodies(*range(1500))
 
 
-def test_submit_blocks_while_too_many_are_not_accepted() -> None:
+def test_submit_blocks_while_ten_thousand_submits_wait() -> None:
     """Ten thousand submits may wait; the next one continues as soon as there is room."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         client.submit(double, 0)
         client.flush()
-        books.gate.clear()
+        state.gate.clear()
         passed = threading.Semaphore(0)
         for n in range(UNACCEPTED_MAX):
             client.submit(double, n)
@@ -65,57 +65,57 @@ def test_submit_blocks_while_too_many_are_not_accepted() -> None:
         thread = threading.Thread(target=one_more)
         thread.start()
         assert not passed.acquire(timeout=0.2)
-        books.gate.set()
+        state.gate.set()
         assert passed.acquire(timeout=SOON_S)
         thread.join()
 
 
-def test_a_submit_whose_answer_is_lost_is_sent_again_as_the_same() -> None:
+def test_a_submit_without_a_reply_is_sent_again_with_its_number() -> None:
     """The master also sends results again after a lost reply."""
-    books = Books()
-    books.hang_up = {"submit": 2, "results": 2}
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    state.hang_up = {"submit": 2, "results": 2}
+    with serving(state) as master, client_of(master) as client:
         assert [client.submit(double, n).result(SOON_S) for n in range(3)] == [0, 2, 4]
-    assert len(books.bodies) == 3
-    assert [number for number, *_ in books.submits] == [1, 1, 1, 2, 3]
+    assert len(state.bodies) == 3
+    assert [number for number, *_ in state.submits] == [1, 1, 1, 2, 3]
 
 
-def test_of_a_refused_batch_only_what_must_be_refused_is() -> None:
+def test_only_the_invalid_tasks_of_a_batch_are_refused() -> None:
     """The master accepts the others in order, and the error gives the reason."""
-    books = Books()
+    state = MasterState()
     large = pickle.dumps(((13,), {}), 5)
 
     def refuse(_envelopes: list[Any], bodies: list[bytes]) -> tuple[bool, str, str] | None:
         return (False, "PAYLOAD_TOO_LARGE", "too large") if large in bodies else None
 
-    books.refuse = refuse
-    with serving(books) as master, client_of(master) as client:
+    state.refuse = refuse
+    with serving(state) as master, client_of(master) as client:
         assert client.submit(double, 0).result(SOON_S) == 0
-        books.gate.clear()
+        state.gate.clear()
         client.submit(double, 0)
         futures = [client.submit(double, n) for n in range(100)]
-        books.gate.set()
+        state.gate.set()
         with pytest.raises(distq.RefusedSubmit, match="too large") as caught:
             futures[13].result(SOON_S)
         assert caught.value.code == "PAYLOAD_TOO_LARGE"
         del futures[13]
         assert [future.result(SOON_S) for future in futures] == [2 * n for n in range(100) if n != 13]
-    assert books.bodies[2:] == bodies(*(n for n in range(100) if n != 13))
+    assert state.bodies[2:] == bodies(*(n for n in range(100) if n != 13))
 
 
-def test_a_refusal_in_words_is_the_futures_error() -> None:
+def test_the_text_of_a_refusal_is_in_the_futures_error() -> None:
     """An example is a queue's name that is too long."""
-    books = Books()
+    state = MasterState()
 
     def refuse(*_: Any) -> None:
         raise RemoteRefusal("the name is too long")
 
-    books.refuse = refuse
-    with serving(books) as master, client_of(master) as client, pytest.raises(distq.RefusedSubmit, match="too long"):
+    state.refuse = refuse
+    with serving(state) as master, client_of(master) as client, pytest.raises(distq.RefusedSubmit, match="too long"):
         client.submit(double, 1).result(SOON_S)
 
 
-def test_no_master_is_an_error_after_a_while(unused: int) -> None:
+def test_a_missing_master_is_an_error_after_a_time(unused: int) -> None:
     """The submit itself raises the error."""
     client = distq.Client(f"127.0.0.1:{unused}", KEY)
     with pytest.raises(CannotReach, match="cannot be reached"):
@@ -125,7 +125,7 @@ def test_no_master_is_an_error_after_a_while(unused: int) -> None:
         client.submit(double, 1)
 
 
-def test_a_master_that_comes_in_time_is_waited_for(unused: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_submit_waits_for_a_master_that_starts_in_time(unused: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The submit continues as soon as a master listens."""
     monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "30")
     client = distq.Client(f"127.0.0.1:{unused}", KEY)
@@ -133,15 +133,15 @@ def test_a_master_that_comes_in_time_is_waited_for(unused: int, monkeypatch: pyt
     thread = threading.Thread(target=lambda: futures.append(client.submit(double, 2)))
     thread.start()
     eventually(lambda: client._session._sender.master_connection.attempts, "the first attempt")
-    with serving(Books(), port=unused):
+    with serving(MasterState(), port=unused):
         thread.join(SOON_S)
         assert futures[0].result(SOON_S) == 4
         client.shutdown()
 
 
-def test_a_wrong_key_is_an_error_at_once_and_not_for_ever() -> None:
+def test_a_wrong_key_is_an_immediate_error_that_a_later_submit_can_avoid() -> None:
     """The submit raises; after the master accepts the key, the same client works."""
-    with serving(Books(), [b"another key, that is also long"]) as master, client_of(master) as client:
+    with serving(MasterState(), [b"another key, that is also long"]) as master, client_of(master) as client:
         for _ in range(2):
             with pytest.raises(AuthenticationFailed):
                 client.submit(double, 1)
@@ -149,10 +149,10 @@ def test_a_wrong_key_is_an_error_at_once_and_not_for_ever() -> None:
         assert client.submit(double, 1).result(SOON_S) == 2
 
 
-def test_a_key_that_is_changed_under_way_fails_what_waits() -> None:
+def test_a_key_that_changes_fails_the_waiting_futures() -> None:
     """Pending futures get the error, and no thread waits forever."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         pending = client.submit(double, 1)
         client.flush()
         master._keys[:] = [b"another key, that is also long"]
@@ -162,19 +162,19 @@ def test_a_key_that_is_changed_under_way_fails_what_waits() -> None:
         with pytest.raises(AuthenticationFailed):
             client.submit(double, 2).result(SOON_S)
         master._keys[:] = [KEY]
-        books.outcome = lambda _: (3, pickle.dumps("again"), None)
+        state.outcome = lambda _: (3, pickle.dumps("again"), None)
         assert client.submit(anything, 3).result(SOON_S) == "again"
 
 
-def test_a_master_that_refuses_hello_says_so_at_submit() -> None:
+def test_a_master_that_refuses_hello_fails_the_submit() -> None:
     """An example is a master of another protocol."""
-    books = Books()
+    state = MasterState()
 
     def refuse(info: Any) -> object:
         raise RemoteRefusal("Upgrade the older of the two.")
 
-    books._hello = refuse  # type: ignore[method-assign]
-    with serving(books) as master, client_of(master) as client, pytest.raises(distq.DistqError, match="Upgrade"):
+    state._hello = refuse  # type: ignore[method-assign]
+    with serving(state) as master, client_of(master) as client, pytest.raises(distq.DistqError, match="Upgrade"):
         client.submit(double, 1)
 
 
@@ -187,19 +187,19 @@ def local() -> Callable[[], None]:
     return inner
 
 
-class Thing:
+class Greeter:
     """A class with a method."""
 
     def method(self) -> None:
         """Do nothing."""
 
 
-def test_what_a_worker_could_not_import_is_refused_with_the_fix() -> None:
+def test_a_function_that_no_worker_can_import_is_refused_with_a_solution() -> None:
     """The caller gets the error before the client sends anything."""
     of_main = types.FunctionType(local.__code__, {}, "program")
     of_main.__module__ = "__main__"
     client = distq.Client("127.0.0.1:1", KEY)
-    for function in (lambda: None, local(), of_main, Thing().method, 5, threading.Lock()):
+    for function in (lambda: None, local(), of_main, Greeter().method, 5, threading.Lock()):
         with pytest.raises(NotATask) as caught:
             client.submit(function)  # type: ignore[arg-type]
         assert "top level of a module" in caught.value.hint
@@ -233,7 +233,7 @@ def test_arguments_that_do_not_fit_are_refused_at_the_submit() -> None:
         ({"full": "raise"}, "schedule schedule_named", "leave it out"),
     ],
 )
-def test_an_option_that_the_call_would_ignore_is_refused(options: dict[str, Any], submits: str, hint: str) -> None:
+def test_an_option_without_effect_is_refused(options: dict[str, Any], submits: str, hint: str) -> None:
     """The client raises before it sends anything, and names the option and the alternative."""
     client = distq.Client("127.0.0.1:1", KEY).options(**options)
     calls: dict[str, Callable[[], object]] = {
@@ -252,7 +252,7 @@ def test_an_option_that_the_call_would_ignore_is_refused(options: dict[str, Any]
         assert hint in str(caught.value)
 
 
-def test_an_option_of_one_call_that_its_chain_would_ignore_is_refused() -> None:
+def test_an_option_of_one_call_without_effect_in_its_chain_is_refused() -> None:
     """A chain is one submit: its last call, or the client, sets the behaviour for a full queue."""
     client = distq.Client("127.0.0.1:1", KEY)
     hasty, plain = distq.call(double, 1).options(full="raise"), distq.call(double)
@@ -264,7 +264,7 @@ def test_an_option_of_one_call_that_its_chain_would_ignore_is_refused() -> None:
 
 
 @pytest.mark.parametrize("word", ["retry_for", "no_retry_for"])
-def test_an_option_that_does_not_travel_is_refused_by_a_client(word: str) -> None:
+def test_an_option_that_is_not_sent_is_refused_by_a_client(word: str) -> None:
     """The worker reads the option in its own copy of the code: sent with a task, it would be lost."""
     for options in (distq.Client("127.0.0.1:1", KEY).options, distq.call(double, 1).options):
         with pytest.raises(TypeError, match=f"{word} does not travel with a task.*decorator"):
@@ -273,14 +273,14 @@ def test_an_option_that_does_not_travel_is_refused_by_a_client(word: str) -> Non
 
 def test_an_argument_of_a_class_of_the_program_is_refused_at_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's `__main__` is another program; a text that contains the word is accepted."""
-    monkeypatch.setattr(Thing, "__module__", "__main__")
-    monkeypatch.setattr("__main__.Thing", Thing, raising=False)
+    monkeypatch.setattr(Greeter, "__module__", "__main__")
+    monkeypatch.setattr("__main__.Greeter", Greeter, raising=False)
     client = distq.Client("127.0.0.1:1", KEY)
     for submit in (
-        lambda: client.submit(anything, {"deep": [Thing()]}),
-        lambda: client.map(anything, [Thing()], chunksize=2),
+        lambda: client.submit(anything, {"deep": [Greeter()]}),
+        lambda: client.map(anything, [Greeter()], chunksize=2),
     ):
-        with pytest.raises(distq.NotPicklable, match="needs Thing, which the program itself") as caught:
+        with pytest.raises(distq.NotPicklable, match="needs Greeter, which the program itself") as caught:
             submit()
         assert "Move the class to a module" in caught.value.hint
 
@@ -302,14 +302,14 @@ def test_arguments_that_cannot_travel_are_refused() -> None:
         client.submit(anything, os.urandom(17 << 20))
 
 
-def test_a_task_goes_by_a_name_with_arguments_in_json() -> None:
+def test_a_task_can_be_submitted_by_name_with_json_arguments() -> None:
     """The client imports nothing, and the program may choose the queue."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         client.submit_named("no.such:thing", [1, "two"], {"three": None}, queue="mail")
         client.flush()
-        assert books.bodies == [b'{"args":[1,"two"],"kwargs":{"three":null}}']
-        assert books.submits[0][1][0][:2] == ("mail", "no.such:thing")
+        assert state.bodies == [b'{"args":[1,"two"],"kwargs":{"three":null}}']
+        assert state.submits[0][1][0][:2] == ("mail", "no.such:thing")
 
 
 @pytest.mark.parametrize("odd", ["", "\ud800", "n" * 200, 5])
@@ -328,15 +328,15 @@ def test_names_out_of_range_are_refused_by_the_client(odd: str) -> None:
         client.future(odd)
 
 
-def test_what_is_not_sent_yet_can_be_cancelled() -> None:
+def test_a_submit_that_is_not_sent_can_be_cancelled() -> None:
     """Waiting threads see the cancel; a submit that is in flight cannot be cancelled."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         client.submit(double, 0)
         client.flush()
-        books.gate.clear()
+        state.gate.clear()
         under_way = client.submit(double, 1)
-        eventually(lambda: len(books.submits) == 2, "the submit")
+        eventually(lambda: len(state.submits) == 2, "the submit")
         futures = [client.submit(double, n) for n in range(2, 6)]
         told: list[Any] = []
         futures[0].add_done_callback(told.append)
@@ -349,75 +349,75 @@ def test_what_is_not_sent_yet_can_be_cancelled() -> None:
         assert list(as_completed([futures[2]], SOON_S)) == [futures[2]]
         with pytest.raises(CancelledError):
             futures[0].result(SOON_S)
-        books.gate.set()
+        state.gate.set()
         assert client.flush(SOON_S)
-        assert books.bodies == bodies(0, 1, 3, 5)
+        assert state.bodies == bodies(0, 1, 3, 5)
 
 
-def test_shutdown_cancels_what_is_not_sent_or_waits_for_all() -> None:
+def test_shutdown_cancels_unsent_submits_or_waits_for_all() -> None:
     """The behaviour is that of `Executor.shutdown`."""
-    books = Books()
-    with serving(books) as master:
+    state = MasterState()
+    with serving(state) as master:
         with distq.Client(f"127.0.0.1:{master.address[1]}", KEY) as client:
             client.submit(double, 0).result(SOON_S)
-            books.gate.clear()
+            state.gate.clear()
             under_way = client.submit(double, 1)
-            eventually(lambda: len(books.submits) == 2, "the submit")
+            eventually(lambda: len(state.submits) == 2, "the submit")
             waiting = client.submit(double, 2)
             client.shutdown(wait=False, cancel_futures=True)
             assert waiting.cancelled()
-            books.gate.set()
+            state.gate.set()
         assert under_way.result(0) == 2
         assert not any(thread.is_alive() for thread in client._session._threads)
 
 
 def test_shutdown_without_waiting_lets_results_arrive() -> None:
     """The client closes its connections after the last result."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         future = client.submit(double, 1)
         client.shutdown(wait=False)
         with pytest.raises(RuntimeError):
             client.submit(double, 2)
         assert not future.done()
-        eventually(lambda: books.known, "the task")
-        books.end(1 << 40 | 1, 3, pickle.dumps(2))
+        eventually(lambda: state.known, "the task")
+        state.end(1 << 40 | 1, 3, pickle.dumps(2))
         assert future.result(SOON_S) == 2
         for thread in client._session._threads:
             thread.join(SOON_S)
             assert not thread.is_alive()
 
 
-def test_chunks_travel_as_one_task_each() -> None:
+def test_a_chunk_is_sent_as_one_task() -> None:
     """The client separates the results in order; the size of a chunk is at least one."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         assert list(client.map(double, range(10), chunksize=4)) == [2 * n for n in range(10)]
-        assert len(books.bodies) == 3
+        assert len(state.bodies) == 3
         assert list(client.map(double, range(3))) == [0, 2, 4]
         assert list(client.map(double, [])) == []
         with pytest.raises(ValueError, match="at least 1"):
             client.map(double, [1], chunksize=0)
-        books.outcome = never
+        state.outcome = never
         with pytest.raises(TimeoutError):
             list(client.map(double, [1], timeout=0.05))
 
 
-def test_options_of_a_client_go_before_those_of_the_function() -> None:
+def test_a_clients_options_precede_the_functions() -> None:
     """A call with its own times is a separate run; the other options stay."""
-    books = Books()
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState()
+    with serving(state) as master, client_of(master) as client:
         client.submit(double, 0).result(SOON_S)
-        books.gate.clear()
+        state.gate.clear()
         first = client.submit(double, 1)
-        eventually(lambda: len(books.submits) == 2, "the lone submit")
+        eventually(lambda: len(state.submits) == 2, "the lone submit")
         later = client.options(delay=5, queue="mail")
         futures = [first, *(to.submit(double, n) for n, to in enumerate((client, later, later, client), 2))]
         later.submit_named("named", [6])
-        books.gate.set()
+        state.gate.set()
         assert [future.result(SOON_S) for future in futures] == [2, 4, 6, 8, 10]
         assert list(later.map(double, [7])) == [14]
-        envelopes, runs = books.submits[2][1:3]
+        envelopes, runs = state.submits[2][1:3]
         when = (5, None, None)
         assert [(envelopes[run[0]][0], *run[1:]) for run in runs] == [
             ("default", 1),
@@ -428,21 +428,21 @@ def test_options_of_a_client_go_before_those_of_the_function() -> None:
         client.abandon()  # no worker runs the named task
 
 
-def test_what_was_sent_just_now_is_cancelled_as_well() -> None:
+def test_a_submit_that_was_just_sent_can_be_cancelled() -> None:
     """The cancel works although the client has not read the acceptance yet."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         client.submit(double, 0)
         client.flush()
         futures = [client.submit(double, n) for n in range(1, 4)]
         assert [future.cancel() for future in futures] == [True] * 3
-        assert len({key for keys, running in books.cancels for key in keys if not running}) == 3
+        assert len({key for keys, running in state.cancels for key in keys if not running}) == 3
         client.abandon()
 
 
-def test_wrong_options_are_refused_at_once() -> None:
+def test_wrong_options_are_refused_immediately() -> None:
     """The error does not wait for the first submit."""
-    with serving(Books()) as master, client_of(master) as client:
+    with serving(MasterState()) as master, client_of(master) as client:
         with pytest.raises(TypeError, match="there is no option 'delai'"):
             client.options(delai=5)  # type: ignore[call-arg] # refused by a type checker, too
         view = client.options(queue="mail")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.client.functions import double
-from tests.client.masters import Books, client_of, never, serving
+from tests.client.masters import MasterState, client_of, never, serving
 from tests.waiting import SOON_S
 
 from distq.client.future import TaskFuture
@@ -46,9 +46,9 @@ def test_a_wrong_timeout_is_refused_with_the_value(timeout: Any, error: type[Exc
         TaskFuture[Any]().result(timeout)
 
 
-def test_every_call_that_waits_takes_a_timedelta() -> None:
+def test_every_waiting_call_accepts_a_timedelta() -> None:
     """`result`, `exception`, `map`, `flush` and `client.result`, with time left."""
-    with serving(Books()) as master, client_of(master) as client:
+    with serving(MasterState()) as master, client_of(master) as client:
         future = client.submit(double, 2)
         assert future.result(SOON) == 4
         assert future.exception(SOON) is None
@@ -56,10 +56,10 @@ def test_every_call_that_waits_takes_a_timedelta() -> None:
         assert client.flush(SOON)
 
 
-def test_every_call_that_waits_ends_with_its_timedelta() -> None:
+def test_every_waiting_call_ends_after_its_timedelta() -> None:
     """With no time left, each raises TimeoutError, and `flush` returns False."""
-    books = Books(never)
-    with serving(books) as master, client_of(master) as client:
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
         future = client.submit(double, 2)
         for wait in (future.result, future.exception):
             with pytest.raises(TimeoutError):
@@ -67,6 +67,6 @@ def test_every_call_that_waits_ends_with_its_timedelta() -> None:
         with pytest.raises(TimeoutError):
             list(client.map(double, [1, 2], timeout=NOW))
         assert client.flush(SOON)
-        books.gate.clear()
+        state.gate.clear()
         client.submit(double, 3)
         assert not client.flush(timedelta(milliseconds=1))
