@@ -36,7 +36,7 @@ class Notes:
         """Note how a task has ended for its client."""
         try:
             text = f"{result()}"
-        except Exception as error:  # noqa: BLE001 - whatever a user would have seen
+        except Exception as error:  # noqa: BLE001 - every exception that a user would see
             text = " ".join(f"{type(error).__name__}: {error}".split())
         os.write(self._results, f"{number} {text}\n".encode())
 
@@ -62,7 +62,7 @@ def main() -> None:
                 notes.accepted("\n".join(lines))
             futures += chunk
         for number, future in futures:
-            notes.result(number, lambda future=future: future.result(300))  # type: ignore[misc] # called at once
+            notes.result(number, lambda future=future: future.result(300))  # type: ignore[misc] # called immediately
 
 
 if __name__ == "__main__":

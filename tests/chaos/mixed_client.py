@@ -56,7 +56,7 @@ class Submits:
                 tasks.snoozed,
                 number,
                 run_s,
-                time.time() + 0.3,  # noqa: TID251 - a moment for the task
+                time.time() + 0.3,  # noqa: TID251 - an instant for the task
             ),
             "discarded": lambda number, run_s: client.submit(tasks.discarded, number, run_s),
             "dies": lambda number, run_s: client.submit(tasks.dies, number, run_s),
@@ -140,7 +140,7 @@ def main() -> None:
             if kind == "stopped" and dice.random() < 0.5:
                 future.abort()
         for number, _, future in futures:
-            notes.result(number, lambda future=future: outcome_of(future))  # type: ignore[misc] # called at once
+            notes.result(number, lambda future=future: outcome_of(future))  # type: ignore[misc] # called immediately
         assert all(future.done() for *_, future in futures), "a future has no outcome"
 
 

@@ -55,7 +55,7 @@ def retried(number: int, run_s: float) -> str:
 def snoozed(number: int, run_s: float, until: float) -> str:
     """Snooze until the time has come."""
     traced(number, run_s)
-    if time.time() < until:  # noqa: TID251 - a moment that the client has said
+    if time.time() < until:  # noqa: TID251 - an instant that the client has given
         raise distq.Snooze(0.1)
     return "ok"
 

@@ -62,7 +62,7 @@ def submitted(ledger: Ledger, count: int = 1, now: float = 0.0, *, kind: str = T
 
 
 def leased(ledger: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> list[int]:
-    """Keys of the tasks that `holder` gets from queue "q", whatever their names."""
+    """Keys of the tasks that `holder` gets from queue "q", of all names."""
     queue = ledger.registry.queue("q")
     return [task.task_key for task in ledger.leasing.lease(holder, (queue,), lambda name: True, want, now)]
 

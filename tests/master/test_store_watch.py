@@ -1,4 +1,4 @@
-"""What is told of the store, and when."""
+"""The watch on the store: which of its states are logged, how often, and when the master is not ready."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from distq.master.store_watch import CHECKS_PER_WARNING, SLOW_S, StoreWatch
 
 
 class FakeStore:
-    """A store that says what it is told to say."""
+    """A store whose health the test sets."""
 
     def __init__(self) -> None:
         self.health_values: Mapping[str, object] = {
@@ -25,20 +25,20 @@ class FakeStore:
 
 
 class FakeLog:
-    """What was logged: event and fields."""
+    """A log that records each event and its fields."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, Any]]] = []
 
     def error(self, event: str, **fields: Any) -> None:
-        """Something that somebody must look at."""
+        """Record a warning."""
         self.lines.append((event, fields))
 
     info = warning = error
 
 
 def check(watch: StoreWatch, times: int = 1) -> None:
-    """Have it look at the store so many times."""
+    """Let the watch check the store this many times."""
     for _ in range(times):
         asyncio.run(watch.check())
 

@@ -40,10 +40,10 @@ class FakeHandler:
         self.held: list[ServerConnection] = []
         self.ended: list[ServerConnection] = []
         self.reasons: list[str] = []
-        self.hurries = 0
+        self.called_again_count = 0
 
     def called(self, connection: ServerConnection, call: InertCall) -> None:
-        """Answer."""
+        """Answer a call, or hold it."""
         self.called_with.append((call.method, call.args))
         match call.method:
             case "hold":
@@ -56,15 +56,15 @@ class FakeHandler:
                 connection.reply(returned(None))
 
     def connection_closed(self, connection: ServerConnection) -> None:
-        """Note it."""
+        """Record the end of a connection."""
         self.ended.append(connection)
 
     def called_again(self, connection: ServerConnection) -> None:
-        """Note it."""
-        self.hurries += 1
+        """Count the calls that have come before the answer to the present one."""
+        self.called_again_count += 1
 
     def connection_refused(self, connection: ServerConnection, reason: str) -> None:
-        """Note it."""
+        """Record why the server refused a peer."""
         self.reasons.append(reason)
 
 

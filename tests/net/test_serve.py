@@ -221,7 +221,7 @@ def test_a_reply_after_the_end_of_the_connection_is_dropped(served: Serving) -> 
 
 
 def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> None:
-    """`there` asks it: what is given to a peer that has just died would be lost."""
+    """`is_connected` reads the socket, so that no task is leased to a peer that has just died."""
     with served.peer() as peer:
         peer.send("hold", 0)
         served.eventually(lambda: len(served.handler.held) == 1)
@@ -254,7 +254,7 @@ def test_two_hundred_idle_unauthenticated_peers_disturb_no_other(served: Serving
 
 @pytest.mark.parametrize("size", [17_000, 32_000, 64_000])
 def test_two_writes_for_one_frame_do_not_stall(served: Serving, size: int) -> None:
-    """A standard-library client writes header and body apart, with Nagle: 40 ms each, unless acknowledged at once."""
+    """A standard-library client writes header and body apart, with Nagle: 40 ms each, unless acknowledged."""
     with served.peer() as peer:
         peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         frame = pack(encode_call("thing", "echo", (b"x" * size,)))

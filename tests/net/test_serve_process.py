@@ -67,18 +67,18 @@ class Running:
 
     @property
     def resident_bytes(self) -> int:
-        """Its memory."""
+        """Resident memory of the process in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     @property
     def cpu_s(self) -> float:
-        """Processor time that it has used."""
+        """Processor time of the process in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def descriptors(self) -> int:
-        """How many it has open."""
+        """Number of open descriptors of the process."""
         return _entries(f"/proc/{self.pid}/fd")
 
 
@@ -129,16 +129,16 @@ def master() -> Iterator[Running]:
 
 def test_bad_peers_cost_no_memory(master: Running) -> None:
     """After silent peers, half handshakes, lengths of gigabytes and hostile pickles the master uses no more memory."""
-    plague(master)
+    connect_bad_peers(master)
     before = master.resident_bytes
     for _ in range(5):
-        plague(master)
+        connect_bad_peers(master)
     assert master.resident_bytes - before < 32 * MIB
     assert master.work().qsize() == 0
 
 
-def plague(master: Running) -> None:
-    """Everything that a bad peer may send."""
+def connect_bad_peers(master: Running) -> None:
+    """Connect as bad peers of each kind."""
     unauthenticated = [master.connect() for _ in range(50)]
     for number, peer in enumerate(unauthenticated):
         peer.socket.sendall((b"", b"\x00\x00", b"\xff" * 60, b"\x00\x00\x00\x20" + b"a" * 20)[number % 4])

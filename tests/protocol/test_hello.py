@@ -1,4 +1,4 @@
-"""What a hello and a greeting say, as bytes and as they are read."""
+"""Hello and greeting: the bytes that are written, and the values that are read."""
 
 import pickle
 import platform
@@ -32,7 +32,7 @@ EXECUTOR_HELLO = ExecutorHello(2, 8, [(5, 1)])
 
 
 def travelled(info: dict[str, object]) -> Any:
-    """What the master's unpickler, which makes no classes, reads of a hello."""
+    """Return a hello as the master's unpickler reads it, which makes no classes."""
     return read_call(encode_call(BROKER, HELLO, (info,))).args[0]
 
 
@@ -66,13 +66,13 @@ def test_the_master_reads_an_executors_hello_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("value", [None, "x", -1, 1.5, [[1]], [("a", "b")], {}])
 def test_an_executor_whose_values_cannot_be_used_counts_as_one_that_left_them_out(value: object) -> None:
-    """Its hello is answered, whatever a later version means by them."""
+    """The master answers its hello; a later version may give these fields a meaning."""
     info = {"index": value, "seats": value, "holds": value, "states": value}
     assert read_executor_hello(info) == ExecutorHello(0, 1, [], reads_states=False)
 
 
 def test_a_hello_of_another_protocol_is_refused_with_both_versions() -> None:
-    """And with what to do."""
+    """The error also says what to do."""
     with pytest.raises(BadCall, match=r"speaks protocol 1, you \('9.9'\) speak 2 to 3. Upgrade the older of the two"):
         read_hello({"role": "client", "session": "s", "protocol": [2, 3], "version": "9.9"})
 
@@ -98,7 +98,7 @@ def test_a_greeting_is_read_as_it_was_written() -> None:
 
 
 def test_a_greeting_of_an_older_master_has_nothing_that_came_later() -> None:
-    """Such a master takes no goodbye, no progress and no schedules, and does not say how large its frames are."""
+    """Such a master accepts no goodbye, no progress and no schedules, and does not give its frame limit."""
     greeting = read_greeting({"epoch": 2, "lease_s": 30.0, "heartbeat_s": 5.0, "frame_bytes_max": "large"})
     assert not any((greeting.goodbye, greeting.notes, greeting.declares))
     assert greeting.frame_bytes_max is None

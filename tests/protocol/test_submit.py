@@ -1,4 +1,4 @@
-"""What a client writes of a submit, as bytes, and what the master reads of it."""
+"""A submit: the bytes that a client writes, and the values that the master reads."""
 
 import pickle
 from typing import Any
@@ -73,7 +73,7 @@ def test_a_client_sends_the_same_bytes_as_the_release_before(written: object, se
 
 
 def test_the_master_reads_a_submit_as_the_client_meant_it() -> None:
-    """Through a frame: runs of tasks, each with its envelope, its times and its constraints."""
+    """The frame has runs of tasks, each with its envelope, its times and its constraints."""
     envelopes = [write_envelope(PLAIN), write_envelope(PLAIN._replace(queue="late", priority=9, cost=2))]
     keyed = write_constraints("k", 2, headers=TRACE)
     after = write_constraints(depends_on=DependsOn(0, 2, "run"))
@@ -99,7 +99,7 @@ def test_the_master_reads_a_submit_as_the_client_meant_it() -> None:
 
 
 def test_a_run_that_a_schedule_submits_is_read_in_the_same_way() -> None:
-    """Its tasks have no dependencies."""
+    """The tasks of such a client have no dependencies."""
     constraints = write_constraints(unique_key="u", on_conflict=REPLACE)
     run = read_run(registry(), write_envelope(PLAIN), None, constraints, NOW)
     assert (run.constraints.unique_key, run.conflict) == ("u", "replace")
@@ -108,7 +108,7 @@ def test_a_run_that_a_schedule_submits_is_read_in_the_same_way() -> None:
 
 
 def test_fields_that_a_later_version_adds_to_constraints_are_not_read() -> None:
-    """A master that is upgraded last serves its clients all the same."""
+    """A master that is upgraded after its clients still serves them."""
     later = (*write_constraints("k", headers=TRACE), "later")
     assert read_run(registry(), write_envelope(PLAIN), None, later, NOW).constraints.concurrency_key == "k"
 

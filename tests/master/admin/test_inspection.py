@@ -152,7 +152,7 @@ async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(benc
         await bench.ask(operator, "broker", "admin", "stack", {"id": FIRST})
         await bench.advance(5)
     (session,) = bench.workers.sessions.values()
-    assert (bench.workers._stack_waits, len(session.stacks)) == ({}, 1), "what was asked in vain is not kept"
+    assert (bench.workers._stack_waits, len(session.stacks)) == ({}, 1), "a request without an answer is forgotten"
 
 
 @pytest.mark.parametrize("what", ["show", "stack"])

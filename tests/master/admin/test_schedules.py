@@ -164,7 +164,7 @@ async def test_an_equal_schedule_goes_on_and_a_different_one_replaces_it(bench: 
     assert bench.counts("q") == {"ready": 1}
     await put(bench, every=6.0)
     await bench.advance(6)
-    assert bench.counts("q") == {"ready": 1}, "the task of the one before is still under way"
+    assert bench.counts("q") == {"ready": 1}, "the task of the previous run is still live"
 
 
 @on_bench()

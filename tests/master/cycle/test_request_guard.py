@@ -91,7 +91,7 @@ def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
 
     @on_bench(faulty=True, defaults=Defaults(capacity=20))
     async def scene(bench: Bench) -> None:
-        """Two runs of one submit, and a submit of somebody else."""
+        """Two runs of one submit, and a submit of another client."""
         one, other = bench.client("one"), bench.client("other")
         args = (1, [("q", "f"), ("r", "f")], [(0, 2), (1, 1, (5.0, None, None))], [b"a", b"b", b"c"], 0.0)
         monkeypatch.setattr(owner, method, failing_once(getattr(owner, method), after=after))
@@ -219,7 +219,7 @@ def test_a_scheduled_run_that_fails_pauses_only_its_schedule(monkeypatch: pytest
 
     @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
-        """Two schedules of one moment, and one failure."""
+        """Two schedules with the same instant, of which one fails."""
         for name in ("one", "two"):
             await bench.admin("schedule_put", name=name, body=b"", envelope=("q", "f"), every=10.0)
         monkeypatch.setattr(RunSchedule, "decide", failing_once(RunSchedule.decide, after=True))

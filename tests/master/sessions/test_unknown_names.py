@@ -1,4 +1,4 @@
-"""The master offers a handed-back name to a worker again, after growing pauses, a few names at a time."""
+"""The master offers a released name to a worker again, after growing pauses, a few names at a time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
