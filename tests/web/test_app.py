@@ -108,6 +108,7 @@ def test_the_overview_is_totals(client: Client) -> None:
         "epoch": 1,
         "store": "memory",
         "store_health": {},
+        "commits": {"count": 0, "sum_s": 0.0},
         "uptime_s": 60.0,
         "ready": True,
         "reason": None,

@@ -31,6 +31,7 @@ COMMANDS = {
     "stack": "distq.cli.show:stack",
     "status": "distq.cli.status",
     "top": "distq.cli.top.command",
+    "bench": "distq.cli.bench",
     "cancel": "distq.cli.cancel",
     "pause": "distq.cli.queues:pause",
     "resume": "distq.cli.queues:resume",

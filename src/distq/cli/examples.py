@@ -18,6 +18,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "stack": ("stack 1-2a", "--env-file prod.env stack 1-2a"),
         "status": ("status", "status --json", "status --watch 5s"),
         "top": ("top", "top --every 2s"),
+        "bench": ("bench", "bench shop.tasks:ping --duration 1s --json"),
         "cancel": ("cancel 1-2a 1-2b", "cancel --queue mail --name shop.tasks:send --running"),
         "pause": ("pause --queue mail", "pause --name shop.tasks:send"),
         "resume": ("resume --queue mail", "resume --name shop.tasks:send"),

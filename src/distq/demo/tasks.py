@@ -21,6 +21,11 @@ def square(number: int) -> tuple[int, int]:
 
 
 @distq.task
+def noop() -> None:
+    """Do nothing: `distq bench` measures everything around a task."""
+
+
+@distq.task
 def fetch(seconds: float) -> float:
     """Wait for an answer; three in a hundred attempts fail and are retried."""
     time.sleep(seconds)

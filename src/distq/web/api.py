@@ -44,6 +44,7 @@ def overview(view: MasterMetrics) -> dict[str, Any]:
         "epoch": view.epoch,
         "store": view.store.partition(":")[0],
         "store_health": {word: view.store_health[word] for word in STORE_WORDS if word in view.store_health},
+        "commits": {"count": sum(view.store_commits.counts), "sum_s": round(view.store_commits.sum_s, 6)},
         "uptime_s": round(view.now() - view.started_at, 3),
         "ready": reason is None,
         "reason": reason,

@@ -6,6 +6,7 @@ delays no other request.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from heapq import nsmallest
@@ -153,6 +154,7 @@ class LivePage(CallRequest):
             "submitted": sums[0] + gone.submitted,
             "completed": sums[1] + sum(gone.completed.values()),
             "failed": sums[2] + gone.completed["dead"],
+            "cpu_s": time.process_time(),
         }
         counted = {"total": self.total, "matched": self.matched}
         self.connection.reply(returned({"at": now, "totals": totals, **counted, "rows": rows}))

@@ -1,0 +1,300 @@
+"""`distq bench`: measures a cluster's latency and throughput with tasks that do nothing, and names the limit."""
+
+import json
+import secrets
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from distq.cli.ask import PATIENCE_S, master, seconds
+from distq.cli.environment import settings_of_command
+from distq.cli.text import printable
+from distq.core.errors import DistqError
+from distq.protocol.methods import ADMIN, BROKER, RUNNING, STATS
+from distq.settings import Role
+
+if TYPE_CHECKING:
+    from distq import Client, TaskFuture
+    from distq.net.dial import Connection
+
+TASK: Final = "distq.demo.tasks:noop"
+START_S: Final = 15.0
+"""Maximum seconds until the first task has ended; a worker imports the task's module first."""
+ROUND_TRIPS: Final = 50
+LATENCIES: Final = 100
+"""Tasks that are submitted one after the other for the latency."""
+LATENCY_S: Final = 5.0
+"""Maximum seconds of this part."""
+LOOK_S: Final = 0.1
+"""Pause between two looks at the executors during the throughput."""
+MEASURE_S_MAX: Final = 3600.0
+IN_FLIGHT: Final = 2_000
+"""Tasks of the benchmark that are in flight at the same time, for a cluster with few slots: no executor lacks tasks."""
+IN_FLIGHT_PER_SLOT: Final = 20
+"""Tasks in flight for each slot of a cluster with many slots."""
+HIGH: Final = 0.75
+"""Share of the time from which a part counts as the limit."""
+FULL: Final = 0.95
+"""Share of a machine's CPU time from which the machine counts as the limit."""
+_now = time.perf_counter
+
+
+class CannotMeasure(DistqError):
+    """The cluster does not run the tasks of the benchmark."""
+
+    code = "CANNOT_MEASURE"
+    hint = "`distq status` shows the workers and queues."
+
+
+class Figures(NamedTuple):
+    """What a benchmark has measured; durations in seconds, shares from 0 to 1."""
+
+    task: str
+    round_trip_s: float
+    latency_p50_s: float
+    latency_p95_s: float
+    tasks: int
+    duration_s: float
+    tasks_per_s: float
+    slots: int
+    executors_busy: float
+    commits: int
+    commit_s: float
+    """Mean duration of a commit."""
+    committing: float
+    """Share of the time in which the store committed."""
+    master_cpu: float
+    """CPU time of the master in each second; its loop has one thread."""
+    client_cpu: float
+    machine_cpu: float
+    """Share of all CPU time of this client's machine that was not idle."""
+    failed: int
+
+
+@click.command("bench")
+@click.argument("task", metavar="[MODULE:FUNCTION]", default=TASK)
+@click.option(
+    "--duration", metavar="DURATION", default="3s", show_default=True, help="Time in which the throughput is measured."
+)
+@click.option("--queue", metavar="QUEUE", help="Queue for workers that serve only some queues; a new one by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_context
+def command(context: click.Context, task: str, duration: str, queue: str | None, as_json: bool) -> int:
+    """Measure the cluster with tasks that do nothing, or with a task without arguments, and say what limits it.
+
+    The tasks have a queue of their own. At the end, and after Ctrl-C, none of them remains.
+    """
+    measure_s = seconds(duration, "--duration")
+    if not 0.0 < measure_s <= MEASURE_S_MAX:
+        raise click.BadParameter(f"{duration!r} is not up to {MEASURE_S_MAX:g} s.", param_hint="--duration")
+    settings = settings_of_command(context, Role.CLIENT)
+    from distq.client.client import Client
+
+    with master(settings, "bench") as connection:
+        client = Client(settings=settings)
+        bench = Bench(client, connection, task, queue or f"bench-{secrets.token_hex(4)}")
+        try:
+            figures = bench.run(measure_s)
+        finally:
+            bench.clean_up()
+            client.abandon()
+    verdict = limit_of(figures)
+    click.echo(json.dumps({**figures._asdict(), "limit": verdict}) if as_json else report(figures, verdict))
+    return 0
+
+
+class Bench:
+    """One measurement: its client, its operator's connection, its queue, and the tasks that it has submitted."""
+
+    def __init__(self, client: "Client", connection: "Connection", task: str, queue: str) -> None:
+        self._connection = connection
+        self._task = task
+        self._submitter = client.options(queue=queue, retries=0, result_ttl=60)
+        self._futures: set[TaskFuture[Any]] = set()
+        """The tasks that have not succeeded: those that `clean_up` removes."""
+
+    def run(self, measure_s: float) -> Figures:
+        """Measure everything; raises CannotMeasure."""
+        self._first()
+        round_trip_s = statistics.median(self._round_trips())
+        latencies = sorted(self._latencies())
+        return self._throughput(measure_s, round_trip_s, latencies)
+
+    def clean_up(self) -> None:
+        """Cancel tasks that have not ended, and delete those that failed, by their ids."""
+        open_ids = [future.task_id for future in self._futures if future.task_id and not future.done()]
+        dead_ids = [
+            future.task_id
+            for future in self._futures
+            if future.task_id and future.done() and not future.cancelled() and future.exception() is not None
+        ]
+        if open_ids:
+            self._admin("cancel", {"ids": open_ids, "running": True}, PATIENCE_S * 12)
+        if dead_ids:
+            self._admin("dead_purge", {"ids": dead_ids}, PATIENCE_S * 12)
+
+    def _submit(self) -> "TaskFuture[Any]":
+        future: TaskFuture[Any] = self._submitter.submit_named(self._task, [])
+        self._futures.add(future)
+        return future
+
+    def _first(self) -> None:
+        """Run one task, so that the workers have imported its module."""
+        future = self._submit()
+        try:
+            error = future.exception(START_S)
+        except TimeoutError:
+            why = (
+                self._admin("show", {"id": future.task_id})["why"] if future.task_id else "The master has not taken it."
+            )
+            raise CannotMeasure(f"A task has not ended within {START_S:g} s. {printable(why)}") from None
+        if error is not None:
+            raise CannotMeasure(f"The task {printable(self._task)} fails: {printable(error)}")
+
+    def _round_trips(self) -> Iterable[float]:
+        for _ in range(ROUND_TRIPS):
+            began_at = _now()
+            self._connection.call(BROKER, RUNNING, ([],), timeout_s=PATIENCE_S)
+            yield _now() - began_at
+
+    def _latencies(self) -> Iterable[float]:
+        until = _now() + LATENCY_S
+        for _ in range(LATENCIES):
+            began_at = _now()
+            self._submit().result(START_S)
+            yield (ended_at := _now()) - began_at
+            if ended_at > until:
+                break
+
+    def _throughput(self, measure_s: float, round_trip_s: float, latencies: list[float]) -> Figures:
+        before, began_at, cpu_s, machine = self._counters(), _now(), time.process_time(), machine_ticks()
+        count, failed, busy = self._keep_in_flight(
+            began_at + measure_s, max(IN_FLIGHT, IN_FLIGHT_PER_SLOT * before["slots"])
+        )
+        duration_s, after, ended = _now() - began_at, self._counters(), machine_ticks()
+        commits, commit_s = (after[word] - before[word] for word in ("commits", "commit_s"))
+        ticks = ended[1] - machine[1]
+        return Figures(
+            task=self._task,
+            round_trip_s=round_trip_s,
+            latency_p50_s=latencies[len(latencies) // 2],
+            latency_p95_s=latencies[min(int(len(latencies) * 0.95), len(latencies) - 1)],
+            tasks=count,
+            duration_s=duration_s,
+            tasks_per_s=count / duration_s,
+            slots=after["slots"],
+            executors_busy=statistics.mean(busy or [0.0]),
+            commits=commits,
+            commit_s=commit_s / max(commits, 1),
+            committing=commit_s / duration_s,
+            master_cpu=(after["cpu_s"] - before["cpu_s"]) / duration_s,
+            client_cpu=(time.process_time() - cpu_s) / duration_s,
+            machine_cpu=(ended[0] - machine[0]) / ticks if ticks else 0.0,
+            failed=failed,
+        )
+
+    def _keep_in_flight(self, until: float, most: int) -> tuple[int, int, list[float]]:
+        """Submit tasks until an instant and wait for all; return the counts of tasks, of failures, and looks."""
+        flying: deque[TaskFuture[Any]] = deque()
+        count = failed = 0
+        busy: list[float] = []
+        looked_at = 0.0
+        while flying or _now() < until:
+            while len(flying) < most and _now() < until:
+                flying.append(self._submit())
+                count += 1
+            if _now() >= looked_at + LOOK_S:
+                totals, looked_at = self._live(), _now()
+                busy.append(totals["busy"] / max(totals["slots"], 1))
+            try:
+                has_failed = flying[0].exception(LOOK_S) is not None
+            except TimeoutError:
+                continue
+            future = flying.popleft()
+            failed += has_failed
+            if not has_failed:
+                self._futures.discard(future)
+        return count, failed, busy
+
+    def _counters(self) -> dict[str, Any]:
+        """Return the counters of which the throughput takes the differences."""
+        overview: Any = self._connection.call(BROKER, STATS, ("overview",), timeout_s=PATIENCE_S)
+        totals = self._live()
+        commits = overview["commits"]
+        return {
+            "slots": totals["slots"],
+            "cpu_s": totals["cpu_s"],
+            "commits": commits["count"],
+            "commit_s": commits["sum_s"],
+        }
+
+    def _live(self) -> dict[str, Any]:
+        totals: dict[str, Any] = self._admin("live", {"view": "workers", "limit": 0})["totals"]
+        return totals
+
+    def _admin(self, what: str, asked: dict[str, Any], answer_s: float = PATIENCE_S) -> Any:
+        return self._connection.call(BROKER, ADMIN, (what, asked), timeout_s=answer_s)
+
+
+def machine_ticks() -> tuple[int, int]:
+    """Return the CPU time of this machine since its start: used, and in all; both 0 where /proc does not say."""
+    try:
+        times = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+    return sum(times) - times[3] - times[4], sum(times)  # the fourth and fifth are idle
+
+
+def limit_of(figures: Figures) -> str:
+    """Say what limits the throughput, and what raises it."""
+    if figures.master_cpu >= HIGH:
+        return (
+            "The master's CPU limits the throughput: it uses one core. A faster core, or fewer and larger tasks help."
+        )
+    if figures.client_cpu >= HIGH:
+        return "This client's CPU limits the throughput: several clients together may submit more."
+    if figures.machine_cpu >= FULL:
+        return (
+            "The CPU of this machine limits the throughput: none of its cores is idle. Spread the parts over machines."
+        )
+    if figures.committing >= HIGH:
+        return "The store's commits limit the throughput: a faster disk for DISTQ_STORE raises it."
+    if figures.executors_busy >= HIGH:
+        return (
+            f"The executors limit the throughput: all {figures.slots:,} slots are busy. More slots or workers raise it."
+        )
+    return (
+        "Round trips limit the throughput: neither CPU, store nor executors are busy. More slots, or workers closer to "
+        "the master, raise it."
+    )
+
+
+def report(figures: Figures, verdict: str) -> str:
+    """Return the figures as lines for a terminal."""
+    rest_s = max(figures.latency_p50_s - figures.round_trip_s - figures.commit_s, 0.0)
+    lines = [
+        ("task", f"{printable(figures.task)} on {figures.slots:,} slots"),
+        ("round trip", f"{_ms(figures.round_trip_s)} between this client and the master"),
+        (
+            "latency",
+            f"{_ms(figures.latency_p50_s)} from submit to result (95 of 100 within {_ms(figures.latency_p95_s)})",
+        ),
+        ("", f"of it: round trip {_ms(figures.round_trip_s)}, commit {_ms(figures.commit_s)}, rest {_ms(rest_s)}"),
+        ("throughput", f"{figures.tasks_per_s:,.0f} tasks/s ({figures.tasks:,} tasks in {figures.duration_s:.2f} s)"),
+        ("executors", f"{figures.executors_busy:.0%} of the slots busy"),
+        ("store", f"{figures.commits:,} commits of {_ms(figures.commit_s)}, {figures.committing:.0%} of the time"),
+        ("master", f"{figures.master_cpu:.0%} of a core"),
+        ("client", f"{figures.client_cpu:.0%} of a core; all programs use {figures.machine_cpu:.0%} of its machine"),
+        *([("failed", f"{figures.failed:,} tasks failed")] if figures.failed else []),
+        ("limit", verdict),
+    ]
+    return "\n".join(f"{word:<12}{text}" for word, text in lines)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"

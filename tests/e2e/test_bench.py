@@ -1,0 +1,61 @@
+"""`distq bench` against a real master: its figures, its errors, and that nothing of it remains."""
+
+import signal
+
+from tests.e2e.cluster import Cluster
+from tests.waiting import eventually
+
+from distq.cli.bench import Figures
+
+
+def left(grid: Cluster) -> tuple[list[str], int]:
+    """Return the queues with tasks, and the number of dead letters."""
+    status = grid.json_of("status", "--json")
+    queues = [row["name"] for row in status["queues"]["queues"] if row["ready"] or row["leased"] or row["delayed"]]
+    return queues, status["overview"]["tasks"]["dead"]
+
+
+def test_it_measures_and_leaves_other_queues_alone(grid: Cluster) -> None:
+    """The figures fit each other; a task of another queue waits as before."""
+    grid.master()
+    grid.tasks(2).logs("executor_joined", times=2)
+    with grid.client() as client:
+        client.options(queue="other", delay=3600).submit_named("tests.e2e.tasks:square", [1])
+        client.flush()
+        client.abandon()
+    figures = grid.json_of("bench", "--duration", "300ms", "--json")
+    assert list(figures) == [*Figures._fields, "limit"]
+    assert figures["slots"] == 2
+    assert figures["tasks"] > 0
+    assert figures["failed"] == 0
+    assert figures["commits"] > 0
+    assert 0.0 < figures["round_trip_s"] < figures["latency_p50_s"] <= figures["latency_p95_s"]
+    assert abs(figures["tasks_per_s"] * figures["duration_s"] - figures["tasks"]) < 1.0
+    assert left(grid) == (["other"], 0)
+
+
+def test_a_task_that_fails_ends_it_and_leaves_no_dead_letter(grid: Cluster) -> None:
+    """The sentence has the error."""
+    grid.master()
+    grid.tasks(1).logs("executor_joined")
+    bench = grid.run("bench", "tests.e2e.tasks:divide")
+    assert bench.ends() == 1
+    assert "The task tests.e2e.tasks:divide fails" in bench.text
+    assert left(grid) == ([], 0)
+
+
+def test_ctrl_c_removes_its_tasks(grid: Cluster) -> None:
+    """Here no worker runs them: they wait in its queue."""
+    grid.master()
+    bench = grid.run("bench", "--queue", "mine")
+    eventually(lambda: left(grid)[0] == ["mine"], "its first task")
+    bench.signal(signal.SIGINT)
+    assert bench.ends() == 130, bench.text
+    assert left(grid) == ([], 0)
+
+
+def test_without_a_master_it_exits_with_3(grid: Cluster) -> None:
+    """As every command."""
+    bench = grid.run("bench")
+    assert bench.ends() == 3
+    assert "cannot be reached" in bench.text
