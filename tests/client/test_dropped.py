@@ -151,6 +151,10 @@ def test_running_and_repr_use_the_masters_answer(monkeypatch: pytest.MonkeyPatch
         assert client.flush(SOON_S)
         futures[0].cancelled()
         assert repr(futures[0]) == f"<TaskFuture tests.client.functions:double {futures[0].task_id} accepted>"
+        assert futures[0]._repr_html_() == (
+            f"<code>TaskFuture</code> <b>tests.client.functions:double</b> <code>{futures[0].task_id}</code> accepted"
+        )
+        assert "<b>&lt;script&gt;</b>" in distq.TaskFuture(name="<script>")._repr_html_()
         key = futures[7].task_key
         assert key is not None
         state.running = {key}
