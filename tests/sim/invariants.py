@@ -122,7 +122,7 @@ def checkpoints_and_parts_are_right(master: Master) -> None:
     assert all(tasks[key].state in (*LIVE_STATES, DEAD) for key in cursors)
     assert parts_by_task.keys() <= tasks.keys()
     known = {CURSORS - key for key in cursors}
-    known.update(kept.row for parts in parts_by_task.values() for kept in parts.values())
+    known.update(part.row for parts in parts_by_task.values() for part in parts.values())
     assert {key for key in master.store.keys if SCHEDULES < key <= PARTS} == known
 
 

@@ -11,7 +11,7 @@ from distq.wire.errors import RemoteRefusal
 def row(name: str = "m:tick", **more: Any) -> dict[str, Any]:
     """Return a worker's report of one task."""
     options = {"name": name, "body": b"{}", "envelope": ("q", name), "every": 10.0} | more
-    return {word: what for word, what in options.items() if what is not None}
+    return {key: what for key, what in options.items() if what is not None}
 
 
 async def declare(bench: Bench, *rows: dict[str, Any], age_s: float = 5.0, **more: Any) -> Any:

@@ -26,7 +26,7 @@ async def admin(bench: Bench, action: str, **options: Any) -> Any:
 async def put(bench: Bench, name: str = "tick", **constraints: Any) -> Any:
     """Make a schedule of a task "f" on the queue "q", every ten seconds by default."""
     options = {"name": name, "body": b"x", "envelope": ("q", "f"), **({"every": 10.0} | constraints)}
-    return await admin(bench, "put", **{word: what for word, what in options.items() if what is not None})
+    return await admin(bench, "put", **{key: what for key, what in options.items() if what is not None})
 
 
 async def one(bench: Bench, name: str = "tick") -> dict[str, Any]:

@@ -84,19 +84,19 @@ async def test_p10_a_waiting_worker_gets_the_tasks_that_its_new_slots_allow(benc
 def test_p10_results_of_many_ttls_are_dropped_as_fast_as_of_one() -> None:
     """Each result is dropped at the end of its TTL, the oldest first, although each task has its own TTL."""
     names = Registry(Defaults())
-    kept = RetainedResults()
+    retained = RetainedResults()
     for number in range(1000):
         task = Task(number, names.envelope("q", "f", TASK, result_ttl_s=1000.0 - number / 7), None, None, 0.0)
         task.state_since_at = 5.0
-        kept.add(task)
-    assert kept.next_at() == 5.0 + 1000.0 - 999 / 7
+        retained.add(task)
+    assert retained.next_at() == 5.0 + 1000.0 - 999 / 7
     disconnected: list[int] = []
     for now in (800.0, 900.0, 2000.0):
-        while found := list(kept.expired(now, 10)):
+        while found := list(retained.expired(now, 10)):
             assert len(found) <= 10
             for task in found:
                 assert task.state_since_at + task.envelope.result_ttl_s <= now
-                kept.drop(task)
+                retained.drop(task)
             disconnected += [task.task_key for task in found]
     assert disconnected == list(range(999, -1, -1))
-    assert kept.next_at() is None
+    assert retained.next_at() is None
