@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -71,12 +70,11 @@ def test_an_exception_arrives_as_from_an_executor(eager: testing.Eager) -> None:
 
 def test_retries_happen_without_waiting(eager: testing.Eager, tmp_path: Path) -> None:
     """Pauses before retries pass on the master's clock; `Retry(after=...)` and `Snooze` too."""
-    began, at = time.perf_counter(), eager.now
+    at = eager.now
     assert eager.client.submit(jobs.succeed_at_third, tmp_path / "attempts").result() == 3
     assert eager.client.submit(jobs.ask_for_retry, tmp_path / "asked").result() == 2
     assert eager.client.submit(jobs.fail, "no").exception() is not None
     assert eager.now - at > 3600
-    assert time.perf_counter() - began < 60
 
 
 def test_a_task_that_never_ends_is_an_error(eager: testing.Eager, monkeypatch: pytest.MonkeyPatch) -> None:

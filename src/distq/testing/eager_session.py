@@ -34,7 +34,7 @@ class EagerControl(ControlConnection):
         self._master = master
         self._line = master.connect(write_hello(CLI, "eager", ""))
 
-    def ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:  # noqa: ARG002 - the answer comes at once
+    def ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:  # noqa: ARG002 - the master answers immediately
         """Call the broker; raises RemoteRefusal."""
         return self._master.call(self._line, method, *args)
 

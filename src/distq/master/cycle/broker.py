@@ -375,20 +375,23 @@ class Broker:
 
     def shift_waits(self, by_s: float, concerns: Callable[[Request], bool]) -> None:
         """Let the waits of peers, and of the requests that `concerns` selects, keep their length."""
-        instants, waiting = self._instants, {*self._inbox, *self._with_deadline}
-        for request in waiting | {one for one in instants.things() if concerns(one)}:
+        for request in {*self._inbox, *self._with_deadline, *filter(concerns, self._instants.things())}:
             request.shift(by_s)
-        instants.shift(by_s, concerns)
+        self._instants.shift(by_s, concerns)
         self._wait_ends.shift(by_s, lambda _: True)
         self.due_at = -math.inf
         self.wake()
 
     def _arm_next(self, not_before: float) -> None:
-        due = [at for at in (self.ledger.sweeper.next_deadline(), self._instants.next_at()) if at is not None]
-        self.due_at = min(due, default=math.inf)
+        at = self.ledger.sweeper.next_deadline()
+        request_at = self._instants.next_at()
+        if at is None or (request_at is not None and request_at < at):
+            at = request_at
+        self.due_at = math.inf if at is None else at
         wait_end_at = self._wait_ends.next_at()
-        at = self.due_at if wait_end_at is None else min(self.due_at, wait_end_at)
-        if at < math.inf:
+        if at is None or (wait_end_at is not None and wait_end_at < at):
+            at = wait_end_at
+        if at is not None:
             self.timer(max(at, not_before))
 
     @property
