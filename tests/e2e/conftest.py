@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.cluster import Cluster, cluster
+from tests.storage.postgresql.server import server_in, short_folder
 
 
 @pytest.fixture
@@ -20,3 +21,10 @@ def held(tmp_path: Path) -> Path:
     folder = tmp_path / "held"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    """Yield the URL of a PostgreSQL server for all tests that do not stop it."""
+    with short_folder() as folder, server_in(folder) as server:
+        yield server.url

@@ -1,5 +1,6 @@
 """Tests of a master with a store on disk: accepted tasks survive the master."""
 
+import secrets
 import signal
 from collections import Counter
 from pathlib import Path
@@ -23,10 +24,12 @@ def _held_for_long(client: distq.Client, held: Path) -> distq.TaskFuture[str]:
     return future
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> dict[str, str]:
-    """Return the setting that names a store of this test's own."""
-    return {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Return the setting that names a store of this test's own: a file, or a schema of a database."""
+    if request.param == "sqlite":
+        return {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
+    return {"DISTQ_STORE": f"{request.getfixturevalue('database')}&schema=test_{secrets.token_hex(8)}"}
 
 
 def test_p1_accepted_tasks_survive_a_killed_master(grid: Cluster, store: dict[str, str]) -> None:
