@@ -290,7 +290,7 @@ async def test_a_commit_that_waited_for_the_next_leader_is_fenced(server: Postgr
             leader.commit()
         with pytest.raises(Fenced):
             await commit
-        assert server.sql("SELECT count(*) FROM distq.distq_heads") == [(0,)]
+        assert server.sql("SELECT count(*) FROM distq.distq_rows") == [(0,)]
 
 
 @pytest.mark.root
@@ -304,7 +304,7 @@ async def test_a_full_volume_of_the_tables_is_a_refusal_until_there_is_room() ->
         async with opened(server.url) as store:
             with pytest.raises(CommitRefused, match=r"53100.*Make room"):
                 await commit_until_it_fails(store)
-            ((stored,),) = server.sql("SELECT count(*) FROM distq.distq_heads")
+            ((stored,),) = server.sql("SELECT count(*) FROM distq.distq_rows")
             assert "53100" in str((await store.health())["refusing"])
             assert await store.read([stored, stored + 1]) == [HEAD_AND_BODY[1], None]
             await store.commit({1: None, 2: (b"ends", KEEP)})

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from distq.core.ports import CommitRefused, CommitUnknown, Fenced, StoreError
 from distq.storage.postgresql import tables
@@ -97,11 +97,7 @@ class Commits:
         if self.broken is not None:
             raise type(self.broken)(str(self.broken))
         assert self._session is not None
-        keys = integers(writes.heads[::2])  # type: ignore[arg-type] # keys and heads in turn
-        put = integers(writes.put)  # type: ignore[arg-type]
-        heads = byte_strings(writes.heads[1::2])  # type: ignore[arg-type]
-        bodies = byte_strings(writes.bodies[1::2])  # type: ignore[arg-type]
-        values = (integers(writes.amended), keys, heads, put, bodies, integers(writes.dropped))
+        values = parameters(writes)
         started = time.perf_counter()
         try:
             ((fence, allowed),) = self._session.run_prepared("commit", values)
@@ -178,3 +174,18 @@ class Commits:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+
+def parameters(writes: Writes) -> tuple[bytes, ...]:
+    """Return the arrays of the commit's statement: amended keys and heads; put keys, heads and bodies; dropped keys."""
+    heads: dict[Any, Any] = dict(zip(writes.heads[::2], writes.heads[1::2], strict=True))
+    put: list[Any] = writes.put
+    bodies: list[Any] = writes.bodies[1::2]
+    return (
+        integers(writes.amended),
+        byte_strings([heads[key] for key in writes.amended]),
+        integers(put),
+        byte_strings([heads[key] for key in put]),
+        byte_strings(bodies),
+        integers(writes.dropped),
+    )

@@ -24,8 +24,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "lock_timeout": "0",
     "idle_session_timeout": "0",
     "transaction_timeout": "0",  # it would end the session, so that the outcome of a commit is unknown
-    # One plan for every batch: planning takes longer than storing a small one. Without sequential scans the plan that
-    # was made for empty tables also suits full ones.
+    # One plan for every batch: planning takes longer than storing a small one. Without sequential scans
+    # the plan that was made for an empty table also suits a full one.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     # The server ends the session, and its locks, 10 s after the master's machine or network is gone.

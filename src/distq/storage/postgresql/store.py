@@ -1,4 +1,4 @@
-"""The store in a PostgreSQL database: heads and bodies as rows, one statement a commit, an epoch that fences."""
+"""The store in a PostgreSQL database: a row for each task, one statement a commit, an epoch that fences."""
 
 import asyncio
 import time

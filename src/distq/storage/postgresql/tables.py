@@ -18,16 +18,17 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
             epoch bigint NOT NULL,
             leader text NOT NULL
         )""",
-        # Heads apart from bodies: loading reads no payload, and an amended head writes none. Rows die young: dead ones
-        # are removed early, and an amended head finds room in its own page.
-        """CREATE TABLE {schema}.distq_heads (
-            cluster bigint NOT NULL, key bigint NOT NULL, head bytea NOT NULL, PRIMARY KEY (cluster, key)
+        # One row for head and body: each change is one row and one entry of the index, and an amended head leaves a
+        # body of more than 2 kB where it is. Rows die young: dead ones are removed early.
+        """CREATE TABLE {schema}.distq_rows (
+            cluster bigint NOT NULL,
+            key bigint NOT NULL,
+            head bytea NOT NULL,
+            body bytea NOT NULL,
+            PRIMARY KEY (cluster, key)
         ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000)""",
-        """CREATE TABLE {schema}.distq_bodies (
-            cluster bigint NOT NULL, key bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY (cluster, key)
-        ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000)""",
         # Compressing a body would take longer than the rest of its commit.
-        "ALTER TABLE {schema}.distq_bodies ALTER COLUMN body SET STORAGE EXTERNAL",
+        "ALTER TABLE {schema}.distq_rows ALTER COLUMN body SET STORAGE EXTERNAL",
     ),
 )
 """Each migration brings the schema from version n to n + 1. All of these are released: add new ones, change none."""
@@ -40,20 +41,17 @@ WITH fence AS (
     SELECT FROM {schema}.distq_clusters WHERE id = {cluster} AND epoch = {epoch} FOR SHARE
 ), allowed AS (
     SELECT FROM fence WHERE cardinality($1::bigint[])
-        = (SELECT count(*) FROM {schema}.distq_heads WHERE cluster = {cluster} AND key = ANY($1::bigint[]))
-), heads AS (
-    INSERT INTO {schema}.distq_heads SELECT {cluster}, new.key, new.head
-        FROM unnest($2::bigint[], $3::bytea[]) AS new(key, head) WHERE EXISTS (SELECT FROM allowed)
+        = (SELECT count(*) FROM {schema}.distq_rows WHERE cluster = {cluster} AND key = ANY($1::bigint[]))
+), amended AS (
+    INSERT INTO {schema}.distq_rows SELECT {cluster}, new.key, new.head, ''
+        FROM unnest($1::bigint[], $2::bytea[]) AS new(key, head) WHERE EXISTS (SELECT FROM allowed)
     ON CONFLICT (cluster, key) DO UPDATE SET head = excluded.head
-), bodies AS (
-    INSERT INTO {schema}.distq_bodies SELECT {cluster}, new.key, new.body
-        FROM unnest($4::bigint[], $5::bytea[]) AS new(key, body) WHERE EXISTS (SELECT FROM allowed)
-    ON CONFLICT (cluster, key) DO UPDATE SET body = excluded.body
-), dropped_heads AS (
-    DELETE FROM {schema}.distq_heads
-        WHERE cluster = {cluster} AND key = ANY($6::bigint[]) AND EXISTS (SELECT FROM allowed)
-), dropped_bodies AS (
-    DELETE FROM {schema}.distq_bodies
+), put AS (
+    INSERT INTO {schema}.distq_rows SELECT {cluster}, new.key, new.head, new.body
+        FROM unnest($3::bigint[], $4::bytea[], $5::bytea[]) AS new(key, head, body) WHERE EXISTS (SELECT FROM allowed)
+    ON CONFLICT (cluster, key) DO UPDATE SET head = excluded.head, body = excluded.body
+), dropped AS (
+    DELETE FROM {schema}.distq_rows
         WHERE cluster = {cluster} AND key = ANY($6::bigint[]) AND EXISTS (SELECT FROM allowed)
 )
 SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM allowed)
@@ -61,14 +59,16 @@ SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM allowed)
 """Stores a batch if the epoch is still the leader's and all amended keys are stored; the counts tell which failed.
 
 FOR SHARE makes the next leader, which changes the row, wait for the end of a commit that has seen the old epoch.
+Amended keys are stored, so that their insert always becomes an update of the head. A plain UPDATE would join the table
+with the array, by a plan that was made for an empty table.
 """
 HEADS: Final = (
-    "SELECT key, head FROM {schema}.distq_heads WHERE cluster = {cluster} AND key >= $1::bigint "
+    "SELECT key, head FROM {schema}.distq_rows WHERE cluster = {cluster} AND key >= $1::bigint "
     "ORDER BY key LIMIT $2::bigint"
 )
-BODIES: Final = "SELECT key, body FROM {schema}.distq_bodies WHERE cluster = {cluster} AND key = ANY($1::bigint[])"
+BODIES: Final = "SELECT key, body FROM {schema}.distq_rows WHERE cluster = {cluster} AND key = ANY($1::bigint[])"
 SIZES: Final = (
-    "SELECT key, octet_length(body)::bigint FROM {schema}.distq_bodies "
+    "SELECT key, octet_length(body)::bigint FROM {schema}.distq_rows "
     "WHERE cluster = {cluster} AND key = ANY($1::bigint[])"
 )
 LEAD: Final = (
@@ -77,8 +77,8 @@ LEAD: Final = (
 )
 LOCK: Final = "SELECT pg_try_advisory_lock($1::bigint)::int::bigint"
 LOOK: Final = (
-    "SELECT epoch, convert_to(leader, 'UTF8'), pg_total_relation_size('{schema}.distq_heads') + "
-    "pg_total_relation_size('{schema}.distq_bodies') FROM {schema}.distq_clusters WHERE id = {cluster}"
+    "SELECT epoch, convert_to(leader, 'UTF8'), pg_total_relation_size('{schema}.distq_rows') "
+    "FROM {schema}.distq_clusters WHERE id = {cluster}"
 )
 END_ABANDONED: Final = (
     "SELECT pg_terminate_backend(pid)::int::bigint FROM pg_stat_activity WHERE application_name = "
