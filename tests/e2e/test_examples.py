@@ -1,14 +1,16 @@
 """Every example of a command's `--help` runs, and succeeds, against a real master and a worker."""
 
 import io
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.cluster import KEY, Cluster, cluster
@@ -18,6 +20,7 @@ from tests.waiting import SOON_S, eventually
 import distq
 from distq.cli.app import run
 from distq.cli.examples import EXAMPLES
+from distq.cli.json_fields import FIELDS
 
 SHOP = """
 import time
@@ -161,6 +164,42 @@ def test_an_example_succeeds(
     assert run(shlex.split(command)) == (130 if "--watch" in command else 0), capfd.readouterr().err
     said = capfd.readouterr()
     assert said.out or file == "copy.db", said.err
+
+
+OPTIONAL = {"state", "result", "error", "error_text", "traceback"}
+"""Fields of an outcome: the output has those of a success or of a failure, or only the id."""
+
+
+def paths(value: Any, documented: Collection[str], at: str = "") -> Iterator[str]:
+    """Yield the paths of the fields in a value; a documented field is not searched for further ones."""
+    if at.lstrip(".") in documented:
+        yield at.lstrip(".")
+    elif isinstance(value, dict):
+        for word, inner in value.items():
+            yield from paths(inner, documented, f"{at}.{word}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from paths(inner, documented, f"{at}[]")
+    else:
+        yield at.lstrip(".")
+
+
+@pytest.mark.xdist_group("examples")
+@pytest.mark.parametrize("words", sorted(FIELDS))
+def test_the_fields_of_json_are_those_of_the_reference(
+    shop: Shop, words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each field that the reference names is printed, and no other."""
+    monkeypatch.chdir(shop.folder)
+    with shop.grid.client() as client:
+        assert client.submit_named("shop.tasks:fails", []).exception(SOON_S) is not None
+    line = next(line for line in EXAMPLES[words] if command_of(line) == words.split(maxsplit=1)[0])
+    args = shlex.split(shop.prepared(line))
+    capfd.readouterr()
+    assert run([*args, *([] if "--json" in args else ["--json"])]) == 0
+    printed = set(paths(json.loads(capfd.readouterr().out), FIELDS[words]))
+    assert printed <= FIELDS[words].keys()
+    assert FIELDS[words].keys() - printed <= (OPTIONAL if words in ("submit", "result") else set())
 
 
 def ends_the_watch(_seconds: float) -> None:
