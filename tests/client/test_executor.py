@@ -196,3 +196,23 @@ def test_map_keeps_neither_arguments_nor_yielded_results(sizes: dict[str, int]) 
 def made(call: Any) -> Any:
     """Return an object for each call."""
     return [Plain() for _ in call[0]] if len(call) == 1 else Plain()
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_a_map_with_a_buffersize_keeps_no_argument_of_a_task_that_runs(chunksize: int) -> None:
+    """It holds an argument only until its task is submitted; the builtin `zip` keeps one of them."""
+    given: list[weakref.ref[Any]] = []
+
+    def arguments() -> Iterator[Plain]:
+        while True:
+            one = Plain()
+            given.append(weakref.ref(one))
+            yield one
+            del one
+
+    with serving(MasterState(never)) as master, client_of(master) as client, no_collection():
+        results = client.map(anything, arguments(), chunksize=chunksize, buffersize=2)
+        assert client.flush(SOON_S)
+        assert len(given) == 2 * chunksize
+        assert sum(one() is not None for one in given) <= 1
+        del results

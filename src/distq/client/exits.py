@@ -82,8 +82,8 @@ def _flush_all() -> None:
 
 
 def _wait_for_all() -> None:
-    _flush_all()
     try:
+        _flush_all()
         for session in list(_sessions):
             if session.waits_at_exit and access.access is None:  # a worker's executor ends without its tasks' tasks
                 _wait_for(session)

@@ -270,7 +270,7 @@ class Submitter(Executor):
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
             _check_classes(fn, body, chunk)
-            del chunk  # the program can free the arguments while the client waits for results
+            del chunk, row  # the program can free the arguments while the client waits for results
             yield self._send(submit_options, body)
 
     def _options_of(self, fn: Callable[..., Any]) -> tuple[SubmitOptions, Keys | None, Fit]:
