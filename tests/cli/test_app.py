@@ -133,6 +133,11 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             ["queue", "sett"],
             "distq: No such command 'sett'. Did you mean `distq queue set`? See `distq queue --help`.\n",
         ),
+        (["status", "--jsn"], "distq: No such option '--jsn'. Did you mean '--json'? See `distq status --help`.\n"),
+        (
+            ["submit", "m:f", "1", "--wiat"],
+            "distq: No such option '--wiat'. Did you mean '--wait'? See `distq submit --help`.\n",
+        ),
         (["status", "--bogus"], "distq: No such option '--bogus'. See `distq status --help`.\n"),
         (["worker"], None),
         (["master"], None),

@@ -1,6 +1,7 @@
 """`distq submit`: submits one task."""
 
 import json
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,6 +90,10 @@ def argument(text: str) -> Any:
     """Return an argument that was given as JSON; raises BadParameter for other text."""
     from distq.core.ranges import shown
 
+    if text.startswith("--"):  # no JSON begins so: it is an option that the command does not have
+        context = click.get_current_context()
+        known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
+        raise click.NoSuchOption(text, possibilities=get_close_matches(text, known, n=1), ctx=context)
     try:
         return json.loads(text)
     except RecursionError:
