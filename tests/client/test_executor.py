@@ -203,15 +203,13 @@ def test_a_map_with_a_buffersize_keeps_no_argument_of_a_task_that_runs(chunksize
     """It holds an argument only until its task is submitted; the builtin `zip` keeps one of them."""
     given: list[weakref.ref[Any]] = []
 
-    def arguments() -> Iterator[Plain]:
-        while True:
-            one = Plain()
-            given.append(weakref.ref(one))
-            yield one
-            del one
+    def noted() -> Plain:
+        one = Plain()
+        given.append(weakref.ref(one))
+        return one
 
     with serving(MasterState(never)) as master, client_of(master) as client, no_collection():
-        results = client.map(anything, arguments(), chunksize=chunksize, buffersize=2)
+        results = client.map(anything, iter(noted, None), chunksize=chunksize, buffersize=2)
         assert client.flush(SOON_S)
         assert len(given) == 2 * chunksize
         assert sum(one() is not None for one in given) <= 1
