@@ -150,3 +150,14 @@ def model() -> Generator[str, None, None]:
 def injected_value(value: str = distq.injected(model)) -> str:
     """Return what the hook has yielded."""
     return value
+
+
+STARTED, GATE = threading.Event(), threading.Event()
+"""Set by `wait_at_gate`, and awaited by it, in a test whose tasks run in its own process."""
+
+
+def wait_at_gate() -> int:
+    """Wait until the test opens the gate."""
+    STARTED.set()
+    assert GATE.wait(60)
+    return threading.get_ident()

@@ -197,6 +197,23 @@ def test_several_threads_submit(eager: testing.Eager) -> None:
     assert len(eager.submitted(jobs.add)) == 200
 
 
+def test_a_result_is_awaited_while_another_thread_runs_the_task(eager: testing.Eager) -> None:
+    """The reader waits for the other thread, and does not take the task for one that cannot end."""
+    jobs.STARTED.clear()
+    jobs.GATE.clear()
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(lambda: eager.client.submit(jobs.wait_at_gate).result())
+        assert jobs.STARTED.wait(60)
+        (task,) = eager.submitted()
+        future = eager.client.future(task.task_id)
+        assert future.running()
+        with pytest.raises(TimeoutError):
+            future.result(0.01)
+        reading = pool.submit(future.result, 60)
+        jobs.GATE.set()
+        assert reading.result() == running.result() != threading.get_ident()
+
+
 def test_ctrl_c_in_a_task_ends_the_test(eager: testing.Eager) -> None:
     """KeyboardInterrupt is the test's, not an attempt that failed."""
     with pytest.raises(KeyboardInterrupt):

@@ -237,7 +237,10 @@ class EagerMaster:
         if reply.upstream_counts:
             rows = with_upstream_results(cast("Connection", self._upstream), rows, reply.upstream_counts)
         for row in rows:
-            self._run(row, reply)
+            try:
+                self._run(row, reply)
+            finally:
+                del self._running[row[0]]
         return bool(reply.rows)
 
     def _run(self, row: LeasedTask, reply: LeaseReply) -> None:
@@ -262,8 +265,6 @@ class EagerMaster:
                 _current.reset(token)
         except TimeLimitExceeded as error:  # raised by the task itself: this executor has no time limits
             ran = failed_by_limit(error)
-        finally:
-            del self._running[key]
         outcome = RunOutcome(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
         self.call(self._executor, EXCHANGE, [settlement_of(row, outcome, monotonic() - began)], 0, 0.0)
         self._collect()
