@@ -193,7 +193,7 @@ def test_several_threads_submit(eager: testing.Eager) -> None:
     """Each task runs once, and every result arrives, whichever thread ran it."""
     with ThreadPoolExecutor(4) as pool:
         futures = list(pool.map(lambda number: eager.client.submit(jobs.add, number), range(200)))
-    assert [future.result(10) for future in futures] == list(range(200))
+    assert [future.result(60) for future in futures] == list(range(200))
     assert len(eager.submitted(jobs.add)) == 200
 
 
@@ -225,8 +225,8 @@ def test_the_block_ends_its_clients_and_nests_with_a_cluster() -> None:
     """Inside a cluster's block clients are real again; after the blocks nothing is left."""
     with testing.eager() as outer:
         with testing.cluster(jobs, concurrency=1) as cluster:
-            assert cluster.client.submit(jobs.process_id).result(10) != os.getpid()
-            assert distq.Client().submit(jobs.process_id).result(10) != os.getpid()
+            assert cluster.client.submit(jobs.process_id).result(60) != os.getpid()
+            assert distq.Client().submit(jobs.process_id).result(60) != os.getpid()
         assert outer.client.submit(jobs.process_id).result() == os.getpid()
     with pytest.raises(RuntimeError, match="this client was shut down"):
         outer.client.submit(jobs.add, 1)
