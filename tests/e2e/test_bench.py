@@ -1,11 +1,15 @@
 """`distq bench` against a real master: its figures, its errors, and that nothing of it remains."""
 
 import signal
+from contextlib import closing
 
-from tests.e2e.cluster import Cluster
-from tests.waiting import eventually
+from tests.e2e.cluster import KEY, Cluster
+from tests.waiting import SOON_S, eventually
 
 from distq.cli.bench import Figures
+from distq.net.dial import dial
+from distq.protocol.hello import CLI, write_hello
+from distq.protocol.methods import ADMIN, BROKER, HELLO
 
 
 def left(grid: Cluster) -> tuple[list[str], int]:
@@ -47,8 +51,15 @@ def test_a_task_that_fails_ends_it_and_leaves_no_dead_letter(grid: Cluster) -> N
 def test_ctrl_c_removes_its_tasks(grid: Cluster) -> None:
     """Here no worker runs them: they wait in its queue."""
     grid.master()
-    bench = grid.run("bench", "--queue", "mine")
-    eventually(lambda: left(grid)[0] == ["mine"], "its first task")
+    with closing(dial([("127.0.0.1", grid.port)], KEY.encode(), timeout_s=SOON_S)) as connection:
+        connection.call(BROKER, HELLO, (write_hello(CLI, "test", ""),), timeout_s=SOON_S)
+        bench = grid.run("bench", "--queue", "mine")
+        asked = ("live", {"filter": "mine"})
+        # On one connection, because the benchmark waits for its first task only for some seconds.
+        eventually(
+            lambda: any(row["ready"] for row in connection.call(BROKER, ADMIN, asked)["rows"]),  # type: ignore[index]
+            "its first task",
+        )
     bench.signal(signal.SIGINT)
     assert bench.ends() == 130, bench.text
     assert left(grid) == ([], 0)
