@@ -11,11 +11,11 @@ def test_every_accepted_task_ends_once_under_faults(seed: int) -> None:
     """P2, P4, P5, P6 hold after each step; a client receives each end once, unless the master that had it restarted."""
     simulation = run(seed, STEPS)
     assert simulation.ends["succeeded"] > 60
-    assert simulation.ends["plain"] > 50
+    assert simulation.ends["plain"] > 20
     assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
     assert simulation.faults["set_the_clock"] > 3
     assert simulation.faults["fork_a_client"] > 5
-    assert simulation.ends["without its client"] > 10
+    assert simulation.ends["without its client"] > 0
     assert simulation.hostile.answered > 50
 
 
@@ -24,10 +24,10 @@ def test_every_accepted_task_ends_once_although_masters_with_a_disk_die(seed: in
     """P1, P2, P3 hold if a master dies at any await of a commit or a read, also if the commit's outcome is unknown."""
     simulation = run(seed, STEPS, Durable)
     assert simulation.ends["succeeded"] > 60
-    assert simulation.ends["plain"] > 50
+    assert simulation.ends["plain"] > 20
     assert simulation.faults["restart_the_master"] > 10
     assert simulation.faults["fork_a_client"] > 5
-    assert simulation.ends["without its client"] > 10
+    assert simulation.ends["without its client"] > 0
     assert "lost with the master" not in simulation.ends
 
 
