@@ -13,13 +13,17 @@ from distq.protocol.submit import (
     REJECT,
     REPLACE,
     RETURN,
+    SubmitAccepted,
     SubmitEnvelope,
+    SubmitRefused,
     When,
     instants,
     queue_of,
+    read_answer,
     read_run,
     read_submit,
     with_headers,
+    write_answer,
     write_constraints,
     write_envelope,
     write_run,
@@ -139,3 +143,20 @@ def test_the_instants_of_a_task_follow_from_its_times_and_the_masters_clock() ->
 def test_the_queue_of_an_envelope_is_found_without_its_position() -> None:
     """Chains put the tasks that they add into the queue of the task before."""
     assert queue_of(write_envelope(PLAIN)) == "mail"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sent"),
+    [
+        (SubmitAccepted(7), (True, 7)),
+        (SubmitAccepted(7, [(0, 3, True)]), (True, 7, [(0, 3, True)])),
+        (SubmitRefused("queue_full", "The queue is full."), (False, "queue_full", "The queue is full.")),
+    ],
+)
+def test_an_answer_to_a_submit_travels_as_a_plain_tuple(
+    answer: SubmitAccepted | SubmitRefused, sent: tuple[Any, ...]
+) -> None:
+    """Clients of the previous release read the same fields; an answer without conflicts has no third one."""
+    assert write_answer(answer) == sent
+    assert type(write_answer(answer)) is tuple
+    assert read_answer(sent) == answer

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists, TasksFull, TooManyNames
 from distq.core.schedule import BadSchedule
 from distq.core.task_ids import id_text
+from distq.protocol.submit import SubmitRefused
 
 LOG_EVERY_S: Final = 10.0
 """Minimum seconds between two log messages about refused submits whose futures were dropped."""
@@ -169,7 +170,6 @@ class Refusals:
             )
 
 
-def refusal_of(answer: Any) -> RefusedSubmit:
+def refusal_of(answer: SubmitRefused) -> RefusedSubmit:
     """The error for the master's answer that refuses a submit."""
-    _, code, sentence = answer
-    return REFUSALS.get(code, RefusedSubmit)(code, sentence)
+    return REFUSALS.get(answer.code, RefusedSubmit)(*answer)

@@ -24,7 +24,7 @@ from distq.client.refusals import RefusedUnique, refusal_of
 from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
 from distq.protocol.methods import BROKER, SUBMIT, WATCH
-from distq.protocol.submit import WireTuple
+from distq.protocol.submit import SubmitAccepted, SubmitRefused, WireTuple, read_answer
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -139,13 +139,13 @@ class SubmitSender:
             slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
             with self._for_caller():  # one slice at a time: other threads submit to queues that have room
                 answer = self._sent_now(batch, slice_s)
-            if answer[0]:
+            if isinstance(answer, SubmitAccepted):
                 return
-            if answer[1] != QueueFull.code or _now() >= deadline:
+            if answer.code != QueueFull.code or _now() >= deadline:
                 raise refusal_of(answer)
         raise CannotReach("the client was closed before the task was accepted.")
 
-    def _sent_now(self, batch: Sequence[PendingSubmit], slice_s: float) -> Any:
+    def _sent_now(self, batch: Sequence[PendingSubmit], slice_s: float) -> SubmitAccepted | SubmitRefused:
         """Submit once and return the answer. The submit is begun first: an end received before the answer is kept."""
         self._number += 1
         number = self._number
@@ -155,9 +155,8 @@ class SubmitSender:
             answer = self._answer_with_retries(
                 lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=slice_s + CALL_S)
             )
-            if answer[0]:
-                _, first, *taken = answer
-                self._accept(number, batch[-1:], (True, first + len(batch) - 1, *taken))
+            if isinstance(answer, SubmitAccepted):
+                self._accept(number, batch[-1:], answer._replace(first=answer.first + len(batch) - 1))
         finally:
             self._pending.refuse(number)  # unless it was accepted
             self._on_settled()
@@ -267,9 +266,9 @@ class SubmitSender:
             self._handle_answer(asked, self._answer_with_retries(answer))
         self._direct = None
 
-    def _handle_answer(self, asked: DirectSubmit, answer: Any) -> None:
+    def _handle_answer(self, asked: DirectSubmit, answer: SubmitAccepted | SubmitRefused) -> None:
         """Accept or refuse the direct submit as its answer says."""
-        if answer[0]:
+        if isinstance(answer, SubmitAccepted):
             self._accept(asked.number, asked.batch, answer)
         else:
             self._refuse(asked.batch, refusal_of(answer))
@@ -302,7 +301,7 @@ class SubmitSender:
             answer = self._answer_with_retries(
                 lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=wait_s + CALL_S)
             )
-            if answer[0]:
+            if isinstance(answer, SubmitAccepted):
                 self._accept(number, batch, answer)
                 return
         finally:
@@ -322,17 +321,16 @@ class SubmitSender:
             except DistqError as error:
                 self._refuse(half, error)
 
-    def _answer_with_retries(self, ask: Callable[[Connection], object]) -> Any:
+    def _answer_with_retries(self, ask: Callable[[Connection], object]) -> SubmitAccepted | SubmitRefused:
         return _answer_of(lambda: self.master_connection.retry(ask))
 
-    def _accept(self, number: int, batch: Sequence[PendingSubmit], answer: Any) -> None:
-        first: int = answer[1]
-        taken = answer[2] if len(answer) > 2 else ()
-        others = {index: other if is_answer else None for index, other, is_answer in taken}
+    def _accept(self, number: int, batch: Sequence[PendingSubmit], answer: SubmitAccepted) -> None:
+        first, conflicts = answer
+        others = {index: other if stands_for_it else None for index, other, stands_for_it in conflicts}
         self._pending.take(number, batch, first, others)
         self._on_accepted(first, len(batch))
-        for index, other, is_answer in taken:
-            if not is_answer:
+        for index, other, stands_for_it in conflicts:
+            if not stands_for_it:
                 self._refuse([batch[index]], RefusedUnique(other))
         if keys := [other for other in others.values() if other is not None]:
             self.ask_about(keys)
@@ -361,12 +359,12 @@ class SubmitSender:
         self._on_settled()
 
 
-def _answer_of(ask: Callable[[], Any]) -> Any:
+def _answer_of(ask: Callable[[], object]) -> SubmitAccepted | SubmitRefused:
     """The answer to a submit; the master's refusal to read the call becomes an answer too."""
     try:
-        return ask()
+        return read_answer(ask())
     except RemoteRefusal as error:
-        return False, error.code, str(error)
+        return SubmitRefused(error.code, str(error))
 
 
 def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:

@@ -5,7 +5,8 @@ The client writes plain tuples, because the master's unpickler makes no classes;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, NO_CONSTRAINTS, DependsOn, Headers, TaskConstraints
 from distq.core.option_values import PRIORITY_DEFAULT, TASK
@@ -25,6 +26,26 @@ NUMBER_MAX: Final = (1 << 62) - 1
 
 WireTuple = tuple[Any, ...]
 """One of the named tuples below as it travels: a plain tuple, which may end before fields that have their default."""
+
+
+UniqueConflict = tuple[int, int, bool]
+"""Index of a task that was not submitted, key of the task that has its unique key, whether that task stands for it."""
+
+
+class SubmitAccepted(NamedTuple):
+    """The answer to a submit whose tasks the master has taken."""
+
+    first: int
+    """Key of the first task; the keys of the others follow without gaps."""
+    conflicts: Sequence[UniqueConflict] = ()
+    """Tasks of the submit whose unique key another task has."""
+
+
+class SubmitRefused(NamedTuple):
+    """The answer to a submit of which the master has taken no task."""
+
+    code: str
+    sentence: str
 
 
 class SubmitEnvelope(NamedTuple):
@@ -79,6 +100,19 @@ class SubmitRun(NamedTuple):
 
 
 # -- by the client -----------------------------------------------------------------------------
+
+
+def write_answer(answer: SubmitAccepted | SubmitRefused) -> WireTuple:
+    """The answer as it travels: `(True, first)`, `(True, first, conflicts)` or `(False, code, sentence)`."""
+    if isinstance(answer, SubmitRefused):
+        return (False, *answer)
+    return (True, *answer) if answer.conflicts else (True, answer.first)
+
+
+def read_answer(answer: object) -> SubmitAccepted | SubmitRefused:
+    """The answer that the client has received."""
+    is_accepted, *fields = cast("WireTuple", answer)
+    return SubmitAccepted(*fields) if is_accepted else SubmitRefused(*fields)
 
 
 def write_envelope(envelope: SubmitEnvelope) -> WireTuple:

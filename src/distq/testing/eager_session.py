@@ -18,6 +18,7 @@ from distq.core.states import LATER
 from distq.net.dial import CannotReach
 from distq.protocol.hello import CLI, CLIENT, write_hello
 from distq.protocol.methods import ADMIN, SUBMIT, WATCH
+from distq.protocol.submit import SubmitRefused, read_answer
 from distq.testing.errors import TasksUnfinished
 from distq.wire.errors import RemoteRefusal
 
@@ -103,17 +104,17 @@ class EagerSession:
         future.claim()
         try:
             with self._master.lock:  # numbers only grow
-                answer = self._master.call(self._line, SUBMIT, next(self._numbers), *packed(batch), 0.0)
+                answer = read_answer(self._master.call(self._line, SUBMIT, next(self._numbers), *packed(batch), 0.0))
         except RemoteRefusal as error:
-            answer = (False, error.code, str(error))
-        if not answer[0] and raises:
+            answer = SubmitRefused(error.code, str(error))
+        if isinstance(answer, SubmitRefused) and raises:
             raise refusal_of(answer)
-        if not answer[0]:
+        if isinstance(answer, SubmitRefused):
             self._refuse(future, refusal_of(answer))
             return
-        key = answer[1] + len(batch) - 1
-        for _, other, is_answer in answer[2] if len(answer) > 2 else ():
-            if not is_answer:
+        key = answer.first + len(batch) - 1
+        for _, other, stands_for_it in answer.conflicts:
+            if not stands_for_it:
                 self._refuse(future, RefusedUnique(other))
                 return
             key = other

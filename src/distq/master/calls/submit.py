@@ -9,8 +9,17 @@ from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.ports import KEEP
 from distq.master.cycle.requests import CallRequest
-from distq.master.sessions.clients import SESSION, WITH_TAKEN, ClientSession, Taken
-from distq.protocol.submit import REPLACE, RETURN, SubmitRun, instants
+from distq.master.sessions.clients import SESSION, WITH_TAKEN, ClientSession
+from distq.protocol.submit import (
+    REPLACE,
+    RETURN,
+    SubmitAccepted,
+    SubmitRefused,
+    SubmitRun,
+    UniqueConflict,
+    instants,
+    write_answer,
+)
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -32,9 +41,7 @@ class SubmitTasks(CallRequest):
     `distq.protocol.submit` declares the fields of a run. The client receives no result of a task on which a task of
     the same submit depends: only the executor of the dependent task reads the result.
 
-    The reply is `(True, key of the first task)`, or `(False, code, sentence)`; the keys of the other tasks follow the
-    first one without gaps. If other tasks had unique keys of this submit already, the reply of success has a third
-    field: rows of (index of the task, key of the task that has its unique key, whether that task stands for it).
+    The reply is a `SubmitAccepted` or a `SubmitRefused`.
     """
 
     __slots__ = ("before", "bodies", "first", "number", "runs", "session", "taken")
@@ -54,7 +61,7 @@ class SubmitTasks(CallRequest):
         self.bodies = bodies
         self.first: int | None = None
         self.before = 0
-        self.taken: list[Taken] = []
+        self.taken: list[UniqueConflict] = []
 
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return len(self.bodies), sum(map(len, self.bodies))
@@ -159,13 +166,13 @@ class SubmitTasks(CallRequest):
             self.session.stored = not self.session.ended
             if self.session.ended:
                 cycle.keep_row(self.session.row_key, None)
-            answers[self.number] = (True, self.first, self.taken) if self.taken else (True, self.first)
+            answers[self.number] = write_answer(SubmitAccepted(self.first, self.taken))
             if len(answers) > ANSWERS_KEPT:
                 answers.popitem(last=False)
         known = answers.get(self.number)
         if known is None:
             sentence = f"the master has dropped its answer to submit {self.number}: it keeps the last {ANSWERS_KEPT}."
-            known = (False, BadCall.code, sentence)
+            known = write_answer(SubmitRefused(BadCall.code, sentence))
         self.connection.reply(returned(known))
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: D102
@@ -192,4 +199,5 @@ class SubmitTasks(CallRequest):
             self.refuse(exc)  # the client sent this submit twice, and the store refused the first one just now
 
     def refuse(self, exc: DistqError) -> None:  # noqa: D102
-        self.connection.reply(returned((False, exc.code, f"{exc} {exc.hint}".rstrip())))
+        refusal = SubmitRefused(exc.code, f"{exc} {exc.hint}".rstrip())
+        self.connection.reply(returned(write_answer(refusal)))

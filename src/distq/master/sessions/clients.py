@@ -38,9 +38,7 @@ SESSIONS_MAX: Final = 100_000
 SESSION: Final = struct.Struct("!QQ")
 """A session's stored row: its highest submit number and that submit's first task key; the session's key follows."""
 WITH_TAKEN: Final = 1 << 63
-"""Bit in the highest submit number, set if that submit met unique keys in use; the row's body lists them as `Taken`."""
-Taken = tuple[int, int, bool]
-"""Index of a task not submitted, key of the task that holds its unique key, whether that task is the answer."""
+"""Bit in the highest submit number, set if the submit met unique keys in use: the body lists each `UniqueConflict`."""
 
 
 class ClientSession(Owner):
