@@ -15,6 +15,7 @@ from distq.client.map_results import at_least_one, in_order, one_by_one
 from distq.client.outbox import SubmitOptions
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
+from distq.protocol.schedule import write_definition
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
 from distq.tasks.codec import PROTOCOL
@@ -149,15 +150,7 @@ class Submitter(Executor):
     def _keep(
         self, name: str, spec: TaskSpec, body: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Scheduled:
-        options, keys = spec.options, spec.keys
-        arguments = {
-            "name": name,
-            "body": body,
-            "envelope": spec.envelope,
-            "when": spec.when,
-            "more": spec.constraints if keys is None else keys.of(args, kwargs),
-            **{name: getattr(options, name) for name in ("every", "cron", "timezone", "overlap", "catch_up")},
-        }
+        arguments = write_definition(spec.scheduled(name, body, args, kwargs))
         try:
             (answer,) = self._administer("schedule_put", arguments)["schedules"]
         except DistqError as error:

@@ -13,6 +13,7 @@ from distq.core.constraints import KEY_BYTES_MAX, Headers
 from distq.core.errors import DistqError
 from distq.core.option_values import executor_label
 from distq.core.ranges import shown
+from distq.protocol.schedule import ScheduleDefinition
 from distq.protocol.submit import (
     REJECT,
     REPLACE,
@@ -106,6 +107,22 @@ class TaskSpec(NamedTuple):
     def constraints(self) -> WireTuple | None:
         """The constraints of a task without keys: only its headers, in their wire form."""
         return with_headers(None, self.options.headers or ())
+
+    def scheduled(self, name: str, body: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ScheduleDefinition:
+        """The definition of a schedule of that name whose runs have these arguments; `body` is their encoding."""
+        options, keys = self.options, self.keys
+        return ScheduleDefinition(
+            name,
+            body,
+            self.envelope,
+            self.when,
+            self.constraints if keys is None else keys.of(args, kwargs),
+            options.every,
+            options.cron,
+            options.timezone,
+            options.overlap,
+            options.catch_up,
+        )
 
 
 class Keys(NamedTuple):

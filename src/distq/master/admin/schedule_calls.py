@@ -20,6 +20,7 @@ from distq.master.admin.calendars import check_line, zone_of
 from distq.master.admin.schedule_instants import next_after, next_instant_after, planned
 from distq.master.admin.schedules import Schedule, lives, same_task_as, submit
 from distq.master.cycle.requests import CallRequest
+from distq.protocol.schedule import ScheduleDefinition, read_definition
 from distq.protocol.submit import SubmitRun, read_run
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -168,9 +169,10 @@ ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "
 
 def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
     """Check each part of a schedule that a peer defines, and return it; raises BadSchedule or BadCall."""
-    body = asked.get("body")
+    definition = read_definition(asked)
+    body = definition.body
     try:
-        name = text("a schedule's name", asked.get("name"), NAME_BYTES_MAX)
+        name = text("a schedule's name", definition.name, NAME_BYTES_MAX)
     except (TypeError, ValueError) as exc:
         raise BadSchedule(f"{exc}.") from exc
     limit = cycle.ledger.defaults.payload_bytes_max
@@ -178,26 +180,26 @@ def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[S
         raise BadSchedule(f"its arguments are bytes, not {shown(body)}.")
     if len(body) > limit:
         raise BadSchedule(f"its arguments have {len(body):,} bytes; the limit is {limit:,}.")
-    timing = _timing(asked)
+    timing = _timing(definition)
     try:
-        envelope = tuple(asked.get("envelope") or ())
-        run = read_run(cycle.ledger.registry, envelope, asked.get("when"), asked.get("more"), now)
+        envelope = tuple(definition.envelope or ())
+        run = read_run(cycle.ledger.registry, envelope, definition.when, definition.constraints, now)
     except (TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise BadCall(f"the schedule's task is not valid: {exc}.") from exc
     if run.constraints.unique_key:
         raise BadSchedule("a schedule prevents overlap by itself: leave out the unique key of its task.")
-    constraints = None if asked.get("more") is None else tuple(asked["more"])
+    constraints = None if definition.constraints is None else tuple(definition.constraints)
     return ScheduleSpec(name, timing, envelope, run.when, constraints), body, run
 
 
-def _timing(asked: Mapping[str, Any]) -> Timing:
-    every, cron, zone = asked.get("every"), asked.get("cron"), asked.get("timezone") or "UTC"
-    catch_up = asked.get("catch_up") or CATCH_UPS[0]
+def _timing(definition: ScheduleDefinition) -> Timing:
+    every, cron, zone = definition.every, definition.cron, definition.timezone or "UTC"
+    catch_up = definition.catch_up or CATCH_UPS[0]
     if (every is None) == (cron is None):
         raise BadTiming(f"it takes one of every and cron, and has {'neither' if cron is None else 'both'}.")
     if catch_up not in CATCH_UPS:
         raise BadTiming(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
-    overlap = bool(asked.get("overlap"))
+    overlap = bool(definition.overlap)
     if cron is not None:
         zone_of(zone)
         return Timing(None, check_line(cron), zone, overlap, catch_up)

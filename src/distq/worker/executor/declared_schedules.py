@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.protocol.methods import ADMIN, BROKER
+from distq.protocol.schedule import write_definition
 from distq.tasks.function import TaskSpec, all_named, called_by_name, options_of
 from distq.tasks.payload import pack_json
 from distq.wire.errors import RemoteRefusal
@@ -69,15 +70,7 @@ def _row(name: str, function: Callable[..., Any]) -> dict[str, Any]:
             "give them defaults, or make it with client.schedule()"
         )
     spec = TaskSpec(name, options_of(function))
-    options: Mapping[str, Any] = spec.options._asdict()
-    return {
-        "name": name,
-        "body": pack_json((), {}),
-        "envelope": spec.envelope,
-        "when": spec.when,
-        "more": spec.constraints if spec.keys is None else spec.keys.of((), {}),
-        **{word: options[word] for word in ("every", "cron", "timezone", "overlap", "catch_up")},
-    }
+    return write_definition(spec.scheduled(name, pack_json((), {}), (), {}))
 
 
 def _arguments_needed(function: Callable[..., Any]) -> list[str]:
