@@ -203,18 +203,18 @@ class ResultReceiver:
 
     def run(self) -> None:
         """Read until the client is closed; the receiver thread runs this."""
-        link = self.master_connection
-        while not link.closed:
+        connection = self.master_connection
+        while not connection.closed:
             self._stand_back()
             self.expected.clear()
             try:
                 with self._read_lock:
-                    link.retry(self._read_once)
+                    connection.retry(self._read_once)
             except Exception as error:  # noqa: BLE001 - after any error, no caller shall wait for ever
-                if link.closed:
+                if connection.closed:
                     return
                 self._pending.fail(None, lambda _, error=error: error)  # type: ignore[misc] # bound now
-                link.pause(PAUSE_S)
+                connection.pause(PAUSE_S)
                 if not self._pending:
                     self.expected.wait()
 
@@ -227,9 +227,9 @@ class ResultReceiver:
         if not self._caller_waits:
             return
         self._caller_waits = False
-        led = -1
-        while led != self._caller_reads and not self._resume.is_set() and not self.master_connection.closed:
-            led = self._caller_reads
+        caller_reads = -1
+        while caller_reads != self._caller_reads and not self._resume.is_set() and not self.master_connection.closed:
+            caller_reads = self._caller_reads
             self._resume.wait(STAND_BACK_S)
         self._resume.clear()
 

@@ -37,7 +37,7 @@ class ConcurrencyKeys(Generic[TaskT]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    def is_in_flight(self, task: TaskT) -> None:
+    def count_in_flight(self, task: TaskT) -> None:
         """Count a leased task of a restarted master, before tasks of its key are admitted."""
         key = self._key(task)
         key.limit = task.constraints.concurrency

@@ -61,7 +61,7 @@ class TaskCounters:
         """Number of envelopes that use these counters; the registry discards counters without any."""
         self.submitted = 0
         self.rejected: dict[str, int] = {}
-        """Refused submits by reason: full, kept, payload."""
+        """Refused submits by reason: full, kept, payload, unique."""
         self.completed = {"success": 0, "dead": 0, "cancelled": 0, "expired": 0}
         self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0, "snoozed": 0}
         self.retries = {"failure": 0, "timeout": 0}

@@ -81,7 +81,7 @@ class Loader:
             envelope = self._envelopes[packed] = self._envelope(stored)
         state, delivery, failures, lost, submitted_at, since, due_at = numbers
         task = Task(task_key, envelope, None, None, submitted_at)
-        task.delivery = delivery if state == LEASED or _runs_on(state, due_at) else delivery + DELIVERIES_SKIPPED
+        task.delivery = delivery if state == LEASED or _may_still_run(state, due_at) else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
         task.state_since_at, task.due_at, task.expires_at, task.constraints = since, due_at, expires_at, constraints
         moves.restore(task, state)
@@ -106,8 +106,8 @@ class Loader:
 def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     """Give a new ledger the stored tasks, in submit order, and the stored policies of operators.
 
-    If the machine's clock was set back, an instant after `now` becomes `now`, so that delays and retained results last
-    as long as before, without the step of the clock.
+    If the machine's clock was set back, the last change of a task becomes `now`, and its other instants move back by
+    the same step: delays and retained results last as long as if the clock had not been changed.
 
     Returns the holder of all tasks whose leases were stored, until their executors reconnect and `reclaim` them. The
     same holder has the tasks that ended while their executors may still run them.
@@ -119,14 +119,14 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
         ledger.policies.restore(row_key, row, now)
     for task in loader.tasks():
         state.tasks[task.task_key] = task
-        if _runs_on(task.state, task.due_at) and task.lease_bound:
+        if _may_still_run(task.state, task.due_at) and task.lease_bound:
             state.orphaned_runs.add(task, absent)
         if task.state_since_at > now:
-            _happened_now(task, now)
+            _shift_back(task, now)
         if task.constraints is not NO_CONSTRAINTS:
-            _know_keys(state, task)
+            _register_keys(state, task)
         if task.state in LIVE_STATES:
-            _goes_on(state, task, absent)
+            _resume(state, task, absent)
         else:
             ended.append(task)
     for task in state.tasks.values():
@@ -152,7 +152,7 @@ def _keep(state: LedgerState, ended: list[Task]) -> None:
             state.retained.add(task)
 
 
-def _goes_on(state: LedgerState, task: Task, absent: Holder) -> None:
+def _resume(state: LedgerState, task: Task, absent: Holder) -> None:
     """Let a live task wait: for its expiry, for the end of its delay, or for its executor."""
     if task.expires_at is not None:
         state.expiring.add(task.expires_at, task)
@@ -164,12 +164,12 @@ def _goes_on(state: LedgerState, task: Task, absent: Holder) -> None:
         absent.held[task.task_key] = task
 
 
-def _runs_on(state: int, due_at: float) -> bool:
+def _may_still_run(state: int, due_at: float) -> bool:
     """Whether a task ended while an executor ran it, and the store does not show that the executor has stopped."""
     return state in (SUCCEEDED, CANCELLED) and due_at == head.RUNS_ON
 
 
-def _happened_now(task: Task, now: float) -> None:
+def _shift_back(task: Task, now: float) -> None:
     """Move the task's instants back, because the clock was set back to before its last change."""
     if task.due_at:
         task.due_at -= task.state_since_at - now
@@ -179,7 +179,7 @@ def _happened_now(task: Task, now: float) -> None:
     task.submitted_at = min(task.submitted_at, now)
 
 
-def _know_keys(state: LedgerState, task: Task) -> None:
+def _register_keys(state: LedgerState, task: Task) -> None:
     """Register a loaded task with its dependencies, its unique key and its concurrency key."""
     queue, constraints = task.envelope.queue, task.constraints
     if constraints.depends_on is not None and task.state in (*LIVE_STATES, DEAD):
@@ -187,7 +187,7 @@ def _know_keys(state: LedgerState, task: Task) -> None:
     if constraints.unique_key and (task.state in LIVE_STATES or constraints.unique_for_s is not None):
         queue.take_unique(task)
     if constraints.concurrency_key and (task.state == LEASED or state.orphaned_runs.is_running(task)):
-        queue.concurrency_keys.is_in_flight(task)
+        queue.concurrency_keys.count_in_flight(task)
 
 
 def _since(task: Task) -> float:

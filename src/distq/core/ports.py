@@ -60,7 +60,7 @@ class Fenced(StoreError):
 class CommitUnknown(StoreError):
     """The batch is stored completely or not at all, and only the next `follow()` shows which.
 
-    The master answers no request of the batch and opens the store again.
+    The master answers no request of the batch and ends; the next one reads from the store what was stored.
     """
 
     code = "STORE_UNKNOWN"

@@ -29,7 +29,7 @@ UNKNOWN_SHOWN: Final = 5
 
 
 class MasterView:
-    """A `distq.metrics.view.MasterView` of one master."""
+    """The figures of one master, which `distq.metrics.view.MasterMetrics` declares."""
 
     def __init__(
         self,

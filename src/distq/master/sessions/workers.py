@@ -165,14 +165,14 @@ class Workers:
     def ask_for_stack(
         self, session: WorkerSession, task_key: int, delivery: int, callback: Callable[[Cycle, str], None]
     ) -> None:
-        """Request the stack of a task from the worker that runs it, which reports it to the callback `say`."""
+        """Request the stack of a task from the worker that runs it, which reports it to the callback."""
         self._stack_waits.setdefault((task_key, delivery), []).append(callback)
         if (task_key, delivery) not in session.stacks:
             session.stacks.append((task_key, delivery))
         session.answer_beat(self._cycle)
 
     def give_up_stack(self, task_key: int, delivery: int, callback: Callable[[Cycle, str], None]) -> None:
-        """Remove the callback `say`: the worker has not reported the stack in time."""
+        """Remove the callback: the worker has not reported the stack in time."""
         waits = self._stack_waits.get((task_key, delivery), [])
         if callback in waits:
             waits.remove(callback)
