@@ -21,6 +21,7 @@ import distq
 from distq.cli.app import run
 from distq.cli.examples import EXAMPLES
 from distq.cli.json_fields import FIELDS
+from distq.net.stop_signals import STOP_SIGNALS
 
 SHOP = """
 import time
@@ -149,7 +150,17 @@ def command_of(line: str) -> str:
     return line.removeprefix("--env-file prod.env ").split()[0]
 
 
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    """Restore the handlers of the stop signals after a command that runs in this process: `distq demo` ignores them."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.xdist_group("examples")
+@pytest.mark.usefixtures("signals_restored")
 @pytest.mark.parametrize("line", sorted({one for one in LINES if command_of(one) not in (*SERVICES, *IN_TERMINALS)}))
 def test_an_example_succeeds(
     shop: Shop, line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -58,6 +58,7 @@ class Callbacks:
             with self._lock:
                 if self._waiting.empty():
                     self._idle.set()
+        self._idle.set()  # `close` may have come during the last callback: its None was in the queue then
 
 
 def call_safely(callback: Callable[[], None]) -> None:

@@ -88,9 +88,7 @@ class DemoCluster:
     def stop(self) -> Mapping[str, int]:
         """Stop the workers, then the master; returns the exit codes by name."""
         for number in STOP_SIGNALS:
-            signal.signal(
-                number, signal.SIG_IGN
-            )  # a second signal must not end the demo before it has stopped the processes
+            signal.signal(number, signal.SIG_IGN)  # a second signal must not leave a process behind
         workers = [process for name, process in self._running if name != "master"]
         masters = [process for name, process in self._running if name == "master"]
         for group in (workers, masters):
