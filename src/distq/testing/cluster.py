@@ -227,6 +227,7 @@ def cluster(
         NotATask: a function in `tasks` cannot be imported by an executor.
         ClusterNotStarted: an executor cannot import a module; the text says why.
         SettingsError: a setting is invalid or unknown, or one that the cluster makes itself.
+        TypeError: a setting is not a text.
     """
     authkey = secrets.token_urlsafe(32)
     given = {**BASE, **checked_settings(settings), "DISTQ_AUTHKEY": authkey, "DISTQ_CONCURRENCY": str(concurrency)}
@@ -246,7 +247,10 @@ def cluster(
 
 
 def checked_settings(settings: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The settings that a test gives; raises SettingsError for one that a test cluster makes itself."""
+    """The settings that a test gives; raises SettingsError for one that a test cluster makes itself, TypeError."""
+    for name, text in (settings or {}).items():
+        if not isinstance(text, str):
+            raise TypeError(f"{name} in `settings` is {shown(text)}, of the type {type(text).__name__}: give text")
     if taken := sorted(FIXED & (settings or {}).keys()):
         raise SettingsError(f"A test cluster has its own {taken[0]}: leave it out of `settings`.")
     return settings or {}

@@ -91,14 +91,17 @@ def eager(tasks: Tasks | Iterable[Tasks] = (), *, settings: Mapping[str, str] | 
     Time limits, aborts, lost executors, and the output and memory of tasks need executors: use `cluster`.
 
     Args:
-        tasks: modules to import, as for `cluster`; only tasks that are submitted by a name of their own need this.
+        tasks: modules to import, as for `cluster`. Only tasks that are submitted by a name of their own need this, and
+            schedules at decorators, which run if one of these modules, or a submodule of one, declares them.
         settings: settings of master and worker by their names, such as `{"DISTQ_RETRIES": "0"}`.
 
     Raises:
         ImportError: a module in `tasks` cannot be imported.
         SettingsError: a setting is invalid or unknown, or one that the eager mode makes itself.
+        TypeError: a setting is not a text.
     """
-    for name in module_names(tasks):
+    modules = module_names(tasks)
+    for name in modules:
         importlib.import_module(name)
     authkey = secrets.token_urlsafe(32)
     given = {**BASE, **checked_settings(settings), "DISTQ_ADDRESS": ADDRESS, "DISTQ_AUTHKEY": authkey}
@@ -109,9 +112,11 @@ def eager(tasks: Tasks | Iterable[Tasks] = (), *, settings: Mapping[str, str] | 
         current_found_here(),
     ):
         client = Client(settings=settings_of(given, Role.CLIENT))
+        master.declare_schedules(modules)
         try:
             yield Eager(master, client)
         finally:
             for session in sessions_at(settings_of(given, Role.CLIENT).address[0]):
-                session.close()
+                if isinstance(session, EagerSession) and session.is_with(master):
+                    session.close()
             tear_down_all(log.warning)

@@ -36,7 +36,7 @@ from distq.protocol.hello import (
     write_executor_hello,
     write_worker_hello,
 )
-from distq.protocol.methods import BROKER, EXCHANGE, HELLO
+from distq.protocol.methods import ADMIN, BROKER, EXCHANGE, HELLO
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.tasks.failure import TimeLimitExceeded, unpack_failure
@@ -47,6 +47,7 @@ from distq.wire.framing import Framer
 from distq.wire.inert import InertCall
 from distq.wire.messages import decode_reply
 from distq.worker.executor.current_task import current_of
+from distq.worker.executor.declared_schedules import OFF, declarations
 from distq.worker.executor.dependencies import with_upstream_results
 from distq.worker.executor.exchange import settlement_of
 from distq.worker.executor.functions import Functions, failed_by_limit
@@ -122,6 +123,7 @@ class EagerMaster:
         self._workers = Workers(self._broker, LEASE_S)
         greeting = Greeting(epoch=epoch, lease_s=LEASE_S, notes=True, frame_bytes_max=master.frame_bytes_max)
         self._dispatcher = Dispatcher(self._broker, self._workers, _no_stats, greeting, master.plain_queues, _ignore)
+        self._schedules = worker.schedules
         self._functions = Functions(None, worker.accept, worker.payload_bytes_max, log.warning)
         self._functions.awaits_by(_await)
         hello = WorkerHello(
@@ -158,6 +160,18 @@ class EagerMaster:
                     return decode_reply(connection.body)
                 _finish(self._broker.cycle())
         raise TasksUnfinished(f"The eager master cannot answer {method}(), which waits for another call.")
+
+    def declare_schedules(self, modules: Sequence[str]) -> None:
+        """Declare the schedules at the decorators of these modules and their submodules, as a worker does."""
+        if self._schedules == OFF:
+            return
+        rows = declarations(log.warning, modules)
+        self.call(
+            self._executor,
+            ADMIN,
+            "schedule_declare",
+            {"schedules": rows, "modules": list(modules), "age_s": 0.0, "remove": False},
+        )
 
     # -- facts ---------------------------------------------------------------------------------------
 

@@ -84,6 +84,10 @@ class EagerSession:
         """The address that the environment names; no connection is made to it."""
         return self._settings.address
 
+    def is_with(self, master: EagerMaster) -> bool:
+        """Whether this is a session with that master: all eager masters have the same address."""
+        return self._master is master
+
     def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Submit a task, and run tasks until it has ended."""
         future: TaskFuture[Any] = EagerFuture(self, options.envelope[1])

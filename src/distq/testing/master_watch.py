@@ -68,6 +68,8 @@ class MasterWatch:
         self._clock = clock
         self._pool = pool
         self._submissions = submissions
+        self._holds = 0
+        """The blocks of `hold` that have not ended."""
 
     @property
     def is_ready(self) -> bool:
@@ -85,8 +87,9 @@ class MasterWatch:
         return {key for key in keys if (task := tasks.get(key)) is not None and task.state in LIVE_STATES}
 
     def hold(self, *, held: bool) -> None:
-        """Lease no task from now on, or lease again."""
-        self._master.broker.draining = held
+        """Lease no task from now on, or lease again when every hold has ended."""
+        self._holds += 1 if held else -1
+        self._master.broker.draining = self._holds > 0
         self._master.broker.wake()
 
     async def is_quiet(self) -> bool:

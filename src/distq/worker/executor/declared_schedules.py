@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.protocol.methods import ADMIN, BROKER
@@ -48,12 +48,17 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: 
             warn(f"The schedule that the code declares for {name} is not registered: {why.rstrip('.')}.")
 
 
-def declarations(warn: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return the schedules that the modules imported so far declare; warn of each task that cannot be scheduled."""
+def declarations(warn: Callable[[str], None], modules: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return the schedules that the modules imported so far declare; warn of each task that cannot be scheduled.
+
+    With `modules`, only those of these modules and their submodules.
+    """
     rows: list[dict[str, Any]] = []
     for name, function in all_named():
         options = options_of(function)
         if options.every is None and options.cron is None:
+            continue
+        if modules is not None and not any(f"{function.__module__}.".startswith(f"{one}.") for one in modules):
             continue
         try:
             rows.append(_row(name, function))

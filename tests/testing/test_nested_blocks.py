@@ -1,0 +1,84 @@
+"""Tests of blocks of `distq.testing` inside each other, and of what their arguments may be."""
+
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+from tests.testing import jobs
+
+import distq
+from distq import testing
+
+
+class Array:
+    """Compares as an array of numpy does: what == returns has no truth value."""
+
+    def __eq__(self, other: object) -> Any:
+        return Array()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth value of an array is ambiguous.")
+
+
+def test_schedules_at_decorators_run_in_the_eager_mode() -> None:
+    """Those of the named modules run as the clock moves, unless the setting turns them off."""
+    with testing.eager(jobs) as eager:
+        eager.advance(hours=3)
+        assert len(eager.submitted(jobs.hourly)) == 3
+    for arguments in ({}, {"tasks": jobs, "settings": {"DISTQ_SCHEDULES": "off"}}):
+        with testing.eager(**arguments) as eager:  # type: ignore[arg-type]
+            eager.advance(hours=3)
+            assert not eager.submitted()
+
+
+def test_an_inner_eager_mode_leaves_the_clients_of_the_outer_one() -> None:
+    """Its end closes the clients of its own master only."""
+    with testing.eager() as outer:
+        with testing.eager() as inner:
+            assert inner.client.submit(jobs.add, 1).result() == 1
+        assert outer.client.submit(jobs.add, 2).result() == 2
+        with pytest.raises(RuntimeError, match="shut down"):
+            inner.client.submit(jobs.add, 3)
+
+
+def test_arguments_that_cannot_be_compared_are_not_equal() -> None:
+    """`ANY` equals them, and other calls are found among them."""
+    with testing.eager() as eager:
+        task = eager.client.submit(jobs.resize, "a")
+        eager.client.submit(jobs.resize, Array())  # type: ignore[arg-type]
+        assert eager.assert_submitted(jobs.resize, "a").task_id == task.task_id
+        assert eager.assert_submitted(jobs.resize, ANY).task_id != task.task_id
+        with pytest.raises(testing.NotSubmitted):
+            eager.assert_submitted(jobs.resize, Array())  # type: ignore[arg-type]
+
+
+def test_only_a_task_can_be_asserted() -> None:
+    """None does not stand for every function."""
+    with testing.eager() as eager:
+        eager.client.submit(jobs.name_of_task)
+        with pytest.raises(distq.NotATask):
+            eager.assert_submitted(None)  # type: ignore[arg-type]
+
+
+def test_an_inner_hold_leaves_the_outer_one() -> None:
+    """Tasks wait until the outer block ends."""
+    with testing.cluster(jobs, concurrency=1) as cluster:
+        with cluster.hold():
+            with cluster.hold():
+                future = cluster.client.submit(jobs.add, 1)
+            cluster.drain()
+            assert not future.done()
+        cluster.drain()
+        assert future.result(0) == 1
+
+
+def test_a_setting_that_is_no_text_is_an_error() -> None:
+    """The error names the setting."""
+    for mode in (testing.cluster, testing.eager):
+        with (
+            pytest.raises(TypeError, match="DISTQ_RETRIES in `settings` is 0, of the type int: give text"),
+            mode(settings={"DISTQ_RETRIES": 0}),  # type: ignore[dict-item]
+        ):
+            pass
