@@ -27,6 +27,11 @@ def settings(store: str) -> Settings:
             "postgresql://u@h?sslmode=verify-full",
             {"sslpassword": SECRET, "password": "x"},
         ),
+        *(
+            (f"postgresql://h/db?{name}=s3cret&ssl=true", "postgresql://h/db?ssl=true", {name: SECRET})
+            for name in ("pasword", "Password", "passwd", "scram_client_key", "scram_server_key", "options")
+        ),
+        ("postgresql://h/db?schema=a&cluster=b&user=u", "postgresql://h/db?schema=a&cluster=b&user=u", {}),
         ("postgresql://u:@h/db", "postgresql://u@h/db", {}),
         ("postgresql://", "postgresql://", {}),
         ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db", {}),
@@ -48,6 +53,8 @@ def test_the_secrets_of_a_url_are_kept_apart(url: str, shown: str, secrets: dict
         *("postgresql://u:s3cret/x@h/db", "postgresql://u:s3cret@x@h/db", "postgresql://u:s3cret?x@h/db"),
         *("postgresql://u:s3cret", "postgresql://u:x:s3cret@h/db", "postgresql://h/db?options=s3cret@x"),
         *("postgrsql://u:s3cret@h/db", "mysql://u:s3cret@h/db"),
+        *("postgresql://h/db?password=a&s3cret", "postgresql://u:s3cret@h/d%00", "postgresql://u:s3cret@h/d\0"),
+        *("postgresql://u:s3cret@h/\udcff", "postgresql://u:s3cret@h/%ff"),
     ],
 )
 def test_a_wrong_url_is_an_error_that_shows_no_part_of_it(url: str) -> None:

@@ -329,6 +329,14 @@ async def test_a_wrong_parameter_is_a_sentence(
     assert text in await sentence(f"{shared_server.url}&{query}")
 
 
+def test_a_parameter_that_libpq_does_not_know_is_named_without_its_value() -> None:
+    """A mistake in the name `password` makes its value a secret, which the error must not repeat."""
+    access = Access(parse_target("postgresql://u@h/db"), {"pasword": PASSWORD}, None)
+    with pytest.raises(StoreUnusable, match='libpq cannot read: invalid connection option "pasword"') as caught:
+        access.conninfo("lock")
+    assert PASSWORD not in str(caught.value)
+
+
 def test_a_missing_driver_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """A master without the extra starts as fast as before, and says what to install when it needs it."""
     program = (

@@ -68,15 +68,14 @@ class Access(NamedTuple):
         if self.password_file is not None and "password" not in secrets:
             secrets["password"] = _password(self.password_file)
         try:
-            given = conninfo_to_dict(self.target.url)
+            for name, value in conninfo_to_dict(self.target.url).items():
+                if value is not None and name != "application_name":
+                    parameters[name] = str(value)
+            return make_conninfo("", **{**parameters, **secrets})
         except psycopg.Error as exc:
             raise StoreUnusable(
                 f"DISTQ_STORE is {self.target.shown}, which libpq cannot read: {text_of(exc)}"
             ) from None
-        for name, value in given.items():
-            if value is not None and name != "application_name":
-                parameters[name] = str(value)
-        return make_conninfo("", **parameters, **secrets)
 
 
 class DatabaseSession:
