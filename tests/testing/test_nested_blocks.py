@@ -1,5 +1,7 @@
 """Tests of blocks of `distq.testing` inside each other, and of what their arguments may be."""
 
+import os
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import ANY
 
@@ -8,6 +10,8 @@ from tests.testing import jobs
 
 import distq
 from distq import testing
+from distq.client.session import ClientRuntime
+from distq.tasks import current
 
 
 class Array:
@@ -82,3 +86,24 @@ def test_a_setting_that_is_no_text_is_an_error() -> None:
             mode(settings={"DISTQ_RETRIES": 0}),  # type: ignore[dict-item]
         ):
             pass
+
+
+def test_blocks_may_end_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest block that has not ended holds; after the last one the process is as before."""
+    monkeypatch.setenv("DISTQ_ADDRESS", "127.0.0.1:2")
+    before = (dict(os.environ), current.find_current)
+    eager, cluster = ExitStack(), ExitStack()
+    with eager, cluster:
+        eager.enter_context(testing.eager())
+        running = cluster.enter_context(testing.cluster(jobs, concurrency=1))
+        eager.close()
+        assert os.environ["DISTQ_ADDRESS"] == running.address
+        assert distq.Client().submit(jobs.process_id).result(60) != os.getpid()
+        later = eager.enter_context(testing.eager())
+        cluster.close()
+        assert distq.Client().submit(jobs.name_of_task).result() == "name_of_task"
+        assert len(later.submitted()) == 1
+    assert (dict(os.environ), current.find_current) == before
+    client = distq.Client(authkey="k" * 32)
+    assert isinstance(client._session, ClientRuntime)
+    client.abandon()

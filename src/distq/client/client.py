@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Unpack, cast
 
@@ -176,15 +175,14 @@ _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _make_session: MakeSession = ClientRuntime
 
 
-@contextmanager
-def sessions_made_by(make_session: MakeSession) -> Iterator[None]:
-    """Give the clients that this process makes inside the block other sessions; `distq.testing` uses it."""
-    global _make_session  # noqa: PLW0603 - clients that the tested program makes have no other way to know it
+def exchange_make_session(make_session: MakeSession) -> MakeSession:
+    """Give the clients that this process makes from now on other sessions; returns what made them before.
+
+    `distq.testing` uses it.
+    """
+    global _make_session
     before, _make_session = _make_session, make_session
-    try:
-        yield
-    finally:
-        _make_session = before
+    return before
 
 
 def sessions_at(address: Address) -> list[SessionPort]:

@@ -12,7 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final, ParamSpec
 
-from distq.client.client import Client, sessions_at, sessions_made_by
+from distq.client.client import Client, sessions_at
 from distq.client.session import ClientRuntime
 from distq.client.session_port import SessionPort
 from distq.core.ranges import shown
@@ -23,6 +23,7 @@ from distq.testing.errors import TasksUnfinished
 from distq.testing.host import ClusterHost
 from distq.testing.master_watch import monotonic
 from distq.testing.submitted import SubmittedTask
+from distq.testing.surroundings import Surroundings, surrounded_by
 
 P = ParamSpec("P")
 
@@ -236,7 +237,8 @@ def cluster(
     process = os.getpid()
     try:
         host.start()
-        with named_by_environment(str(host.address), authkey), sessions_made_by(ClientRuntime):
+        environ = {"DISTQ_ADDRESS": str(host.address), "DISTQ_AUTHKEY": authkey}
+        with surrounded_by(Surroundings(environ, ClientRuntime, None)):
             client = Client(settings=settings_of({**given, "DISTQ_ADDRESS": str(host.address)}, Role.CLIENT))
             yield Cluster(host, client, authkey)
     finally:
@@ -285,19 +287,3 @@ def _environment() -> dict[str, str]:
     """The environment of executors: without settings, and with this process's `sys.path`."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX)}
     return {**environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(folder) for folder in sys.path)}  # noqa: PTH100 - '' too
-
-
-@contextmanager
-def named_by_environment(address: str, authkey: str) -> Iterator[None]:
-    """Let `distq.Client()` connect to the cluster inside the block, unless another cluster begins in it."""
-    before = {name: text for name, text in os.environ.items() if name.startswith(PREFIX)}
-    for name in before:
-        del os.environ[name]
-    os.environ.update({"DISTQ_ADDRESS": address, "DISTQ_AUTHKEY": authkey})
-    try:
-        yield
-    finally:
-        if os.environ.get("DISTQ_ADDRESS") == address:
-            for name in [name for name in os.environ if name.startswith(PREFIX)]:
-                del os.environ[name]
-            os.environ.update(before)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, ParamSpec
 
-from distq.client.client import Client, sessions_at, sessions_made_by
+from distq.client.client import Client, sessions_at
 from distq.settings import Role
 from distq.tasks.lifespan import tear_down_all
 from distq.testing.cluster import (
@@ -17,14 +17,14 @@ from distq.testing.cluster import (
     Tasks,
     checked_settings,
     module_names,
-    named_by_environment,
     settings_of,
     span_s,
 )
-from distq.testing.eager_master import EagerMaster, current_found_here, log
+from distq.testing.eager_master import EagerMaster, find_current, log
 from distq.testing.eager_session import EagerSession
 from distq.testing.host import EPOCHS
 from distq.testing.submitted import SubmittedTask
+from distq.testing.surroundings import Surroundings, surrounded_by
 
 P = ParamSpec("P")
 
@@ -106,11 +106,8 @@ def eager(tasks: Tasks | Iterable[Tasks] = (), *, settings: Mapping[str, str] | 
     authkey = secrets.token_urlsafe(32)
     given = {**BASE, **checked_settings(settings), "DISTQ_ADDRESS": ADDRESS, "DISTQ_AUTHKEY": authkey}
     master = EagerMaster(settings_of(given, Role.MASTER), settings_of(given, Role.WORKER), next(EPOCHS))
-    with (
-        named_by_environment(ADDRESS, authkey),
-        sessions_made_by(partial(EagerSession, master=master)),
-        current_found_here(),
-    ):
+    environ = {"DISTQ_ADDRESS": ADDRESS, "DISTQ_AUTHKEY": authkey}
+    with surrounded_by(Surroundings(environ, partial(EagerSession, master=master), find_current)):
         client = Client(settings=settings_of(given, Role.CLIENT))
         master.declare_schedules(modules)
         try:

@@ -11,9 +11,8 @@ import contextvars
 import logging
 import random
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -37,7 +36,6 @@ from distq.protocol.hello import (
     write_worker_hello,
 )
 from distq.protocol.methods import ADMIN, BROKER, EXCHANGE, HELLO
-from distq.tasks import current
 from distq.tasks.current import Current
 from distq.tasks.failure import TimeLimitExceeded, unpack_failure
 from distq.testing.errors import TasksUnfinished
@@ -294,14 +292,9 @@ _current: contextvars.ContextVar[Current | None] = contextvars.ContextVar("distq
 """What `distq.current()` returns in the task that runs in this thread or coroutine."""
 
 
-@contextmanager
-def current_found_here() -> Iterator[None]:
-    """Let `distq.current()` find the tasks that run in this process inside the block."""
-    before, current.find_current = current.find_current, _current.get
-    try:
-        yield
-    finally:
-        current.find_current = before
+def find_current() -> Current | None:
+    """Find the task that runs in this thread or coroutine."""
+    return _current.get()
 
 
 def _finish(coroutine: Coroutine[Any, Any, Any]) -> None:
