@@ -466,3 +466,41 @@ def test_a_backup_needs_the_name_of_a_file(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(["store", "backup", ""]) == 2
     assert "FILE is empty" in capsys.readouterr().err
+
+
+def distq_into(path: str, environ: dict[str, str], command: str = "settings") -> "subprocess.CompletedProcess[str]":
+    """Run a command with its output in a file."""
+    with Path(path).open("w", encoding="utf-8") as out:
+        return subprocess.run(
+            [sys.executable, "-m", "distq", command],
+            env={**os.environ, **environ},
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.mark.parametrize("command", ["settings", "--help"])
+def test_an_output_that_cannot_be_written_is_a_sentence(command: str) -> None:
+    """A full disk is no defect of distq."""
+    done = distq_into("/dev/full", {}, command)
+    assert done.stderr == "distq: The output cannot be written: No space left on device.\n"
+    assert done.returncode == 1
+
+
+def test_characters_that_the_output_cannot_encode_are_escaped() -> None:
+    """A terminal without UTF-8 shows names of queues and files all the same."""
+    done = distq_into("out", {"DISTQ_STORE": "sqlite:///é.db", "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sqlite:///\\xe9.db" in Path("out").read_text(encoding="ascii")
+
+
+@pytest.mark.parametrize("args", [["status", "--wait"], ["top", "--every"], ["result", "1-2", "--timeout"]])
+def test_a_duration_of_more_than_a_year_is_a_usage_error(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The system's clocks overflow at longer ones."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    assert run([*args, "99999999999d"]) == 2
+    assert "'99999999999d' is too long: it is at most 366 days." in capsys.readouterr().err

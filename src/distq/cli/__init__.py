@@ -1,5 +1,6 @@
 """The command line: `distq.cli:main`. Each command is a file, which is imported when the command is run."""
 
+import io
 import os
 import sys
 
@@ -38,3 +39,5 @@ def _open_standard_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an encoding may lack characters of a name

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from distq.cli.environment import settings_of_command
+from distq.core.ranges import DAY_S, DURATION_MAX_S
 from distq.net.dial import Connection, dial
 from distq.protocol.hello import CLI, write_hello
 from distq.protocol.methods import ADMIN, BROKER, HELLO
@@ -47,9 +48,14 @@ def seconds(text: str, option: str) -> float:
     """Return the duration that an option was given, in seconds.
 
     Raises:
-        BadParameter: the text is no duration.
+        BadParameter: the text is no duration, or one of more than 366 days.
     """
     try:
-        return float(str(DURATION.parse(text)))
+        duration_s = float(str(DURATION.parse(text)))
     except ValueError:
         raise click.BadParameter(f"{text!r} is no duration. It takes {DURATION.accepts}", param_hint=option) from None
+    if duration_s > DURATION_MAX_S:
+        raise click.BadParameter(
+            f"{text!r} is too long: it is at most {DURATION_MAX_S / DAY_S:g} days.", param_hint=option
+        )
+    return duration_s

@@ -1,5 +1,6 @@
 """`distq completion`: prints the script by which a shell completes commands, options and names of queues."""
 
+import re
 from typing import Final
 
 import click
@@ -11,6 +12,8 @@ ANSWER_S: Final = 0.3
 """Maximum seconds for each step of asking the master: a longer wait for Tab is worse than no names."""
 NAMES_MAX: Final = 500
 """Maximum queues that the master is asked for: more are no help on a screen."""
+_PLAIN: Final = re.compile(r"[\w.:/@%+-]+")
+"""A name that no shell expands: bash inserts it without quotes."""
 
 
 @click.command("completion")
@@ -20,7 +23,7 @@ def command(context: click.Context, shell: str) -> None:
     """Print the script that completes distq's commands, options and queues in a SHELL: bash, zsh or fish.
 
     Load it in the file that your shell reads at its start. The names of queues come from the master; if it does not
-    answer quickly, there are none.
+    answer quickly, there are none. Names with other characters than letters, digits and _.:/@%+- are left out.
     """
     from click.shell_completion import get_completion_class
 
@@ -44,6 +47,8 @@ def complete_queues(context: click.Context, _parameter: click.Parameter, beginni
         with master(settings, "completion", ANSWER_S) as connection:
             page = connection.call(BROKER, ADMIN, ("live", asked), timeout_s=ANSWER_S)
         assert isinstance(page, dict)
-        return [row["name"] for row in page["rows"] if row["name"].startswith(beginning) and row["name"].isprintable()]
+        return [
+            row["name"] for row in page["rows"] if row["name"].startswith(beginning) and _PLAIN.fullmatch(row["name"])
+        ]
     except Exception:  # noqa: BLE001 - a message would appear in the line that the user types
         return []
