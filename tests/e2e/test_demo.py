@@ -67,7 +67,11 @@ def test_a_demo_ended_at_any_time_leaves_no_process(number: signal.Signals, nth:
         running.send_signal(number)
         output, _ = running.communicate(timeout=30)
     assert running.returncode in {-number, 128 + number, 0}, output
-    assert "Traceback" not in output
+    # Ctrl-C inside a weak reference's callback of importlib is reported by Python itself, and never reaches the demo.
+    ours = re.sub(
+        r"Exception ignored in: <function _get_module_lock.*?KeyboardInterrupt: ?\n", "", output, flags=re.DOTALL
+    )
+    assert "Traceback" not in ours
     eventually(lambda: not any(map(lives, seen)), f"the end of {seen} after {after_s:.2f} s")
 
 
