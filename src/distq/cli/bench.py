@@ -6,6 +6,8 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,7 +18,8 @@ from distq.cli.environment import settings_of_command
 from distq.cli.text import printable
 from distq.core.errors import DistqError
 from distq.protocol.methods import ADMIN, BROKER, RUNNING, STATS
-from distq.settings import Role
+from distq.settings import Role, Settings
+from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq import Client, TaskFuture
@@ -25,6 +28,16 @@ if TYPE_CHECKING:
 TASK: Final = "distq.demo.tasks:noop"
 START_S: Final = 15.0
 """Maximum seconds until the first task has ended; a worker imports the task's module first."""
+STALL_S: Final = 5.0
+"""Seconds without the end of any later task until the benchmark gives up and says why."""
+STALL_FACTOR: Final = 3.0
+"""For a slow task: STALL_S is at least the duration of the first one, times this."""
+DRAIN_S: Final = 5.0
+"""Maximum seconds after the last submit in which the tasks in flight may end; the benchmark cancels the others."""
+CLEAN_UP_S: Final = 1.0
+"""Maximum seconds to reach the master for the removal of the tasks: after Ctrl-C, a user waits for it."""
+IDS_PER_CALL: Final = 5_000
+"""Maximum tasks that one request removes; more would make the master's answer slow."""
 ROUND_TRIPS: Final = 50
 LATENCIES: Final = 100
 """Tasks that are submitted one after the other for the latency."""
@@ -41,6 +54,8 @@ HIGH: Final = 0.75
 """Share of the time from which a part counts as the limit."""
 FULL: Final = 0.95
 """Share of a machine's CPU time from which the machine counts as the limit."""
+OF_THE_QUEUE: Final = ("Its queue ", "Tasks ")
+"""Beginnings of the master's reasons that are a limit or a pause of the queue."""
 _now = time.perf_counter
 
 
@@ -95,15 +110,18 @@ def command(context: click.Context, task: str, duration: str, queue: str | None,
     settings = settings_of_command(context, Role.CLIENT)
     from distq.client.client import Client
 
-    with master(settings, "bench") as connection:
-        client = Client(settings=settings)
-        bench = Bench(client, connection, task, queue or f"bench-{secrets.token_hex(4)}")
-        try:
-            figures = bench.run(measure_s)
-        finally:
-            bench.clean_up()
-            client.abandon()
-    verdict = limit_of(figures)
+    wait_s = min(settings.connect_wait_s, STALL_S)
+    client = Client(settings=replace(settings, connect_wait_s=wait_s), wait_at_exit=False)
+    try:
+        with master(settings, "bench") as connection:
+            bench = Bench(client, connection, task, f"bench-{secrets.token_hex(4)}" if queue is None else queue)
+            try:
+                figures = bench.run(measure_s)
+            finally:
+                bench.clean_up(settings)
+    finally:
+        client.abandon()
+    verdict = bench.queue_limit or limit_of(figures)
     click.echo(json.dumps({**figures._asdict(), "limit": verdict}) if as_json else report(figures, verdict))
     return 0
 
@@ -112,31 +130,59 @@ class Bench:
     """One measurement: its client, its operator's connection, its queue, and the tasks that it has submitted."""
 
     def __init__(self, client: "Client", connection: "Connection", task: str, queue: str) -> None:
+        self._client = client
         self._connection = connection
         self._task = task
-        self._submitter = client.options(queue=queue, retries=0, result_ttl=60)
+        self._queue = queue
+        try:
+            self._submitter = client.options(queue=queue, retries=0, result_ttl=60)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--queue") from error
         self._futures: set[TaskFuture[Any]] = set()
         """The tasks that have not succeeded: those that `clean_up` removes."""
+        self._stall_s = STALL_S
+        self.queue_limit = ""
+        """The verdict if a limit or a pause of the queue held tasks back at the end of the measurement, else ''."""
 
     def run(self, measure_s: float) -> Figures:
-        """Measure everything; raises CannotMeasure."""
+        """Measure everything; raises CannotMeasure, and ConnectionLost soon after the master has ended or frozen."""
         self._first()
         round_trip_s = statistics.median(self._round_trips())
         latencies = sorted(self._latencies())
         return self._throughput(measure_s, round_trip_s, latencies)
 
-    def clean_up(self) -> None:
-        """Cancel tasks that have not ended, and delete those that failed, by their ids."""
-        open_ids = [future.task_id for future in self._futures if future.task_id and not future.done()]
+    def clean_up(self, settings: Settings) -> None:
+        """Cancel tasks that have not ended, and delete those that failed, by their ids; warn if that is not possible.
+
+        It has a connection of its own: Ctrl-C closes the one whose call it interrupts.
+        """
+        if not self._futures:
+            return
+        try:
+            with master(settings, "bench", CLEAN_UP_S) as connection:
+                self._client.flush(CLEAN_UP_S)  # a submit that has no id yet could not be cancelled
+                for action, ids in self._remaining():
+                    asked = {"ids": ids, "running": True} if action == "cancel" else {"ids": ids}
+                    connection.call(BROKER, ADMIN, (action, asked), timeout_s=PATIENCE_S)
+        except DistqError as error:
+            click.echo(
+                f"distq: Tasks of the benchmark may remain in the queue {printable(self._queue)}; `distq purge` "
+                f"removes them: {error}",
+                err=True,
+            )
+
+    def _remaining(self) -> Iterable[tuple[str, list[str]]]:
+        """Yield the actions that remove the tasks, each with at most IDS_PER_CALL ids."""
+        accepted = [(future, future.task_id) for future in self._futures if future.task_id]
+        open_ids = [task_id for future, task_id in accepted if not future.done()]
         dead_ids = [
-            future.task_id
-            for future in self._futures
-            if future.task_id and future.done() and not future.cancelled() and future.exception() is not None
+            task_id
+            for future, task_id in accepted
+            if future.done() and not future.cancelled() and future.exception() is not None
         ]
-        if open_ids:
-            self._admin("cancel", {"ids": open_ids, "running": True}, PATIENCE_S * 12)
-        if dead_ids:
-            self._admin("dead_purge", {"ids": dead_ids}, PATIENCE_S * 12)
+        for action, ids in (("cancel", open_ids), ("dead_purge", dead_ids)):
+            for first in range(0, len(ids), IDS_PER_CALL):
+                yield action, ids[first : first + IDS_PER_CALL]
 
     def _submit(self) -> "TaskFuture[Any]":
         future: TaskFuture[Any] = self._submitter.submit_named(self._task, [])
@@ -145,16 +191,50 @@ class Bench:
 
     def _first(self) -> None:
         """Run one task, so that the workers have imported its module."""
-        future = self._submit()
+        began_at = _now()
         try:
-            error = future.exception(START_S)
+            future = self._submit()
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="MODULE:FUNCTION") from error
+        self._must_succeed(future, START_S)
+        self._stall_s = max(STALL_S, STALL_FACTOR * (_now() - began_at))
+
+    def _must_succeed(self, future: "TaskFuture[Any]", limit_s: float) -> None:
+        """Wait for a task; raises CannotMeasure if it fails or does not end in time, and ConnectionLost."""
+        until = _now() + limit_s
+        while (has_failed := self._ended(future, until, limit_s)) is None:
+            pass
+        if has_failed:
+            raise CannotMeasure(f"The task {printable(self._task)} fails: {printable(future.exception())}")
+
+    def _ended(self, future: "TaskFuture[Any]", until: float, limit_s: float) -> bool | None:
+        """Wait for LOOK_S; return whether the task has failed, None if it has not ended; raises as `_must_succeed`."""
+        try:
+            error = future.exception(LOOK_S)
         except TimeoutError:
-            why = (
-                self._admin("show", {"id": future.task_id})["why"] if future.task_id else "The master has not taken it."
-            )
-            raise CannotMeasure(f"A task has not ended within {START_S:g} s. {printable(why)}") from None
-        if error is not None:
-            raise CannotMeasure(f"The task {printable(self._task)} fails: {printable(error)}")
+            self._check(future, until, limit_s)
+            return None
+        except CancelledError:
+            raise CannotMeasure("The tasks of the benchmark were cancelled.") from None
+        if error is not None and future.task_id is None:
+            raise CannotMeasure(f"The master refuses the tasks of the benchmark: {printable(error)}")
+        return error is not None
+
+    def _check(self, future: "TaskFuture[Any]", until: float, limit_s: float) -> None:
+        """Ask the master why a task has not ended, which notices its end too; raises CannotMeasure after `until`."""
+        reason = self._reason(future)
+        if _now() > until:
+            raise CannotMeasure(f"No task of the benchmark has ended for {limit_s:g} s. {printable(reason)}")
+
+    def _reason(self, future: "TaskFuture[Any]") -> str:
+        """Return why a task does not run, as `distq why` prints it."""
+        if not future.task_id:
+            self._live()
+            return "The master has not accepted it."
+        try:
+            return str(self._admin("show", {"id": future.task_id})["why"])
+        except RemoteRefusal as error:  # its result has expired, or another operator has removed it
+            return str(error)
 
     def _round_trips(self) -> Iterable[float]:
         for _ in range(ROUND_TRIPS):
@@ -166,7 +246,7 @@ class Bench:
         until = _now() + LATENCY_S
         for _ in range(LATENCIES):
             began_at = _now()
-            self._submit().result(START_S)
+            self._must_succeed(self._submit(), self._stall_s)
             yield (ended_at := _now()) - began_at
             if ended_at > until:
                 break
@@ -199,26 +279,28 @@ class Bench:
         )
 
     def _keep_in_flight(self, until: float, most: int) -> tuple[int, int, list[float]]:
-        """Submit tasks until an instant and wait for all; return the counts of tasks, of failures, and looks."""
+        """Keep tasks in flight until an instant; return the counts of ended tasks, of failures, and looks."""
         flying: deque[TaskFuture[Any]] = deque()
         count = failed = 0
         busy: list[float] = []
-        looked_at = 0.0
-        while flying or _now() < until:
+        looked_at, ended_at = 0.0, _now()
+        while _now() < until or (flying and _now() < until + DRAIN_S):
             while len(flying) < most and _now() < until:
                 flying.append(self._submit())
-                count += 1
             if _now() >= looked_at + LOOK_S:
                 totals, looked_at = self._live(), _now()
                 busy.append(totals["busy"] / max(totals["slots"], 1))
-            try:
-                has_failed = flying[0].exception(LOOK_S) is not None
-            except TimeoutError:
+            has_failed = self._ended(flying[0], ended_at + self._stall_s, self._stall_s)
+            if has_failed is None:
                 continue
-            future = flying.popleft()
+            future, ended_at = flying.popleft(), _now()
+            count += 1
             failed += has_failed
             if not has_failed:
                 self._futures.discard(future)
+        reason = self._reason(flying[0]) if flying else ""
+        if reason.startswith(OF_THE_QUEUE):
+            self.queue_limit = f"A limit of the queue limits the throughput. {printable(reason)}"
         return count, failed, busy
 
     def _counters(self) -> dict[str, Any]:
@@ -237,8 +319,8 @@ class Bench:
         totals: dict[str, Any] = self._admin("live", {"view": "workers", "limit": 0})["totals"]
         return totals
 
-    def _admin(self, what: str, asked: dict[str, Any], answer_s: float = PATIENCE_S) -> Any:
-        return self._connection.call(BROKER, ADMIN, (what, asked), timeout_s=answer_s)
+    def _admin(self, what: str, asked: dict[str, Any]) -> Any:
+        return self._connection.call(BROKER, ADMIN, (what, asked), timeout_s=PATIENCE_S)
 
 
 def machine_ticks() -> tuple[int, int]:
