@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from distq.client.master_connection import NotAdmitted as NotAdmitted
     from distq.client.outcome import ResultUnreadable as ResultUnreadable
     from distq.client.refusals import RefusedSubmit as RefusedSubmit
-    from distq.client.submitter import ClassOfMain as ClassOfMain
-    from distq.client.submitter import NotPicklable as NotPicklable
     from distq.client.submitter import Scheduled as Scheduled
     from distq.client.submitter import Submitter as Submitter
+    from distq.client.unsendable import ClassOfMain as ClassOfMain
+    from distq.client.unsendable import ExtraMissing as ExtraMissing
+    from distq.client.unsendable import NotPicklable as NotPicklable
     from distq.core.errors import DistqError as DistqError
     from distq.core.errors import PayloadTooLarge as PayloadTooLarge
     from distq.core.errors import QueueFull as QueueFull
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from distq.net.dial import ConnectionLost as ConnectionLost
     from distq.settings import Settings as Settings
     from distq.settings import SettingsError as SettingsError
+    from distq.tasks.by_value import ValueUnreadable as ValueUnreadable
     from distq.tasks.call import Call as Call
     from distq.tasks.call import call as call
     from distq.tasks.cancelled import TaskCancelled as TaskCancelled
@@ -81,6 +83,7 @@ __all__ = [
     "Discard",
     "DistqError",
     "EmbeddedMaster",
+    "ExtraMissing",
     "FrameTooLarge",
     "FutureOfParent",
     "Interrupted",
@@ -120,6 +123,7 @@ __all__ = [
     "TooManyCalls",
     "TooManyNames",
     "TwoTasks",
+    "ValueUnreadable",
     "WireError",
     "__version__",
     "call",
@@ -137,13 +141,14 @@ _HOMES = {
     "CalledInside": "distq.client.locks",
     "CannotReach": "distq.net.dial",
     "CannotStart": "distq.managers",
-    "ClassOfMain": "distq.client.submitter",
+    "ClassOfMain": "distq.client.unsendable",
     "Client": "distq.client.client",
     "ConnectionLost": "distq.net.dial",
     "Current": "distq.tasks.current",
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
     "EmbeddedMaster": "distq.managers",
+    "ExtraMissing": "distq.client.unsendable",
     "FrameTooLarge": "distq.wire.errors",
     "FutureOfParent": "distq.client.future",
     "Interrupted": "distq.tasks.control",
@@ -153,7 +158,7 @@ _HOMES = {
     "NotATask": "distq.tasks.function",
     "NotAdmitted": "distq.client.master_connection",
     "NotInTask": "distq.tasks.current",
-    "NotPicklable": "distq.client.submitter",
+    "NotPicklable": "distq.client.unsendable",
     "PayloadTooLarge": "distq.core.errors",
     "Progress": "distq.tasks.current",
     "QueueFull": "distq.core.errors",
@@ -183,6 +188,7 @@ _HOMES = {
     "TooManyCalls": "distq.client.chains",
     "TooManyNames": "distq.core.errors",
     "TwoTasks": "distq.tasks.function",
+    "ValueUnreadable": "distq.tasks.by_value",
     "WireError": "distq.wire.errors",
     "call": "distq.tasks.call",
     "current": "distq.tasks.current",

@@ -10,7 +10,8 @@ import pytest
 import distq
 from distq.client.chains import CALLS_MAX, Planned, TooManyCalls
 from distq.client.outbox import SubmitOptions
-from distq.client.submitter import NotPicklable, Submitter
+from distq.client.submitter import Submitter
+from distq.client.unsendable import NotPicklable
 from distq.core.errors import PayloadTooLarge
 from distq.tasks.call import GATHERED, NOTHING, nothing
 

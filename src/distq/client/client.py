@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Unpack, cast
 
+from distq.client.by_value import ByValueSender
 from distq.client.chains import Planned
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
@@ -41,9 +42,13 @@ class Client(Submitter):
         settings: the settings; by default the client reads the environment and the file `.env`.
         wait_at_exit: whether the end of the program waits until every future has its outcome, as with the executors of
             the standard library. It always waits until the master has accepted every submit.
+        by_value: whether functions, classes and arguments that workers cannot import (of `__main__`, of a notebook,
+            lambdas, closures, partials, bound methods) are sent as their code; needs the extra `distq[cloudpickle]` in
+            the program and in its workers, and the same minor version of Python.
 
     Raises:
         SettingsError: a setting is invalid, or no key is set.
+        ExtraMissing: `by_value` is true, and cloudpickle is not installed.
     """
 
     def __init__(
@@ -53,9 +58,11 @@ class Client(Submitter):
         *,
         settings: Settings | None = None,
         wait_at_exit: bool = True,
+        by_value: bool = False,
     ) -> None:
         self._settings = _settings(address, authkey) if settings is None else settings
         super().__init__({})
+        self._by_value = ByValueSender(self._settings.payload_bytes_max) if by_value else None
         self._waits_at_exit = wait_at_exit
         self._finalizer: weakref.finalize[Any, Any] | None = None
         self._begin()
@@ -157,6 +164,7 @@ class WithOptions(Submitter):
     def __init__(self, client: Client, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._client = client
+        self._by_value = client._by_value  # noqa: SLF001 - the same client with other options
 
     def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         return self._client._send(options, body)  # noqa: SLF001 - the same client with other options

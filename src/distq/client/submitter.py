@@ -7,13 +7,15 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from distq.client.by_value import ByValueSender, pack_by_value
 from distq.client.chains import Planned, planned
 from distq.client.future import TaskFuture
 from distq.client.map_results import at_least_one, in_order, one_by_one
 from distq.client.outbox import SubmitOptions
 from distq.client.timeouts import Timeout, timeout_s
+from distq.client.unsendable import ClassOfMain, NotPicklable
 from distq.core.errors import DistqError
 from distq.protocol.schedule import write_definition
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
@@ -22,7 +24,7 @@ from distq.tasks.codec import PROTOCOL
 from distq.tasks.function import Keys, TaskSpec, spec_of
 from distq.tasks.identity import path_of
 from distq.tasks.options import CHAIN, SCHEDULE, SUBMIT, Options, checked, coherent, task_name, used
-from distq.tasks.payload import pack_call, pack_chunk, pack_json
+from distq.tasks.payload import pack_call, pack_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,23 +41,11 @@ class Scheduled(NamedTuple):
     """The instant of the next scheduled run, in seconds since 1970; None while the schedule is paused."""
 
 
-class NotPicklable(DistqError, TypeError):
-    """An argument of the task cannot be pickled, so the client cannot send it."""
-
-    code = "NOT_PICKLABLE"
-    hint = "Pass values from which the task can make it instead: a path, a name, plain values."
-    exit_code = 2
-
-
-class ClassOfMain(NotPicklable):
-    """An argument has a class that the program defines in `__main__`, which workers cannot import."""
-
-    code = "CLASS_OF_MAIN"
-    hint = "Move the class to a module that workers can import, or pass plain values."
-
-
 class Submitter(Executor):
     """Submits functions to a master, with options that win over a decorator's; `client.options` returns one."""
+
+    _by_value: ByValueSender | None = None
+    """Sends functions that workers cannot import; None if the client does not."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
@@ -85,20 +75,34 @@ class Submitter(Executor):
         """
         try:
             submit_options, keys, fit = self._specs[fn]
-        except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
+        except (KeyError, TypeError):  # not submitted yet, sent by value, or not hashable, which no function is
+            if self._by_value is not None and self._by_value.takes(fn):
+                return self._submit_by_value(fn, args, kwargs)
             submit_options, keys, fit = self._options_of(fn)
         if kwargs or not fit.arguments_min <= len(args) <= fit.arguments_max:
             fit.check(args, kwargs)
         try:  # as in `_packed`, whose call costs each task time
             body = pack_call((args, kwargs), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - classes of arguments may raise anything
-            _refuse_arguments(fn, error)
+            body = _packed_by_value(fn, (args, kwargs), self._by_value, error)
         if body.find(MAIN_BYTES) >= 0:  # takes half the time of `in`
-            _check_classes(fn, body, (args, kwargs))
+            body = _checked(fn, body, (args, kwargs), self._by_value)
         try:
             return self._send(
                 submit_options if keys is None else submit_options._replace(constraints=keys.of(args, kwargs)), body
             )
+        except DistqError as error:
+            raise bare(error) from error.__cause__
+
+    def _submit_by_value(self, fn: Callable[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskFuture[R]:
+        """Submit a call of a function that travels by value."""
+        submit_options, keys, fit = self._options_of(fn)
+        fit.check(args, kwargs)
+        body = self._body(fn, args, kwargs)
+        if keys is not None:
+            submit_options = submit_options._replace(constraints=keys.of(args, kwargs))
+        try:
+            return self._send(submit_options, body)
         except DistqError as error:
             raise bare(error) from error.__cause__
 
@@ -134,7 +138,7 @@ class Submitter(Executor):
         spec = spec_of(fn)
         options = coherent(checked(spec.options, used(self._options, SCHEDULE)))
         fit_of(fn).check(args, kwargs)
-        body = _packed(fn, args, kwargs)
+        body = _packed(fn, (args, kwargs))  # not by value: a schedule outlives this program and its Python
         return self._keep(name, spec._replace(options=options), body, args, kwargs)
 
     def schedule_named(
@@ -208,11 +212,11 @@ class Submitter(Executor):
     def _prepared(self, call: Call, *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
         """The options of a call, its submit options and its payload; `follows` says whether it has dependencies."""
         fn, args, kwargs, given = call
-        spec = spec_of(fn)
+        spec = self._spec_of(fn)
         fit_of(fn).check((None, *args) if follows else args, kwargs)
         options = coherent(checked(spec.options, used({**self._options, **given}, CHAIN)))
         spec = spec._replace(options=options)
-        body = _packed(fn, args, dict(kwargs))
+        body = self._body(fn, args, dict(kwargs))
         constraints = spec.constraints if spec.keys is None else spec.keys.of(args, kwargs)
         return options, SubmitOptions(spec.envelope, spec.when, constraints, options.full), body
 
@@ -253,26 +257,41 @@ class Submitter(Executor):
         self, fn: Callable[..., R], rows: Iterator[tuple[Any, ...]], chunksize: int
     ) -> Iterator[TaskFuture[list[R]]]:
         """Submit the calls in chunks; yields the future of each chunk."""
-        submit_options, _, fit = self._specs[fn]
+        submit_options, _, fit = self._options_of(fn)
         while chunk := list(itertools.islice(rows, chunksize)):
             for row in chunk:
                 if not fit.arguments_min <= len(row) <= fit.arguments_max:
                     fit.check(row, {})
-            try:
-                body = pack_chunk(chunk)
-            except Exception as error:  # noqa: BLE001 - as in submit
-                _refuse_arguments(fn, error)
-            _check_classes(fn, body, chunk)
+            body = self._chunk_body(fn, chunk)
             del chunk, row  # the program can free the arguments while the client waits for results
             yield self._send(submit_options, body)
 
     def _options_of(self, fn: Callable[..., Any]) -> tuple[SubmitOptions, Keys | None, Fit]:
-        spec = spec_of(fn)
+        spec = self._spec_of(fn)
         if self._options:
             spec = spec._replace(options=coherent(checked(spec.options, used(self._options, SUBMIT))))
         submit_options = SubmitOptions(spec.envelope, spec.when, spec.constraints, spec.options.full)
-        prepared = self._specs[fn] = submit_options, spec.keys, fit_of(fn)
+        prepared = submit_options, spec.keys, fit_of(fn)
+        if self._by_value is None or not self._by_value.takes(fn):  # one that travels by value may change
+            self._specs[fn] = prepared
         return prepared
+
+    def _spec_of(self, fn: Callable[..., Any]) -> TaskSpec:
+        if self._by_value is not None and self._by_value.takes(fn):
+            return self._by_value.spec_of(fn)
+        return spec_of(fn)
+
+    def _body(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """The payload of a call; raises NotPicklable."""
+        if self._by_value is not None and self._by_value.takes(fn):
+            return self._by_value.pack(fn, args, kwargs)
+        return _packed(fn, (args, kwargs), self._by_value)
+
+    def _chunk_body(self, fn: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> bytes:
+        """The payload of a chunk of calls; raises NotPicklable."""
+        if self._by_value is not None and self._by_value.takes(fn):
+            return self._by_value.pack_chunk(fn, rows)
+        return _packed(fn, (rows,), self._by_value)
 
 
 def bare(error: DistqError) -> DistqError:
@@ -282,28 +301,33 @@ def bare(error: DistqError) -> DistqError:
     return error.with_traceback(None)
 
 
-def _packed(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def _packed(fn: Callable[..., Any], call: object, by_value: ByValueSender | None = None) -> bytes:
     """The payload of a call; raises NotPicklable."""
     try:
-        body = pack_call((args, kwargs), PROTOCOL)
+        body = pack_call(call, PROTOCOL)
     except Exception as error:  # noqa: BLE001 - classes of arguments may raise anything
-        _refuse_arguments(fn, error)
-    if MAIN_BYTES in body:
-        _check_classes(fn, body, (args, kwargs))
-    return body
+        return _packed_by_value(fn, call, by_value, error)
+    return _checked(fn, body, call, by_value) if MAIN_BYTES in body else body
 
 
-def _check_classes(fn: Callable[..., Any], body: bytes, arguments: object) -> None:
-    name = main_class_in(arguments) if MAIN_BYTES in body else None
-    if name is not None:
+def _packed_by_value(fn: Callable[..., Any], call: object, by_value: ByValueSender | None, error: Exception) -> bytes:
+    """The payload of a call that pickle cannot write: by value if the client may; raises NotPicklable."""
+    if by_value is None:
+        raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {error}.") from error
+    return pack_by_value(fn, call)
+
+
+def _checked(fn: Callable[..., Any], body: bytes, call: object, by_value: ByValueSender | None) -> bytes:
+    """The payload, by value if arguments need classes of `__main__` and the client may; raises ClassOfMain."""
+    name = main_class_in(call)
+    if name is None:
+        return body
+    if by_value is None:
         raise ClassOfMain(
             f"An argument of {path_of(fn)} needs {name}, which the program itself (__main__) defines: workers "
             "cannot import it."
         )
-
-
-def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:
-    raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {error}.") from error
+    return pack_by_value(fn, call)
 
 
 def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[TaskSpec, bytes]:

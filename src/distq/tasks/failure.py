@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Callable
 from typing import Any, Final
 
 from distq.core.failure import EXCEPTION_PROTOCOL, Failure, pack_exception, read_failure
@@ -106,9 +107,13 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
-def pack_failure(error: BaseException) -> bytes:
-    """The bytes of an exception, with its traceback as text."""
-    return _packed(error, text_of(error), traceback_of(error))
+def _dump(error: BaseException) -> bytes:
+    return pickle.dumps(error, EXCEPTION_PROTOCOL)
+
+
+def pack_failure(error: BaseException, dump: Callable[[BaseException], bytes] = _dump) -> bytes:
+    """The bytes of an exception, which `dump` pickles, with its traceback as text."""
+    return _packed(error, text_of(error), traceback_of(error), dump)
 
 
 def pack_overrun(text: str, stack: str) -> bytes:
@@ -116,9 +121,9 @@ def pack_overrun(text: str, stack: str) -> bytes:
     return _packed(TimeLimitExceeded(text), text, stack)
 
 
-def _packed(error: BaseException, text: str, stack: str) -> bytes:
+def _packed(error: BaseException, text: str, stack: str, dump: Callable[[BaseException], bytes] = _dump) -> bytes:
     kind = f"{type(error).__module__}:{type(error).__qualname__}"
-    return pack_exception(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], _pickled(error)))
+    return pack_exception(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], _pickled(error, dump)))
 
 
 def overrun_text(limit_s: float) -> str:
@@ -197,11 +202,11 @@ def _with_type(error: BaseException, text: str) -> str:
     return f"{name}: {text}" if text else name
 
 
-def _pickled(error: BaseException) -> bytes | None:
+def _pickled(error: BaseException, dump: Callable[[BaseException], bytes]) -> bytes | None:
     if ends_programs(error):
         return None
     try:
-        pickled = pickle.dumps(error, EXCEPTION_PROTOCOL)
+        pickled = dump(error)
         # Many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now.
         if len(pickled) <= PICKLED_BYTES_MAX and isinstance(pickle.loads(pickled), BaseException):
             return pickled

@@ -41,7 +41,7 @@ class NotATask(DistqError):
     """The function cannot be found by a worker, so it cannot be submitted."""
 
     code = "NOT_A_TASK"
-    hint = "Move it to the top level of a module that workers can import, and submit it from there."
+    hint = "Move it to the top level of a module that workers can import, or submit it with Client(by_value=True)."
     exit_code = 2
 
 
@@ -271,6 +271,12 @@ def called_by_name(name: str, function: Callable[..., Any]) -> Callable[..., Any
         found = object_at(name)
         return found if callable(found) else function
     return called_as(function)
+
+
+def given_name_of(function: Callable[..., Any]) -> str | None:
+    """The name that its decorator gave a function; None if it gave none."""
+    name: str | None = getattr(function, _ATTRIBUTE, _UNDECORATED)[0]
+    return name
 
 
 def options_of(function: Callable[..., Any]) -> Options:

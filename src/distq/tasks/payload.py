@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.core.states import DEAD
+from distq.tasks.by_value import dump, has_values
 from distq.tasks.codec import PICKLE, PROTOCOL, is_json
 from distq.tasks.control import Interrupted
 from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of
@@ -44,13 +45,17 @@ FINISHED: Final = frozenset({type(None), bool, int, float, str, bytes, list, dic
 """Types of returned values that are results without a call of `Finish`."""
 
 
-def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish) -> bytes:
-    """Call `function` with the payload's arguments and return its result as bytes.
+def _pickled(value: Any) -> bytes:
+    return pickle.dumps(value, PROTOCOL)
+
+
+def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish, pack_pickle: Pack = _pickled) -> bytes:
+    """Call `function` with the payload's arguments and return its result as bytes; `pack_pickle` pickles it.
 
     Raises the exception of the function, or ResultNotSent for a result that cannot become bytes.
     """
     if payload[0] == _PICKLE:
-        pack, call = _pickled, pickle.loads(payload)
+        pack, call = pack_pickle, pickle.loads(payload)
         parts = len(call)
         if parts == 1:
             result: Any = [one if type(one := function(*row)) in FINISHED else finish(one, pack) for row in call[0]]
@@ -66,8 +71,8 @@ def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish) ->
         return pack(result)
     except (Interrupted, TaskStopped):
         raise
-    except BaseException as error:  # the result's class may raise anything when it is pickled
-        raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
+    except BaseException as error:  # noqa: BLE001 - the result's class may raise anything when it is pickled
+        return _by_value(result, payload, error)
 
 
 async def await_payload(
@@ -86,8 +91,23 @@ async def await_payload(
         result = await finish(function(*call["args"], **call["kwargs"]), pack)
     try:
         return pack(result)
-    except BaseException as error:  # as in `run_payload`
-        raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
+    except BaseException as error:  # noqa: BLE001 - as in `run_payload`
+        return _by_value(result, payload, error)
+
+
+def _by_value(result: Any, payload: bytes, error: BaseException) -> bytes:
+    """The bytes of a result that pickle cannot write: by value if the payload has values of this kind.
+
+    Raises ResultNotSent.
+    """
+    try:
+        if has_values(payload):
+            return dump(result)
+    except (Interrupted, TaskStopped):
+        raise
+    except BaseException as other:  # noqa: BLE001 - as in `run_payload`
+        error = other
+    raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
 
 
 def with_dependencies(payload: bytes, ends: Sequence[DependencyEnd], *, single: bool) -> bytes:
@@ -118,10 +138,6 @@ def _arguments_of(
 
 def _result_of(good: bool, body: bytes | None, causes: list[str], state: int = DEAD) -> Any:
     return unpack_result(body or b"") if good else error_of(state, body, causes)
-
-
-def _pickled(value: Any) -> bytes:
-    return pickle.dumps(value, PROTOCOL)
 
 
 def _as_json(value: Any) -> bytes:

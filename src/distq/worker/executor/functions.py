@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from distq.core.option_values import PLAIN, TASK
 from distq.core.outcome import Outcome
+from distq.tasks import by_value
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
+from distq.tasks.by_value import ValueUnreadable
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.control import Retry
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, describe, pack_failure
@@ -40,6 +42,8 @@ CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[A
 
 JSON: Final = "json"
 ARGUMENTS_WHAT: Final = "its arguments, or results of tasks before it, are"
+_FINAL: Final = (PayloadRefused, ResultNotSent, ValueUnreadable)
+"""Failures that another attempt would repeat."""
 RETRY_NAME_S: Final = 1.0
 """Minimum seconds between two searches for a name without a function; the master decides when to lease it again."""
 UNKNOWN_NAMES_MAX: Final = 10_000
@@ -140,6 +144,8 @@ class Functions:
         return lambda payload: run_handler(handler, payload, limit)
 
     def _task(self, name: str) -> Run:
+        if name.startswith(by_value.NAME_PREFIX):
+            return self._by_value(name)
         function = named(name)
         if function is not None and function.__module__ not in sys.modules:
             function = None  # its module registered it, and then its import failed
@@ -204,7 +210,33 @@ class Functions:
                     codec.check(payload, ARGUMENTS_WHAT)
                 body = run_payload(call, payload, finish)
             except BaseException as error:  # noqa: BLE001 - any error, also sys.exit(), fails this task only
-                return failed(function, error)
+                return failed(function, error, _pack_by_value if by_value.has_values(payload) else pack_failure)
+            return body if len(body) <= limit else result_too_large(len(body), limit)
+
+        return run
+
+    def _by_value(self, name: str) -> Run:
+        """Return how to run a function that each payload carries."""
+        limit, finish, json_only = self._result_bytes_max, self._finish, self.codec.json_only
+        refusal = (
+            f"{name.removeprefix(by_value.NAME_PREFIX)} was sent by value, and this worker accepts only JSON "
+            "(DISTQ_ACCEPT=json): submit a task that the worker's modules register, with submit_named"
+        )
+
+        def run(payload: bytes) -> bytes | RunOutcome:
+            sent: Callable[..., Any] = run
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal sent
+                sent, own_args, own_kwargs = by_value.split_call(args, kwargs)
+                return sent(*own_args, **own_kwargs)
+
+            try:
+                if json_only:
+                    raise ValueUnreadable(refusal)  # noqa: TRY301 - as any other failure of the task
+                body = run_payload(call, payload, finish, by_value.dump)
+            except BaseException as error:  # noqa: BLE001 - as in `_calling`
+                return failed(sent, error, _pack_by_value)
             return body if len(body) <= limit else result_too_large(len(body), limit)
 
         return run
@@ -221,19 +253,29 @@ def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str,
     return call
 
 
-def failed(function: Callable[..., Any], error: BaseException) -> RunOutcome:
+def failed(
+    function: Callable[..., Any],
+    error: BaseException,
+    pack: Callable[[BaseException], bytes] = pack_failure,
+) -> RunOutcome:
     """Return the outcome of a task that raised `error`; it depends on the function's options."""
     if (asked := requested_outcome(error)) is not None:
         return asked
     if isinstance(error, Retry):
-        return RunOutcome(Outcome.FAILURE, pack_failure(error), cause_of(error), error.after_s)
+        return RunOutcome(Outcome.FAILURE, pack(error), cause_of(error), error.after_s)
     if isinstance(error, TimeLimitExceeded):
         outcome, text = Outcome.TIMEOUT, str(error)
     else:
         outcome, text = Outcome.FAILURE, cause_of(error)
-    if isinstance(error, PayloadRefused | ResultNotSent) or not options_of(function).retries_after(error):
+    if isinstance(error, PayloadRefused | ResultNotSent | ValueUnreadable) or not options_of(function).retries_after(
+        error
+    ):
         outcome = Outcome.FATAL
-    return RunOutcome(outcome, pack_failure(error), text)
+    return RunOutcome(outcome, pack(error), text)
+
+
+def _pack_by_value(error: BaseException) -> bytes:
+    return pack_failure(error, by_value.dump)
 
 
 def failed_by_limit(error: TimeLimitExceeded) -> RunOutcome:
