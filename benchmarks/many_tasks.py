@@ -138,7 +138,7 @@ def main() -> None:
         (f"a restarted master listens, with {QUEUED:,} tasks", "5 s", time_text(found.ready_s), ""),
         ("memory a worker with an executor", "", f"{connected() / 1000:.1f} kB", ""),
     ]
-    show("A million tasks on disk", rows, ("", "asked", "distq", ""))
+    show("A million tasks on disk", rows, ("", "required", "distq", ""))
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ def figures(server: Callable[[], AbstractContextManager[Running]]) -> dict[str, 
 
 def main() -> None:
     """Measure both servers, and print the figures."""
-    stock, distq = figures(stock_server), figures(master)
+    stdlib, distq = figures(stock_server), figures(master)
     rows = [
-        (name, time_text(stock[name]), time_text(distq[name]), f"{stock[name] / distq[name]:.1f} x") for name in stock
+        (name, time_text(stdlib[name]), time_text(distq[name]), f"{stdlib[name] / distq[name]:.1f} x")
+        for name in stdlib
     ]
-    show("A standard-library client, unchanged", rows, ("", "stock server", "distq master", "faster"))
+    show("A standard-library client, unchanged", rows, ("", "standard library", "distq master", "faster"))
 
 
 if __name__ == "__main__":

@@ -124,10 +124,10 @@ def missing_ptrace() -> str | None:
         command = [sys.executable, "-m", "tests.storage.tracer", str(traced.pid)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tracer:
             assert tracer.stdout is not None
-            said = tracer.stdout.readline().strip()
+            reported = tracer.stdout.readline().strip()
             tracer.kill()
         traced.kill()
-    return None if said == "tracing" else f"system calls cannot be traced: {said}"
+    return None if reported == "tracing" else f"system calls cannot be traced: {reported}"
 
 
 @functools.cache

@@ -38,7 +38,7 @@ OF_A_CLIENT: Final = 1_000
 CLIENTS: Final = 2
 BETWEEN_FAULTS_S: Final = 0.15
 FREEZE_S_MAX: Final = 3.0
-AT_ONCE: Final = 5_000
+KEYS_PER_CALL: Final = 5_000
 """Approximate number of tasks in one call to a master."""
 REST_S: Final = 180.0
 """Maximum seconds from the last fault to the end of all tasks."""
@@ -91,9 +91,9 @@ class Chaos:
         address = f"127.0.0.1:{self.grid.port}"
         return self.grid.run("master", **self.settings, DISTQ_ADDRESS=address)
 
-    def _worker(self, **more: str) -> Process:
+    def _worker(self, **overrides: str) -> Process:
         address = f"127.0.0.1:{self.proxy_port}"
-        settings = {**self.settings, "DISTQ_ADDRESS": address, FOLDER: str(self.folder), **more}
+        settings = {**self.settings, "DISTQ_ADDRESS": address, FOLDER: str(self.folder), **overrides}
         return self.grid.run("worker", *self.modules, "--concurrency", "2", **settings)
 
     def _client(self) -> None:
@@ -278,8 +278,8 @@ class Chaos:
 
     def _ends(self, keys: list[int]) -> Iterator[Any]:
         """Return how tasks have ended, as rows of `watch`."""
-        for start in range(0, len(keys), AT_ONCE):
-            yield from self._ask("watch", keys[start : start + AT_ONCE], role="client")
+        for start in range(0, len(keys), KEYS_PER_CALL):
+            yield from self._ask("watch", keys[start : start + KEYS_PER_CALL], role="client")
 
     def _runs(self) -> defaultdict[int, list[Run]]:
         runs: defaultdict[int, list[Run]] = defaultdict(list)

@@ -61,10 +61,10 @@ def test_the_version_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_lists_every_command_in_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     """The list has a sentence for each command, and the exit codes."""
     assert run(["--help"]) == 0
-    said = capsys.readouterr().out
-    listed = re.findall(r"^  ([a-z]+) {2,}\S", said.split("Commands:")[1], re.MULTILINE)
+    output = capsys.readouterr().out
+    listed = re.findall(r"^  ([a-z]+) {2,}\S", output.split("Commands:")[1], re.MULTILINE)
     assert listed == list(COMMANDS)
-    assert "Exit codes" in said
+    assert "Exit codes" in output
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
@@ -94,10 +94,10 @@ def test_every_command_has_examples_that_the_command_line_reads() -> None:
     """No example is of an unknown command; tests/e2e/test_examples.py runs them."""
     found = dict(commands(app, click.Context(app, info_name="distq")))
     assert found.keys() == EXAMPLES.keys()
-    for words, lines in EXAMPLES.items():
+    for command_name, lines in EXAMPLES.items():
         assert lines
-        assert all(line.removeprefix("--env-file prod.env ").startswith(words.split()[0]) for line in lines)
-        assert f"  distq {lines[0]}" in (found[words].epilog or "")
+        assert all(line.removeprefix("--env-file prod.env ").startswith(command_name.split()[0]) for line in lines)
+        assert f"  distq {lines[0]}" in (found[command_name].epilog or "")
         for line in lines:
             args = shlex.split(line.partition(" > ")[0])
             command: click.Command = app
@@ -125,7 +125,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "sentence"),
     [
         (["bogus"], "distq: No such command 'bogus'. See `distq --help`.\n"),
         (["statsu"], "distq: No such command 'statsu'. Did you mean `distq status`? See `distq --help`.\n"),
@@ -149,12 +149,14 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         ),
     ],
 )
-def test_usage_and_settings_end_with_2(args: list[str], said: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_and_settings_end_with_2(
+    args: list[str], sentence: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Standard error has one or two sentences; without a key they say how to make one."""
     assert run(args) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == said or (said is None and "distq key new" in err and err.count("\n") == 1)
+    assert err == sentence or (sentence is None and "distq key new" in err and err.count("\n") == 1)
 
 
 def test_a_worker_with_accept_json_needs_modules(
@@ -398,10 +400,10 @@ def test_nothing_slow_is_imported_before_a_service_hears_signals() -> None:
     assert {"typing", "signal", "enum", "re", "click"} & set(done.stdout.split()) == set()
 
 
-@pytest.mark.parametrize("said", ["queue.db is damaged.", "data/q is a folder.", "retry_for takes classes."])
-def test_a_sentence_leaves_a_name_at_its_beginning_as_it_is(said: str) -> None:
+@pytest.mark.parametrize("sentence", ["queue.db is damaged.", "data/q is a folder.", "retry_for takes classes."])
+def test_a_sentence_leaves_a_name_at_its_beginning_as_it_is(sentence: str) -> None:
     """A file whose name is printed with another letter does not exist."""
-    assert explained(DistqError(said))[0] == said
+    assert explained(DistqError(sentence))[0] == sentence
 
 
 @pytest.mark.parametrize(

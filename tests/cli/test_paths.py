@@ -60,7 +60,7 @@ def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
         os.chown(folder, ANOTHER_USER, ANOTHER_USER)
     given = {"DISTQ_AUTHKEY": "k" * 32, "DISTQ_HTTP_ADDRESS": "off", **settings}
     ended = subprocess.run(
-        [Path(sys.executable).with_name("distq"), *(word.replace(DARK, str(dark)) for word in arguments)],
+        [Path(sys.executable).with_name("distq"), *(argument.replace(DARK, str(dark)) for argument in arguments)],
         cwd=dark if inside else tmp_path,
         env={"PATH": os.environ["PATH"], **{name: text.replace(DARK, str(dark)) for name, text in given.items()}},
         preexec_fn=obey_permissions,
@@ -69,11 +69,11 @@ def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
         timeout=60,
         check=False,
     )
-    said = ended.stdout + ended.stderr
-    assert "defect" not in said
-    assert "Traceback" not in said
-    assert f"by user {os.getuid()}: Permission denied" in said
-    assert str(dark) in said
+    output = ended.stdout + ended.stderr
+    assert "defect" not in output
+    assert "Traceback" not in output
+    assert f"by user {os.getuid()}: Permission denied" in output
+    assert str(dark) in output
     assert ended.returncode in {2, 4}
 
 

@@ -14,7 +14,7 @@ from distq.client.future import TaskFuture
 from distq.core.states import DEAD, EXPIRED, SUCCEEDED
 
 
-class Planted:
+class Trap:
     """An object that leaves a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
@@ -37,22 +37,24 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
     value = {"a": [1, 2.5, None, True, "text"]}
     for body in (pickle.dumps(value), json.dumps(value).encode()):
         assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert (said["result"] if as_json else said) == value
+        printed = json.loads(capsys.readouterr().out)
+        assert (printed["result"] if as_json else printed) == value
 
 
 @pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
 def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON is nested too deeply, or has a number of too many digits: another program wrote it."""
     assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
-    said = capsys.readouterr().out
-    assert f"{len(body):,} bytes of JSON" in said or said.startswith("[999")
+    printed = capsys.readouterr().out
+    assert f"{len(body):,} bytes of JSON" in printed or printed.startswith("[999")
 
 
-@pytest.mark.parametrize(("text", "words"), [("[" * 100_000, "nested too deeply"), ("[" + "9" * 5_000, "is not JSON")])
-def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"), [("[" * 100_000, "nested too deeply"), ("[" + "9" * 5_000, "is not JSON")]
+)
+def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, expected: str) -> None:
     """The sentence repeats the argument only as far as it fits."""
-    with pytest.raises(click.BadParameter, match=words) as refused:
+    with pytest.raises(click.BadParameter, match=expected) as refused:
         argument(text)
     assert len(str(refused.value)) < 150
 
@@ -63,7 +65,7 @@ def test_a_result_of_a_class_is_shown_and_not_made(
 ) -> None:
     """The object is alone, or inside of a plain value; with --unpickle it is made."""
     flag = tmp_path / "flag"
-    for value in (Planted(flag), {"deep": [Planted(flag)]}):
+    for value in (Trap(flag), {"deep": [Trap(flag)]}):
         assert print_outcome(ended(SUCCEEDED, pickle.dumps(value)), 1.0, as_json) == 0
         assert "io.open" in capsys.readouterr().out
     assert not flag.exists()
@@ -79,13 +81,13 @@ def test_an_error_is_told_without_making_its_exception(
 ) -> None:
     """Its type, text and traceback are texts."""
     flag = tmp_path / "flag"
-    planted = pickle.dumps(("shop:Sold", "it is sold", "Traceback: here", pickle.dumps(Planted(flag))))
-    for body in (planted, pickle.dumps((Planted(flag), "it is sold", "", None))):
+    body_with_trap = pickle.dumps(("shop:Sold", "it is sold", "Traceback: here", pickle.dumps(Trap(flag))))
+    for body in (body_with_trap, pickle.dumps((Trap(flag), "it is sold", "", None))):
         assert print_outcome(ended(DEAD, body, ["why"]), 1.0, as_json) == FAILED
-        told = capsys.readouterr()
-        assert "it is sold" in told.out + told.err
+        printed = capsys.readouterr()
+        assert "it is sold" in printed.out + printed.err
     assert not flag.exists()
-    for state, words in ((DEAD, "oom"), (EXPIRED, "expired")):
+    for state, expected in ((DEAD, "oom"), (EXPIRED, "expired")):
         assert print_outcome(ended(state, None, ["oom"]), 1.0, as_json) == FAILED
-        told = capsys.readouterr()
-        assert words in told.out + told.err
+        printed = capsys.readouterr()
+        assert expected in printed.out + printed.err

@@ -56,7 +56,7 @@ class MasterState:
         self.stuck = ""
         """The reason why the first task of a client's question waits."""
         self.goodbyes = 0
-        self.asked_running = 0
+        self.running_calls = 0
         self.hang_up: dict[str, int] = {}
         """The number of calls of each name that are done and whose reply is not sent."""
         self.results_refused = 0
@@ -71,9 +71,9 @@ class MasterState:
         self._next = 1
         self._stopped = False
 
-    def __call__(self, asked: ReceivedCall) -> object:
+    def __call__(self, call: ReceivedCall) -> object:
         """Answer one call."""
-        _, method, args = asked
+        _, method, args = call
         value = getattr(self, f"_{method}")(*args)
         if self.hang_up.get(method, 0) > 0:
             self.hang_up[method] -= 1
@@ -135,7 +135,7 @@ class MasterState:
             return self._number, self._sent
 
     def _running(self, keys: list[int]) -> object:
-        self.asked_running += 1
+        self.running_calls += 1
         return [key for key in keys if key in self.running]
 
     def _stuck(self, keys: list[int]) -> object:

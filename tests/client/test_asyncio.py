@@ -83,8 +83,8 @@ async def within_a_timeout(client: Client) -> Any:
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_every_outcome_arrives_in_every_way_of_asyncio(outcome: str, way: Way) -> None:
     """A value arrives as itself and an error as its type; None never replaces an outcome."""
-    told, expected = OUTCOMES[outcome]
-    with serving(MasterState(lambda _: told)) as master, client_of(master) as client:
+    end, expected = OUTCOMES[outcome]
+    with serving(MasterState(lambda _: end)) as master, client_of(master) as client:
         if isinstance(expected, type):
             with pytest.raises(expected):
                 asyncio.run(way(client))

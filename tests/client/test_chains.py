@@ -28,7 +28,7 @@ def call(*args: object, **options: Any) -> distq.Call:
     return distq.call(math.hypot, *args).options(**options)
 
 
-def afters(tasks: list[Planned]) -> list[Any]:
+def dependencies(tasks: list[Planned]) -> list[Any]:
     """Return the dependencies of each call."""
     return [
         None if options.constraints is None or len(options.constraints) < 6 else options.constraints[5]
@@ -50,13 +50,17 @@ def names(tasks: list[Planned]) -> list[str]:
 def test_each_stage_depends_on_the_one_before_it() -> None:
     """A single call gets a result; a call after several calls gets a list."""
     tasks = planned(call(1), [call(2), call(3)], call(4))
-    assert afters(tasks) == [None, (0, 1, "fail", True), (0, 1, "fail", True), (1, 2, "fail", False)]
+    assert dependencies(tasks) == [None, (0, 1, "fail", True), (0, 1, "fail", True), (1, 2, "fail", False)]
 
 
 def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> None:
     """This holds without such a call too; then the client's queue is used."""
     tasks = planned([call(1), call(2, queue="far")])
-    assert (names(tasks)[-1], tasks[-1][0].envelope[0], afters(tasks)[-1]) == (GATHERED, "far", (0, 2, "fail", False))
+    assert (names(tasks)[-1], tasks[-1][0].envelope[0], dependencies(tasks)[-1]) == (
+        GATHERED,
+        "far",
+        (0, 2, "fail", False),
+    )
     none: Any = Planner({"queue": "mail"}).gather()
     assert [(options.envelope[:2], pickle.loads(body)) for options, body in none] == [(("mail", GATHERED), (([],), {}))]
 
@@ -64,11 +68,11 @@ def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> 
 def test_a_stage_without_calls_gives_an_empty_list() -> None:
     """The next stage gets the list; after another stage the empty stage waits for that one."""
     (alone,) = planned([], call(1))
-    assert (pickle.loads(alone[1])[0], afters([alone])) == (([], 1), [None])
+    assert (pickle.loads(alone[1])[0], dependencies([alone])) == (([], 1), [None])
     assert [pickle.loads(body)[0] for _, body in planned([], [], [call(1), call(2)])][:2] == [([], 1), ([], 2)]
     tasks = planned(call(1, queue="far"), [], call(2))
     assert names(tasks) == ["math:hypot", NOTHING, "math:hypot"]
-    assert (tasks[1][0].envelope[0], afters(tasks)) == ("far", [None, (0, 1, "fail", True), (1, 1, "fail", True)])
+    assert (tasks[1][0].envelope[0], dependencies(tasks)) == ("far", [None, (0, 1, "fail", True), (1, 1, "fail", True)])
     assert names(planned(call(1), [])) == ["math:hypot", NOTHING]
     assert nothing(5) == []
 
@@ -77,7 +81,7 @@ def test_a_calls_options_precede_the_clients() -> None:
     """Both have precedence over the decorator's options."""
     tasks = planned(call(1, priority=9), call(2, on_failure="run"), queue="mail", priority=1)
     assert [options.envelope[:3] for options, _ in tasks] == [("mail", "math:hypot", 9), ("mail", "math:hypot", 1)]
-    assert afters(tasks)[1][2] == "run"
+    assert dependencies(tasks)[1][2] == "run"
 
 
 def test_concurrency_keys_and_delays_apply_to_dependent_tasks() -> None:

@@ -98,10 +98,10 @@ def test_refused_submits_that_no_code_looks_at_are_logged_and_counted(caplog: py
         assert client.refused == 40
         assert client.flush(SOON_S)
         client.shutdown()
-    said = [record.getMessage() for record in caplog.records if "submits were refused" in record.getMessage()]
-    assert 1 <= len(said) <= 2
-    assert sum(int(line.split()[0]) for line in said) == 40
-    assert all("no room." in line for line in said)
+    warnings = [record.getMessage() for record in caplog.records if "submits were refused" in record.getMessage()]
+    assert 1 <= len(warnings) <= 2
+    assert sum(int(line.split()[0]) for line in warnings) == 40
+    assert all("no room." in line for line in warnings)
 
 
 @pytest.mark.parametrize("way", ["result", "exception", "callback before", "wait before"])
@@ -161,11 +161,11 @@ def test_running_and_repr_use_the_masters_answer(monkeypatch: pytest.MonkeyPatch
         assert [future.running() for future in futures].count(True) == 1
         state.running = set()
         assert futures[7].running()
-        assert state.asked_running == 1
+        assert state.running_calls == 1
         assert "running" in repr(futures[7])
         at[0] += FRESH_S
         assert not futures[7].running()
-        assert state.asked_running == 2
+        assert state.running_calls == 2
         state.end(key, SUCCEEDED, b"14")
         eventually(futures[7].done, "its end")
         assert not futures[7].running()
@@ -203,9 +203,9 @@ def test_a_program_without_a_master_gets_a_warning_after_two_seconds(
     with caplog.at_level(logging.WARNING), pytest.raises(distq.CannotReach) as caught:
         client.submit(double, 1)
     client.abandon()
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 1
-    assert f"No master has answered at 127.0.0.1:{unused} for 2 s" in said[0]
-    assert "a submit waits for up to 2.5 s (DISTQ_CONNECT_WAIT_S)" in said[0]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert f"No master has answered at 127.0.0.1:{unused} for 2 s" in warnings[0]
+    assert "a submit waits for up to 2.5 s (DISTQ_CONNECT_WAIT_S)" in warnings[0]
     assert [entry.name for entry in caught.traceback if "/distq/" in str(entry.path)] == ["submit"]
     assert "DISTQ_ADDRESS" in caught.value.__notes__[0]

@@ -42,7 +42,7 @@ def no_collection() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("function", "asked", "retries"),
+    ("function", "options", "retries"),
     [
         (double, {}, 0),
         (math.sqrt, {}, 0),
@@ -52,12 +52,12 @@ def no_collection() -> Iterator[None]:
     ],
 )
 def test_a_function_without_the_decorator_is_retried_only_if_its_submit_says_so(
-    function: object, asked: dict[str, int], retries: int | None
+    function: object, options: dict[str, int], retries: int | None
 ) -> None:
     """None leaves the number to the master (DISTQ_RETRIES). Every way to submit sends the same."""
     state = MasterState()
     with serving(state) as master, client_of(master) as client:
-        submitter = client.options(**asked)  # type: ignore[arg-type] # a parameter of this test
+        submitter = client.options(**options)  # type: ignore[arg-type] # a parameter of this test
         submitter.submit(function, 1).result(SOON_S)  # type: ignore[arg-type] # as above
         list(submitter.map(function, [1, 2], chunksize=2))  # type: ignore[arg-type] # as above
         submitter.chain(distq.call(function, 1)).result(SOON_S)  # type: ignore[arg-type] # as above

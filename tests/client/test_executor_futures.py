@@ -336,18 +336,18 @@ def test_threads_that_submit_while_another_one_shuts_down_get_a_result_or_an_err
     with opened(MasterState()) as client:
         futures: list[list[distq.TaskFuture[int]]] = [[] for _ in range(4)]
 
-        def busy(mine: list[distq.TaskFuture[int]]) -> None:
+        def busy(own_futures: list[distq.TaskFuture[int]]) -> None:
             with suppress(RuntimeError):
                 while True:
-                    mine.append(client.submit(double, len(mine)))
+                    own_futures.append(client.submit(double, len(own_futures)))
 
-        threads = [threading.Thread(target=busy, args=(mine,)) for mine in futures]
+        threads = [threading.Thread(target=busy, args=(own_futures,)) for own_futures in futures]
         for thread in threads:
             thread.start()
-        eventually(lambda: all(len(mine) > 10 for mine in futures), "the submits")
+        eventually(lambda: all(len(own_futures) > 10 for own_futures in futures), "the submits")
         client.shutdown()
         for thread in threads:
             thread.join(SOON_S)
             assert not thread.is_alive()
-        for mine in futures:
-            assert [future.result(SOON_S) for future in mine] == [2 * n for n in range(len(mine))]
+        for own_futures in futures:
+            assert [future.result(SOON_S) for future in own_futures] == [2 * n for n in range(len(own_futures))]

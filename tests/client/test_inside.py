@@ -61,9 +61,9 @@ CALLBACKS: dict[str, Callable[[distq.Client, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("word", CALLBACKS)
+@pytest.mark.parametrize("name", CALLBACKS)
 @pytest.mark.parametrize("read_by", ["a caller", "the thread"])
-def test_a_callback_may_use_the_client_like_a_program(word: str, read_by: str) -> None:
+def test_a_callback_may_use_the_client_like_a_program(name: str, read_by: str) -> None:
     """Any thread may read the result that causes the callback; the callback does not delay other results."""
     called = threading.Event()
     with started() as (state, client):
@@ -72,7 +72,7 @@ def test_a_callback_may_use_the_client_like_a_program(word: str, read_by: str) -
         done: list[Any] = []
 
         def callback(one: Any) -> None:
-            done.append(CALLBACKS[word](client, one))
+            done.append(CALLBACKS[name](client, one))
             called.set()
 
         future.add_done_callback(callback)
@@ -155,7 +155,7 @@ def interrupting(handler: Callable[[], Any], ready: Callable[[], object] = lambd
 
     Not by SIGALRM: with that pytest ends a test that hangs.
     """
-    said: list[Any] = []
+    outcomes: list[Any] = []
     begun, over, thread = threading.Event(), threading.Event(), threading.get_ident()
 
     def handle(_number: int, _frame: object) -> None:
@@ -163,9 +163,9 @@ def interrupting(handler: Callable[[], Any], ready: Callable[[], object] = lambd
             return
         begun.set()
         try:
-            said.append(handler())
+            outcomes.append(handler())
         except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked at
-            said.append(error)
+            outcomes.append(error)
 
     def interrupt() -> None:
         while not over.wait(QUICK_S) and not begun.is_set():
@@ -175,7 +175,7 @@ def interrupting(handler: Callable[[], Any], ready: Callable[[], object] = lambd
     other = threading.Thread(target=interrupt)
     other.start()
     try:
-        yield said
+        yield outcomes
     finally:
         over.set()
         other.join()
@@ -192,21 +192,21 @@ HANDLERS: dict[str, tuple[Callable[[distq.Client], Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("word", HANDLERS)
-def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result(word: str) -> None:
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result(name: str) -> None:
     """The handler may also get an immediate error; the awaited result arrives in each case."""
-    handler, expected = HANDLERS[word]
+    handler, expected = HANDLERS[name]
     with started() as (state, client):
         future = client.submit(double, NEVER)
         client.flush(SOON_S)
-        with interrupting(lambda: handler(client)) as said:
+        with interrupting(lambda: handler(client)) as outcomes:
             with pytest.raises(TimeoutError):
                 future.result(0.5)
-            eventually(lambda: said, "the handler")
+            eventually(lambda: outcomes, "the handler")
         if isinstance(expected, type):
-            assert isinstance(said[0], expected)
+            assert isinstance(outcomes[0], expected)
         else:
-            assert said == [expected]
+            assert outcomes == [expected]
         state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         assert future.result(SOON_S) == 3
 
@@ -215,12 +215,12 @@ def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them
     """The handler would wait for itself. After the first result the client's own thread lets a caller read."""
     with started() as (state, client):
         future = client.submit(double, NEVER)
-        with interrupting(client.shutdown, lambda: client._session._receiver.is_reading_here) as said:
-            while not said:
+        with interrupting(client.shutdown, lambda: client._session._receiver.is_reading_here) as outcomes:
+            while not outcomes:
                 client.submit(double, 1).result(SOON_S)  # from then on this thread may read
                 with pytest.raises(TimeoutError):
                     future.result(4 * QUICK_S)
-        assert isinstance(said[0], distq.CalledInside)
+        assert isinstance(outcomes[0], distq.CalledInside)
         state.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         assert future.result(SOON_S) == 3
 
@@ -236,10 +236,10 @@ def test_a_signal_handler_within_a_submit_gets_an_error_immediately() -> None:
             finally:
                 state.gate.set()
 
-        with interrupting(handler, lambda: client._session._sender.is_sending_here) as said:
+        with interrupting(handler, lambda: client._session._sender.is_sending_here) as outcomes:
             assert client.options(full="block").submit(double, 2).result(SOON_S) == 4
-        assert isinstance(said[0], distq.CalledInside)
-        assert "signal handler" in said[0].hint
+        assert isinstance(outcomes[0], distq.CalledInside)
+        assert "signal handler" in outcomes[0].hint
 
 
 def test_a_signal_handler_within_a_cancel_can_cancel() -> None:
@@ -253,9 +253,9 @@ def test_a_signal_handler_within_a_cancel_can_cancel() -> None:
             state.cancel_gate.set()
             return other.cancel()
 
-        with interrupting(handler, lambda: state.cancels) as said:
+        with interrupting(handler, lambda: state.cancels) as outcomes:
             assert one.cancel()
-        assert said == [True]
+        assert outcomes == [True]
 
 
 def test_futures_get_their_results_during_many_signals() -> None:

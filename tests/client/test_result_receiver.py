@@ -49,7 +49,7 @@ def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "read_outcome",
     [
         lambda future: future.result(0),
         lambda future: list(future.stream(0)),
@@ -57,14 +57,14 @@ def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
     ],
     ids=["result", "stream", "packed_outcome"],
 )
-def test_a_failed_future_does_not_grow_with_every_access(ask: Callable[[TaskFuture[Any]], object]) -> None:
+def test_a_failed_future_does_not_grow_with_every_access(read_outcome: Callable[[TaskFuture[Any]], object]) -> None:
     """A traceback keeps the local variables of its frames: the future must not keep those of earlier callers."""
     future = TaskFuture[Any]()
     future.fail(ValueError("refused"))
     frames = []
     for _ in range(4):
         with pytest.raises(ValueError, match="refused") as caught:
-            ask(future)
+            read_outcome(future)
         frames.append(len(traceback.extract_tb(caught.value.__traceback__)))
     assert len(set(frames)) == 1
 
@@ -136,19 +136,19 @@ def test_a_program_can_await_futures_in_every_way() -> None:
     state = MasterState(never)
     with serving(state) as master, client_of(master) as client:
         futures = [client.submit(double, n) for n in range(4)]
-        told: list[Any] = []
-        futures[1].add_done_callback(told.append)
+        received: list[Any] = []
+        futures[1].add_done_callback(received.append)
         eventually(lambda: len(state.known) == 4, "the tasks")
         keys = list(state.known)
         with pytest.raises(TimeoutError):
             futures[0].result(0.01)
         assert not futures[0].done()
-        waiting = threading.Thread(target=lambda: told.append(wait(futures, SOON_S, FIRST_COMPLETED)))
+        waiting = threading.Thread(target=lambda: received.append(wait(futures, SOON_S, FIRST_COMPLETED)))
         waiting.start()
         state.end(keys[1], SUCCEEDED, pickle.dumps(2))
         waiting.join()
-        eventually(lambda: futures[1] in told, "the callback, in its own thread")
-        assert any(getattr(one, "done", None) == {futures[1]} for one in told if not isinstance(one, TaskFuture))
+        eventually(lambda: futures[1] in received, "the callback, in its own thread")
+        assert any(getattr(one, "done", None) == {futures[1]} for one in received if not isinstance(one, TaskFuture))
 
         async def gather() -> list[int]:
             wrapped = [asyncio.wrap_future(future) for future in futures]
@@ -159,8 +159,8 @@ def test_a_program_can_await_futures_in_every_way() -> None:
         assert asyncio.run(gather()) == [1, 2, 3, 4]
         assert {future.result() for future in as_completed(futures, SOON_S)} == {1, 2, 3, 4}
         assert all(future.done() and not future.running() and not future.cancel() for future in futures)
-        futures[0].add_done_callback(told.append)
-        assert told[-1] is futures[0]
+        futures[0].add_done_callback(received.append)
+        assert received[-1] is futures[0]
         assert "finished" in repr(futures[0])
 
 

@@ -16,12 +16,12 @@ class Waiting:
 
     def __init__(self) -> None:
         self.task_key: int | None = None
-        self.heard: list[int] = []
+        self.calls: list[int] = []
 
     @property
     def has_ended(self) -> bool:
         """Whether the future was settled."""
-        return bool(self.heard)
+        return bool(self.calls)
 
 
 def end_of(key: int) -> TaskEnd:
@@ -32,7 +32,7 @@ def end_of(key: int) -> TaskEnd:
 def settle(pending: ClientState[Waiting], ended: list[tuple[Waiting, TaskEnd]]) -> None:
     """Settle futures as the client does."""
     for future, row in ended:
-        future.heard.append(row[0])
+        future.calls.append(row[0])
     pending.end(ended)
 
 
@@ -83,7 +83,7 @@ def test_an_end_before_its_acceptance_reaches_the_future() -> None:
     pending.begin(1, 1)
     assert pending.receive([end_of(7)]) == []
     accepted(pending, 1, [future], 7)
-    assert future.heard == [7]
+    assert future.calls == [7]
     assert not pending.futures
     assert not pending.early
 
@@ -102,9 +102,9 @@ class Interleavings(RuleBasedStateMachine):
     """Submits of several tasks, a master that ends them at any time, and two connections without an order."""
 
     fresh = Bundle("fresh")
-    asked = Bundle("asked")
+    sent = Bundle("sent")
     answered = Bundle("answered")
-    told = Bundle("told")
+    ended = Bundle("ended")
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,27 +116,27 @@ class Interleavings(RuleBasedStateMachine):
         self.delivered: set[int] = set()
         """The tasks whose end the client has read; the master does not send it again."""
 
-    @rule(target=asked, count=st.integers(1, 3))
+    @rule(target=sent, count=st.integers(1, 3))
     def submit(self, count: int) -> Any:
         """Begin a submit, perhaps while others are in flight, although the client has only one under way at a time."""
         self.number += 1
         self.pending.begin(self.number, count)
         return self.number, [Waiting() for _ in range(count)]
 
-    @rule(target=answered, submit=consumes(asked))
+    @rule(target=answered, submit=consumes(sent))
     def decide(self, submit: Any) -> Any:
         """Let the master accept the submit; its reply is in flight, and its tasks may end from now on."""
         number, futures = submit
         first, self.next_key = self.next_key, self.next_key + len(futures)
         return number, futures, first
 
-    @rule(submit=consumes(asked))
+    @rule(submit=consumes(sent))
     def refuse(self, submit: Any) -> None:
         """Let the master refuse the submit."""
         self.pending.refuse(submit[0])
 
     @rule(answer=answered, data=st.data())
-    def hear(self, answer: Any, data: st.DataObject) -> None:
+    def receive_answer(self, answer: Any, data: st.DataObject) -> None:
         """Read the end of one of its tasks, before or after the reply, perhaps again."""
         _, futures, first = answer
         key = first + data.draw(st.integers(0, len(futures) - 1))
@@ -161,7 +161,7 @@ class Interleavings(RuleBasedStateMachine):
         settle(self.pending, self.pending.receive(map(end_of, rest)))
         self.delivered.update(rest)
 
-    @rule(target=told, key=st.integers(1, 12))
+    @rule(target=ended, key=st.integers(1, 12))
     def follow(self, key: int) -> Any:
         """Add another future of a task; the master immediately reports an end."""
         if key not in self.futures:
@@ -173,7 +173,7 @@ class Interleavings(RuleBasedStateMachine):
             settle(self.pending, self.pending.receive([end_of(key)]))
         return future
 
-    @rule(future=consumes(told))
+    @rule(future=consumes(ended))
     def abandon(self, future: Waiting) -> None:
         """Abandon a future, but not the others of its task."""
         if not future.has_ended:
@@ -186,10 +186,10 @@ class Interleavings(RuleBasedStateMachine):
         """After the acceptance, a delivered end has settled each future of its task; the other futures wait."""
         for key, futures in self.futures.items():
             if key in self.delivered:
-                assert all(set(future.heard) == {key} for future in futures), key
+                assert all(set(future.calls) == {key} for future in futures), key
                 assert key not in self.pending.futures
             else:
-                assert not any(future.heard for future in futures)
+                assert not any(future.calls for future in futures)
                 assert futures == [] or key in self.pending.futures
 
     @invariant()

@@ -22,7 +22,7 @@ class Fakes:
         self.now = 100.0
         self.pending: list[int] = []
         self.answer: Any = {}
-        self.asked: list[list[int]] = []
+        self.calls: list[list[int]] = []
 
     def __bool__(self) -> bool:
         return bool(self.pending)
@@ -38,17 +38,17 @@ class Fakes:
     def ask(self, method: str, keys: list[int]) -> Any:
         """Do as `ControlConnection` does."""
         assert method == "stuck"
-        self.asked.append(keys)
+        self.calls.append(keys)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
-    def passes(self, ours: StuckTasks, seconds: float) -> None:
+    def passes(self, stuck_tasks: StuckTasks, seconds: float) -> None:
         """Advance the clock, and wake the thread at its times."""
         end = self.now + seconds
-        while (pause_s := ours.pause_s()) is not None and self.now + pause_s <= end:
+        while (pause_s := stuck_tasks.pause_s()) is not None and self.now + pause_s <= end:
             self.now += pause_s
-            ours.look()
+            stuck_tasks.look()
         self.now = end
 
 
@@ -69,45 +69,45 @@ def test_each_reason_of_a_task_that_waits_for_five_seconds_is_logged_once(
     fakes: Fakes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The pauses between questions grow; the client never asks about tasks that end in time."""
-    ours = watching(fakes)
-    assert ours.pause_s() is None
+    stuck_tasks = watching(fakes)
+    assert stuck_tasks.pause_s() is None
     fakes.pending, fakes.answer = [1 << 40 | 1, 1 << 40 | 2], {1 << 40 | 2: WHY}
     with caplog.at_level(logging.WARNING, "distq"):
-        fakes.passes(ours, WAITED_S - 1)
+        fakes.passes(stuck_tasks, WAITED_S - 1)
         fakes.pending = fakes.pending[1:]
-        assert fakes.asked == []
-        fakes.passes(ours, 1)
-        assert fakes.asked == [[1 << 40 | 2]]
-        fakes.passes(ours, 10 * PAUSE_MAX_S)
+        assert fakes.calls == []
+        fakes.passes(stuck_tasks, 1)
+        assert fakes.calls == [[1 << 40 | 2]]
+        fakes.passes(stuck_tasks, 10 * PAUSE_MAX_S)
     assert [record.getMessage() for record in caplog.records] == [f"Task 1-2 waits. {WHY}"]
-    assert len(fakes.asked) <= 14
+    assert len(fakes.calls) <= 14
     fakes.pending = []
-    assert ours.pause_s() is None
+    assert stuck_tasks.pause_s() is None
 
 
 def test_tasks_that_end_in_time_cause_no_question(fakes: Fakes) -> None:
     """A busy client makes no additional call."""
-    ours = watching(fakes)
+    stuck_tasks = watching(fakes)
     for number in range(100):
         fakes.pending = [number]
-        fakes.passes(ours, WAITED_S / 2)
-    assert fakes.asked == []
+        fakes.passes(stuck_tasks, WAITED_S / 2)
+    assert fakes.calls == []
 
 
 @pytest.mark.parametrize(("error", "calls"), [(RemoteRefusal("no such method"), 1), (CannotReach("away"), 4)])
 def test_a_master_of_an_older_version_is_asked_once(fakes: Fakes, error: Exception, calls: int) -> None:
     """A client asks a master that is away again."""
-    ours = watching(fakes)
+    stuck_tasks = watching(fakes)
     fakes.pending, fakes.answer = [1], error
-    fakes.passes(ours, 15 * WAITED_S)
-    assert len(fakes.asked) == calls
+    fakes.passes(stuck_tasks, 15 * WAITED_S)
+    assert len(fakes.calls) == calls
 
 
 def test_a_client_logs_a_limited_number_of_reasons(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     """The number of messages has a limit, however many kinds of tasks wait."""
-    ours = watching(fakes)
+    stuck_tasks = watching(fakes)
     fakes.pending, fakes.answer = [1], {key: f"reason {key}" for key in range(2 * WARNINGS_MAX)}
     with caplog.at_level(logging.WARNING, "distq"):
-        fakes.passes(ours, 2 * WAITED_S)
+        fakes.passes(stuck_tasks, 2 * WAITED_S)
     assert len(caplog.records) == WARNINGS_MAX
-    assert ours.pause_s() is None
+    assert stuck_tasks.pause_s() is None

@@ -255,20 +255,20 @@ def test_an_option_without_effect_is_refused(options: dict[str, Any], submits: s
 def test_an_option_of_one_call_without_effect_in_its_chain_is_refused() -> None:
     """A chain is one submit: its last call, or the client, sets the behaviour for a full queue."""
     client = distq.Client("127.0.0.1:1", KEY)
-    hasty, plain = distq.call(double, 1).options(full="raise"), distq.call(double)
-    for stages in ([hasty, plain], [[hasty]], [[hasty], plain], [hasty, []]):
+    raising, plain = distq.call(double, 1).options(full="raise"), distq.call(double)
+    for stages in ([raising, plain], [[raising]], [[raising], plain], [raising, []]):
         with pytest.raises(TypeError, match="full has no effect on one call of a chain"):
             client.chain(*stages)
     with pytest.raises(TypeError, match="every has no effect on `chain`"):
         client.chain(distq.call(double, 1).options(every=5))
 
 
-@pytest.mark.parametrize("word", ["retry_for", "no_retry_for"])
-def test_an_option_that_is_not_sent_is_refused_by_a_client(word: str) -> None:
+@pytest.mark.parametrize("option", ["retry_for", "no_retry_for"])
+def test_an_option_that_is_not_sent_is_refused_by_a_client(option: str) -> None:
     """The worker reads the option in its own copy of the code: sent with a task, it would be lost."""
     for options in (distq.Client("127.0.0.1:1", KEY).options, distq.call(double, 1).options):
-        with pytest.raises(TypeError, match=f"{word} does not travel with a task.*decorator"):
-            options(**{word: ValueError})  # type: ignore[arg-type] # refused by a type checker, too
+        with pytest.raises(TypeError, match=f"{option} does not travel with a task.*decorator"):
+            options(**{option: ValueError})  # type: ignore[arg-type] # refused by a type checker, too
 
 
 def test_an_argument_of_a_class_of_the_program_is_refused_at_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,13 +338,13 @@ def test_a_submit_that_is_not_sent_can_be_cancelled() -> None:
         under_way = client.submit(double, 1)
         eventually(lambda: len(state.submits) == 2, "the submit")
         futures = [client.submit(double, n) for n in range(2, 6)]
-        told: list[Any] = []
-        futures[0].add_done_callback(told.append)
+        called_back: list[Any] = []
+        futures[0].add_done_callback(called_back.append)
         assert not under_way.cancel()
         assert futures[0].cancel()
         assert futures[2].cancel()
         assert futures[2].cancel()
-        assert told == [futures[0]]
+        assert called_back == [futures[0]]
         assert wait(futures[:1], SOON_S).done == {futures[0]}
         assert list(as_completed([futures[2]], SOON_S)) == [futures[2]]
         with pytest.raises(CancelledError):

@@ -28,21 +28,21 @@ class Bench:
         self.holder = Holder("one")
         self.now = 0.0
 
-    def submit(self, *afters: tuple[int, int, str] | None, retries: int = 0) -> Group:
+    def submit(self, *dependencies: tuple[int, int, str] | None, retries: int = 0) -> Group:
         """Keys of new tasks; a triple gives a task's dependencies: index of the first, number, policy on failure."""
         first = 0
-        for after in afters:
+        for dependency in dependencies:
             envelope = self.ledger.registry.envelope("q", "f", TASK, retries=retries)
             constraints = (
                 TaskConstraints()
-                if after is None
-                else TaskConstraints(depends_on=DependsOn(first + after[0], *after[1:]))
+                if dependency is None
+                else TaskConstraints(depends_on=DependsOn(first + dependency[0], *dependency[1:]))
             )
-            arguments: dict[str, Any] = {} if after is None else {"constraints": constraints}
+            arguments: dict[str, Any] = {} if dependency is None else {"constraints": constraints}
             key = self.ledger.submit(envelope, [b"x"], None, self.now, **arguments)
             first = first or key
         self.cycle()
-        return list(range(first, first + len(afters)))
+        return list(range(first, first + len(dependencies)))
 
     def cycle(self) -> None:
         """Commit and apply all decisions, and then the ends of tasks whose dependencies have failed."""
@@ -212,21 +212,23 @@ def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
     assert bench.states([callback]) == [READY]
 
 
-def checked(bench: Bench, befores: dict[int, DependsOn]) -> None:
+def checked(bench: Bench, dependencies_by_key: dict[int, DependsOn]) -> None:
     """Check what must be true after each step."""
     ledger = bench.ledger
-    for key, after in befores.items():
+    for key, dependency in dependencies_by_key.items():
         task = ledger.state.tasks.get(key)
         if task is None:
             continue
-        live = [one for one in after.keys if one in ledger.state.tasks and ledger.state.tasks[one].state in LIVE_STATES]
+        live = [
+            one for one in dependency.keys if one in ledger.state.tasks and ledger.state.tasks[one].state in LIVE_STATES
+        ]
         if task.state == HELD:
             assert live
             assert ledger.state.dependencies.pending[key] == len(live)
-        if task.state in (LEASED, READY) and after.policy != RUN and not task.delivery:
-            assert all(ledger.state.tasks[one].state == SUCCEEDED for one in after.keys)
-        if task.state in LIVE_STATES and after.policy != RUN:
-            assert all(one in ledger.state.tasks for one in after.keys)
+        if task.state in (LEASED, READY) and dependency.policy != RUN and not task.delivery:
+            assert all(ledger.state.tasks[one].state == SUCCEEDED for one in dependency.keys)
+        if task.state in LIVE_STATES and dependency.policy != RUN:
+            assert all(one in ledger.state.tasks for one in dependency.keys)
 
 
 ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
@@ -258,13 +260,15 @@ def test_no_task_runs_before_its_dependencies_and_every_task_ends(
 ) -> None:
     """In any graph of tasks with failures, cancels, requeues and restarts, each task ends and no state stays."""
     bench = Bench()
-    afters: list[tuple[int, int, str] | None] = [None]
+    dependencies: list[tuple[int, int, str] | None] = [None]
     for index, size, policy in shapes:
-        first = min(index, len(afters))
-        afters.append((first, min(size, len(afters) - first), policy))
-    keys = bench.submit(*afters)
-    befores = {key: DependsOn(keys[0] + one[0], *one[1:]) for key, one in zip(keys, afters, strict=True) if one}
-    checked(bench, befores)
+        first = min(index, len(dependencies))
+        dependencies.append((first, min(size, len(dependencies) - first), policy))
+    keys = bench.submit(*dependencies)
+    dependencies_by_key = {
+        key: DependsOn(keys[0] + one[0], *one[1:]) for key, one in zip(keys, dependencies, strict=True) if one
+    }
+    checked(bench, dependencies_by_key)
     for action, index, number in steps:
         key = keys[index % len(keys)]
         if action == "retry":
@@ -272,14 +276,14 @@ def test_no_task_runs_before_its_dependencies_and_every_task_ends(
         elif key in bench.ledger.state.tasks:
             ACTIONS[action](bench, key, number)
         bench.cycle()
-        checked(bench, befores)
+        checked(bench, dependencies_by_key)
     for key in keys:  # in submit order, so that dependencies come first
         retry(bench, key)
         bench.cycle()
         while bench.lease() or bench.holder.held:
             for held in list(bench.holder.held):
                 bench.settle(held)
-            checked(bench, befores)
+            checked(bench, dependencies_by_key)
     assert not [task for task in bench.ledger.state.tasks.values() if task.state in LIVE_STATES]
     for key in list(bench.ledger.state.dead):
         bench.ledger.settle_dead(key, moves.DROP)

@@ -68,10 +68,10 @@ def test_a_demo_ended_at_any_time_leaves_no_process(number: signal.Signals, nth:
         output, _ = running.communicate(timeout=30)
     assert running.returncode in {-number, 128 + number, 0}, output
     # Ctrl-C inside a weak reference's callback of importlib is reported by Python itself, and never reaches the demo.
-    ours = re.sub(
+    own_output = re.sub(
         r"Exception ignored in: <function _get_module_lock.*?KeyboardInterrupt: ?\n", "", output, flags=re.DOTALL
     )
-    assert "Traceback" not in ours
+    assert "Traceback" not in own_output
     eventually(lambda: not any(map(lives, seen)), f"the end of {seen} after {after_s:.2f} s")
 
 

@@ -173,8 +173,8 @@ def test_an_example_succeeds(
         monkeypatch.setattr(time, "sleep", ends_the_watch)
     capfd.readouterr()
     assert run(shlex.split(command)) == (130 if "--watch" in command else 0), capfd.readouterr().err
-    said = capfd.readouterr()
-    assert said.out or file == "copy.db", said.err
+    printed = capfd.readouterr()
+    assert printed.out or file == "copy.db", printed.err
 
 
 OPTIONAL = {"state", "result", "error", "error_text", "traceback"}

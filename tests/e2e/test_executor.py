@@ -124,14 +124,14 @@ def test_a_program_does_not_wait_at_its_end_for_a_master_that_is_gone(grid: Clus
 
 
 @pytest.mark.parametrize(
-    ("options", "name", "words"),
+    ("options", "name", "expected"),
     [
         ({"queue": "nowhere"}, "square", "none serves the queue 'nowhere'"),
         ({}, "nothing", "none knows a task 'nothing'"),
     ],
 )
 def test_a_task_that_no_worker_runs_is_warned_about_once_in_the_words_of_distq_why(
-    grid: Cluster, caplog: pytest.LogCaptureFixture, options: dict[str, Any], name: str, words: str
+    grid: Cluster, caplog: pytest.LogCaptureFixture, options: dict[str, Any], name: str, expected: str
 ) -> None:
     """The client does not repeat it for the other tasks of the same kind, nor while the program waits longer."""
     grid.master()
@@ -145,7 +145,7 @@ def test_a_task_that_no_worker_runs_is_warned_about_once_in_the_words_of_distq_w
         with pytest.raises(TimeoutError):
             futures[0].result(6)
         (warning,) = [record.getMessage() for record in caplog.records]
-        assert words in warning
+        assert expected in warning
 
         def is_why() -> bool:
             why = grid.run("why", str(futures[0].task_id))

@@ -29,8 +29,10 @@ def test_a_value_without_a_type_is_an_error() -> None:
 def test_the_schema_contains_the_description_of_each_value() -> None:
     """Editors show these descriptions."""
     written = json.dumps(chart.schema(TEXT), ensure_ascii=False)
-    unsaid = [one.path for one in chart.values(TEXT) if json.dumps(one.sentence, ensure_ascii=False) not in written]
-    assert unsaid == ["workerPools.default"]
+    undescribed = [
+        one.path for one in chart.values(TEXT) if json.dumps(one.sentence, ensure_ascii=False) not in written
+    ]
+    assert undescribed == ["workerPools.default"]
 
 
 def test_every_value_has_a_description() -> None:
@@ -64,6 +66,6 @@ def test_no_helm_upgrade_in_the_docs_resets_values_to_their_defaults() -> None:
 def test_a_command_that_asks_has_a_terminal_or_an_answer() -> None:
     """`kubectl exec` provides a terminal only with -it."""
     runs = [line for lines in commands_of_docs("kubectl exec").values() for line in lines]
-    asking = [line for line in runs if re.search(r"distq (dead )?purge|distq cancel|-- before", line)]
-    assert [line for line in asking if "-it" not in line and "--yes" not in line] == []
+    confirmed = [line for line in runs if re.search(r"distq (dead )?purge|distq cancel|-- before", line)]
+    assert [line for line in confirmed if "-it" not in line and "--yes" not in line] == []
     assert "`kubectl exec -it deploy/" in (ROOT / "docs/how-to/runbook.md").read_text(encoding="utf-8")

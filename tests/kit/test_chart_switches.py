@@ -83,8 +83,8 @@ def test_only_workers_and_labelled_pods_reach_the_master() -> None:
 
 def test_a_master_behind_a_load_balancer_is_reached_from_outside() -> None:
     """Every address can connect, or only those that values name."""
-    everybody = render({"master": {"service": {"type": "LoadBalancer"}}})
-    assert "from" not in everybody["NetworkPolicy", "distq-master"]["spec"]["ingress"][0]
+    unrestricted = render({"master": {"service": {"type": "LoadBalancer"}}})
+    assert "from" not in unrestricted["NetworkPolicy", "distq-master"]["spec"]["ingress"][0]
     some = render(CI / "outside-values.yaml")["NetworkPolicy", "distq-master"]["spec"]["ingress"][0]["from"]
     assert {"ipBlock": {"cidr": "10.0.0.0/8"}} in some
 

@@ -15,12 +15,12 @@ ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| (\w+) \| (\w+) \| ([a-z_`, ]+) \
 EVENT: Final = re.compile(r"[a-z]+(_[a-z]+)+")
 
 
-def words_of(node: ast.expr) -> tuple[str, ...]:
+def literals_of(node: ast.expr) -> tuple[str, ...]:
     """Return the names of the events that an expression may be."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return (node.value,)
     if isinstance(node, ast.IfExp):
-        return (*words_of(node.body), *words_of(node.orelse))
+        return (*literals_of(node.body), *literals_of(node.orelse))
     return NOTED if isinstance(node, ast.Name) and node.id == "event" else ()
 
 
@@ -31,7 +31,9 @@ def logged() -> Iterator[tuple[str, set[str]]]:
             if isinstance(node, ast.Call) and node.args:
                 of_logger = isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS
                 if of_logger or (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
-                    events = [word for arg in node.args[:2] for word in words_of(arg) if EVENT.fullmatch(word)]
+                    events = [
+                        literal for arg in node.args[:2] for literal in literals_of(arg) if EVENT.fullmatch(literal)
+                    ]
                     for event in events:
                         yield event, {keyword.arg for keyword in node.keywords if keyword.arg}
 

@@ -163,27 +163,27 @@ def test_a_wakeup_descriptor_ends_a_wait() -> None:
     """An executor that must end does not wait for a task first."""
     release = threading.Event()
     with fake_master(lambda _: release.wait(SOON_S)) as master:
-        ours, theirs = socket.socketpair()
-        with ours, theirs, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
+        inside, outside = socket.socketpair()
+        with inside, outside, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
             connection.ask("broker", "exchange", timeout_s=SOON_S)
-            assert not connection.wait((ours,), timeout_s=0.0)
-            theirs.send(b"!")
-            assert not connection.wait((ours,), timeout_s=SOON_S)
+            assert not connection.wait((inside,), timeout_s=0.0)
+            outside.send(b"!")
+            assert not connection.wait((inside,), timeout_s=SOON_S)
             release.set()
-            ours.recv(1)
-            assert connection.wait((ours,), timeout_s=SOON_S)
+            inside.recv(1)
+            assert connection.wait((inside,), timeout_s=SOON_S)
             assert connection.answer(timeout_s=SOON_S) is True
 
 
-class Stock(BaseManager):
+class StdlibManager(BaseManager):
     """A server of the standard library alone."""
 
 
 @contextmanager
 def stock_server(key: bytes) -> Iterator[tuple[str, int]]:
     """A stock server with a work queue, in a process of its own."""
-    Stock.register("get_work_queue", callable=queue.Queue)
-    manager = Stock(("127.0.0.1", 0), key)
+    StdlibManager.register("get_work_queue", callable=queue.Queue)
+    manager = StdlibManager(("127.0.0.1", 0), key)
     with manager:
         yield manager.address  # type: ignore[misc] # a TCP address, because it was given one
 

@@ -35,11 +35,11 @@ SETTINGS = {
 }
 
 
-class Stock(BaseManager):
+class StdlibManager(BaseManager):
     """A standard-library program's manager."""
 
 
-Stock.register("get_work_queue")
+StdlibManager.register("get_work_queue")
 
 
 class Running:
@@ -61,7 +61,7 @@ class Running:
 
     def work(self) -> Any:
         """A stock client's proxy of the work queue."""
-        manager = Stock(("127.0.0.1", self.port), KEY)
+        manager = StdlibManager(("127.0.0.1", self.port), KEY)
         manager.connect()
         return manager.get_work_queue()  # type: ignore[attr-defined] # registered
 
@@ -206,9 +206,9 @@ def test_a_master_at_the_descriptor_limit_stays_idle_and_serves_peers_with_the_k
         assert work.empty()  # it is connected from now on
         unauthenticated = [master.connect() for _ in range(400)]
         eventually(lambda: master.descriptors < 110)
-        began_s = master.cpu_s
+        cpu_before_s = master.cpu_s
         time.sleep(1.0)  # a spin shows only over time
-        assert master.cpu_s - began_s < 0.3
+        assert master.cpu_s - cpu_before_s < 0.3
         work.put(1)
         assert work.get() == 1
         assert master.work().empty()

@@ -46,8 +46,8 @@ def test_a_client_sends_the_same_bytes_as_the_release_before() -> None:
         "name": "shop",
         "session": "5e55",
     }
-    ours = encode_call(BROKER, HELLO, (write_hello(CLIENT, "shop", "5e55"),))
-    assert ours == pickle.dumps(("broker", "hello", (info,), {}), 5)
+    call = encode_call(BROKER, HELLO, (write_hello(CLIENT, "shop", "5e55"),))
+    assert call == pickle.dumps(("broker", "hello", (info,), {}), 5)
 
 
 def test_the_master_reads_a_workers_hello_as_it_was_written() -> None:

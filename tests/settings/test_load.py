@@ -90,9 +90,9 @@ def test_settings_are_frozen_and_never_show_a_key() -> None:
 )
 def test_a_wrong_value_is_a_sentence(name: str, text: str, part: str) -> None:
     """The sentence names the setting, the value, and what is accepted."""
-    said = sentence(Role.MASTER, **{name: text})
-    assert name in said
-    assert part in said
+    message = sentence(Role.MASTER, **{name: text})
+    assert name in message
+    assert part in message
 
 
 @pytest.mark.parametrize("environ", [{}, {"DISTQ_AUTHKEY": ""}, {"DISTQ_AUTHKEY": " , "}])
@@ -241,7 +241,7 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("DISTQ_LEASE_S='50s", "begins with 'DISTQ_LEASE_S', cannot be read"),
         ('DISTQ_LEASE_S="50s', "begins with 'DISTQ_LEASE_S', cannot be read"),
@@ -260,11 +260,11 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
         ("-DISTQ_POOL=a", "before DISTQ_POOL that belong to no name"),
     ],
 )
-def test_a_line_of_the_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Path, line: str, said: str) -> None:
+def test_a_line_of_the_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Path, line: str, message: str) -> None:
     """The line is never ignored, which would apply the default; the error hides the value, which may be a key."""
     path = tmp_path / ".env"
     path.write_bytes(f"# first\n{line}\nDISTQ_RETRIES=7\n".encode(errors="surrogateescape"))
-    with pytest.raises(SettingsError, match=said) as caught:
+    with pytest.raises(SettingsError, match=message) as caught:
         load({"DISTQ_AUTHKEY": KEY}, Role.CLIENT, dotenv=path)
     assert str(path) in str(caught.value)
     assert "50s" not in str(caught.value).replace("DISTQ_LEASE_S:50s", "")

@@ -586,8 +586,8 @@ class Executor:
                 break
             row = self._pending.pop(0)
             worker = self.worker
-            ours = worker.lease_since <= self._leased_at and worker.world.at < worker.lease_until
-            if row[0] in self._lease_bound and not ours:
+            is_within_lease = worker.lease_since <= self._leased_at and worker.world.at < worker.lease_until
+            if row[0] in self._lease_bound and not is_within_lease:
                 self._settled.append((row[0], row[1], 2, None, 0.0, ""))
                 yield Sleep(0.25)
                 continue

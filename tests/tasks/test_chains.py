@@ -16,7 +16,7 @@ def returned(value: object) -> DependencyEnd:
     return True, pickle.dumps(value, 5), []
 
 
-def said(*args: object, **kwargs: object) -> str:
+def spoken(*args: object, **kwargs: object) -> str:
     """Return the arguments of the call."""
     return repr((args, kwargs))
 
@@ -28,7 +28,7 @@ def unfinished(value: object, _pack: object) -> object:
 
 def called(payload: bytes) -> object:
     """Return the arguments of the call."""
-    return unpack_result(run_payload(said, payload, unfinished))
+    return unpack_result(run_payload(spoken, payload, unfinished))
 
 
 def call(*args: object, **kwargs: object) -> bytes:

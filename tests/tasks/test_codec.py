@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LIMIT = 1 << 20
 
 
-class Planted:
+class Trap:
     """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
@@ -46,13 +46,13 @@ def _role() -> Any:
 
 
 @distq.task
-def _act(x: object, who: Any = distq.injected(_role)) -> str:
-    return f"{x} as {who['role']}"
+def _act(x: object, role: Any = distq.injected(_role)) -> str:
+    return f"{x} as {role['role']}"
 
 
 @distq.task
-async def _act_later(x: object, who: Any = distq.injected(_role)) -> str:
-    return f"{x} as {who['role']}"
+async def _act_later(x: object, role: Any = distq.injected(_role)) -> str:
+    return f"{x} as {role['role']}"
 
 
 def functions(accept: str = JSON) -> Functions:
@@ -77,12 +77,12 @@ def refused(ran: bytes | RunOutcome) -> str:
 
 def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -> None:
     """By themselves, among the results, or in an error of a task before."""
-    planted = pickle.dumps(Planted(flag))
+    pickled_trap = pickle.dumps(Trap(flag))
     payloads = [
-        pickle.dumps(((Planted(flag),), {})),
-        with_dependencies(pack_json([], {}), [(True, planted, [])], single=True),
-        with_dependencies(pack_json([], {}), [(True, b"1", []), (True, planted, [])], single=False),
-        with_dependencies(pack_json([], {}), [(False, pickle.dumps(("k", "t", "", planted)), [])], single=True),
+        pickle.dumps(((Trap(flag),), {})),
+        with_dependencies(pack_json([], {}), [(True, pickled_trap, [])], single=True),
+        with_dependencies(pack_json([], {}), [(True, b"1", []), (True, pickled_trap, [])], single=False),
+        with_dependencies(pack_json([], {}), [(False, pickle.dumps(("k", "t", "", pickled_trap)), [])], single=True),
     ]
     for payload in payloads:
         assert "accepts only JSON" in refused(run(payload))
@@ -94,21 +94,21 @@ def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None
     """The worker can read every cursor that it saves."""
     row: LeasedTask = (1 << 40 | 1, 1, 1, 0, b"")
     envelope: LeasedEnvelope = ("q", "f", "task", None)
-    told: list[bytes] = []
+    sent: list[bytes] = []
 
     def current(cursor: bytes | None, codec: Codec) -> Any:
         never = cast("ShutdownFlag", Never())
         return current_of(
-            row, envelope, None, cursor, (), lambda _, said: told.append(said), never, codec, lambda: False
+            row, envelope, None, cursor, (), lambda _, body: sent.append(body), never, codec, lambda: False
         )
 
     with pytest.raises(PayloadRefused, match="its cursor is pickled"):
-        current(pickle.dumps(Planted(flag)), Codec(json_only=True))
+        current(pickle.dumps(Trap(flag)), Codec(json_only=True))
     assert not flag.exists()
     for codec in (Codec(json_only=True), Codec()):
         current(None, codec).checkpoint({"at": 3})
-        assert current(told[-1], codec).cursor == {"at": 3}
-    assert json.loads(told[0]) == {"at": 3}
+        assert current(sent[-1], codec).cursor == {"at": 3}
+    assert json.loads(sent[0]) == {"at": 3}
     with pytest.raises(TypeError):
         current(None, Codec(json_only=True)).checkpoint(object())
 
@@ -122,7 +122,7 @@ class Never:
 def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path) -> None:
     """Plain items are pickles."""
     some = Functions(lambda item: item, JSON, LIMIT, lambda _: None)
-    ran = some.run_of("plain", "plain")(pickle.dumps(Planted(flag)))
+    ran = some.run_of("plain", "plain")(pickle.dumps(Trap(flag)))
     assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.UNKNOWN
     assert not flag.exists()
@@ -133,12 +133,12 @@ def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path
 def test_what_a_worker_gives_cannot_be_given_by_a_submitter(accept: str, task: Any) -> None:
     """By its name it is refused; by its place it is one argument too many."""
     role = {"role": "ADMIN"}
-    assert "which only its worker gives" in refused(run(pack_json([1], {"who": role}), accept, task))
+    assert "which only its worker gives" in refused(run(pack_json([1], {"role": role}), accept, task))
     ran = run(pack_json([1, role], {}), accept, task)
     assert isinstance(ran, RunOutcome)
     assert b"ADMIN as" not in ran.body
     if accept == "pickle":
-        assert "which only its worker gives" in refused(run(pickle.dumps(((1,), {"who": role})), accept, task))
+        assert "which only its worker gives" in refused(run(pickle.dumps(((1,), {"role": role})), accept, task))
 
 
 def test_a_client_is_told_so_at_the_submit() -> None:
@@ -146,8 +146,8 @@ def test_a_client_is_told_so_at_the_submit() -> None:
     from distq.tasks.arguments import fit_of  # noqa: PLC0415 - the one test that needs it
 
     fit = fit_of(_act)
-    with pytest.raises(TypeError, match=r"who is given by its worker \(distq.injected\)"):
-        fit.check((1,), {"who": {}})
+    with pytest.raises(TypeError, match=r"role is given by its worker \(distq.injected\)"):
+        fit.check((1,), {"role": {}})
     with pytest.raises(TypeError, match="too many positional"):
         fit.check((1, {}), {})
     assert (fit.arguments_min, fit.arguments_max) == (1, 1)

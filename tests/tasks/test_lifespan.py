@@ -19,25 +19,25 @@ def _alone() -> Iterator[None]:
     module.hooks.clear()
 
 
-def noting(said: list[str], name: str) -> distq.Lifespan[str]:
+def noting(events: list[str], name: str) -> distq.Lifespan[str]:
     """Return a hook that notes its calls."""
 
     def hook() -> Generator[str, None, None]:
-        said.append(f"{name} up")
+        events.append(f"{name} up")
         yield name
-        said.append(f"{name} down")
+        events.append(f"{name} down")
 
     return distq.lifespan(hook)
 
 
 def test_it_is_set_up_once_and_torn_down_in_the_order_that_it_came_up_backwards() -> None:
     """The hook's value exists in between."""
-    said: list[str] = []
-    first, second = noting(said, "first"), noting(said, "second")
+    events: list[str] = []
+    first, second = noting(events, "first"), noting(events, "second")
     set_up_all()
     assert (first.value(), second.value(), first.value()) == ("first", "second", "first")
-    tear_down_all(said.append)
-    assert said == ["first up", "second up", "second down", "first down"]
+    tear_down_all(events.append)
+    assert events == ["first up", "second up", "second down", "first down"]
 
 
 def test_a_parameter_is_found_by_its_default() -> None:
@@ -107,11 +107,11 @@ def test_what_fails_says_which_hook_and_why() -> None:
         yield 1
         raise ValueError("stuck")
 
-    said: list[str] = []
+    events: list[str] = []
     twice.value()
     stuck.value()
-    tear_down_all(said.append)
-    assert [sentence.partition(">.")[2] for sentence in said] == [
+    tear_down_all(events.append)
+    assert [sentence.partition(">.")[2] for sentence in events] == [
         "stuck could not end: ValueError: stuck.",
         "twice yields more than once.",
     ]

@@ -17,8 +17,8 @@ def test_who_does_not_trace_adds_nothing() -> None:
     """A program without tracing imports nothing for it."""
     assert API not in sys.modules
     assert outgoing("q", "f") == ()
-    with run_of(ATTEMPT) as tell:
-        tell(Outcome.SUCCESS, "")
+    with run_of(ATTEMPT) as end_span:
+        end_span(Outcome.SUCCESS, "")
     assert API not in sys.modules
 
 
@@ -34,9 +34,9 @@ def test_traces_that_do_not_work_stop_no_submit_and_no_run() -> None:
     """The task returns its result."""
     assert outgoing("q", "f") == ()
     ran = []
-    with run_of(ATTEMPT) as tell:
+    with run_of(ATTEMPT) as end_span:
         ran.append(1)
-        tell(Outcome.FAILURE, "no")
+        end_span(Outcome.FAILURE, "no")
     assert ran == [1]
 
 

@@ -74,14 +74,14 @@ def test_an_eta_is_reached_by_the_clusters_clock(cluster: testing.Cluster) -> No
 def test_retries_happen_without_their_pauses(cluster: testing.Cluster, tmp_path: Path) -> None:
     """The first attempt runs in `drain`; the pauses before the others are time that the test advances."""
     future = cluster.client.submit(jobs.succeed_at_third, tmp_path / "attempts")
-    asked = cluster.client.submit(jobs.ask_for_retry, tmp_path / "asked")
+    retried = cluster.client.submit(jobs.ask_for_retry, tmp_path / "asked")
     cluster.drain()
     assert not future.done()
     cluster.advance(minutes=30)
     assert future.result(0) == 3
-    assert not asked.done()
+    assert not retried.done()
     cluster.advance(minutes=31)
-    assert asked.result(0) == 2
+    assert retried.result(0) == 2
 
 
 def test_each_scheduled_run_of_the_time_that_passes_runs(cluster: testing.Cluster) -> None:

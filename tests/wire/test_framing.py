@@ -110,17 +110,17 @@ def test_bodies_above_two_gigabytes_get_the_long_form() -> None:
 def test_the_standard_library_reads_a_packed_frame(size: int) -> None:
     """Its Connection reads the body, sent in one part or in two."""
     body = b"x" * size
-    ours, theirs = socketpair()
-    with ours, Connection(theirs.detach()) as connection:
+    near, far = socketpair()
+    with near, Connection(far.detach()) as connection:
         assert b"".join(pack_parts(body)) == pack(body)
         # Larger than a socket holds: read while it is written.
         view = memoryview(pack(body))
         if size < 100_000:
-            ours.sendall(view)
+            near.sendall(view)
             assert connection.recv_bytes() == body
         else:
             connection.send_bytes(body[:100_000])
-            assert Framer(size).feed(ours.recv(100_004, 0x100)) == [body[:100_000]]
+            assert Framer(size).feed(near.recv(100_004, 0x100)) == [body[:100_000]]
 
 
 def test_a_large_body_is_not_copied() -> None:

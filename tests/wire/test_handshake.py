@@ -73,8 +73,8 @@ def test_the_server_takes_every_digest_that_is_named(digest: str) -> None:
     server = ServerHandshake([b"old", KEY], NONCE)
     assert server.start() == CHALLENGE + SERVER_CHALLENGE
     assert server.receive(named(KEY, SERVER_CHALLENGE, digest)) == [WELCOME]
-    theirs = b"{%s}" % digest.encode() + OTHER
-    assert server.receive(CHALLENGE + theirs) == [named(KEY, theirs, digest)]
+    challenge = b"{%s}" % digest.encode() + OTHER
+    assert server.receive(CHALLENGE + challenge) == [named(KEY, challenge, digest)]
     assert server.receive(WELCOME) == []
     assert server.done
 
@@ -93,8 +93,8 @@ def test_the_server_speaks_the_old_dialect() -> None:
 def test_the_client_takes_every_digest_that_is_named(digest: str) -> None:
     """Newer servers name a digest in their challenge, and accept an answer that names one."""
     client = ClientHandshake(KEY, NONCE)
-    theirs = b"{%s}" % digest.encode() + OTHER
-    assert client.receive(CHALLENGE + theirs) == [named(KEY, theirs, digest)]
+    challenge = b"{%s}" % digest.encode() + OTHER
+    assert client.receive(CHALLENGE + challenge) == [named(KEY, challenge, digest)]
     assert client.receive(WELCOME) == [CHALLENGE + SERVER_CHALLENGE]
     assert client.receive(named(KEY, SERVER_CHALLENGE, digest)) == [WELCOME]
     assert client.done

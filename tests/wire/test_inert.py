@@ -145,9 +145,9 @@ def test_extension_codes_are_inert(code: int, protocol: int) -> None:
 def test_the_token_of_get_methods_is_understood(protocol: int) -> None:
     """The token is the one object of the standard library that the master must read."""
     token = StandardToken("get_work_queue", ("127.0.0.1", 1), "work")
-    [ours] = read_call(pickle.dumps((None, "get_methods", (token,), {}), protocol)).args
-    assert type(ours) is Token
-    assert ours.ident == "work"
+    [copy] = read_call(pickle.dumps((None, "get_methods", (token,), {}), protocol)).args
+    assert type(copy) is Token
+    assert copy.ident == "work"
 
 
 @pytest.mark.parametrize("state", [None, (1, 2), (1, 2, 3), [1, 2, "work"]])

@@ -17,8 +17,8 @@ from distq.wire.session import Authenticated, Closed, Event, PeerRefused, Send, 
 KEY, NONCE, OTHER = b"the key", bytes(range(40)), bytes(range(100, 140))
 FRAME_BYTES_MAX = 1000
 
-OUR_CHALLENGE = b"{sha256}" + NONCE
-THEIR_CHALLENGE = b"{sha256}" + OTHER
+SERVER_CHALLENGE = b"{sha256}" + NONCE
+CLIENT_CHALLENGE = b"{sha256}" + OTHER
 OLD_CHALLENGE = bytes(range(20))
 
 
@@ -32,8 +32,8 @@ def bare(message: bytes) -> bytes:
     return hmac.new(KEY, message, "md5").digest()
 
 
-NEW = [named(OUR_CHALLENGE), CHALLENGE + THEIR_CHALLENGE, WELCOME]
-OLD = [bare(OUR_CHALLENGE), CHALLENGE + OLD_CHALLENGE, WELCOME]
+NEW = [named(SERVER_CHALLENGE), CHALLENGE + CLIENT_CHALLENGE, WELCOME]
+OLD = [bare(SERVER_CHALLENGE), CHALLENGE + OLD_CHALLENGE, WELCOME]
 PUT = encode_call("work", "put", (b"x" * 300,))
 GET = encode_call("work", "get", (True,), {"timeout": 1})
 BAD = pickle.dumps("hello")
@@ -56,7 +56,7 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
 def session() -> ServerSession:
     """Return a session that has sent its challenge."""
     fresh = ServerSession([b"old", KEY], NONCE, FRAME_BYTES_MAX)
-    assert fresh.start() == pack(CHALLENGE + OUR_CHALLENGE)
+    assert fresh.start() == pack(CHALLENGE + SERVER_CHALLENGE)
     return fresh
 
 
@@ -91,7 +91,7 @@ def test_cuts_at_many_positions_change_nothing(frames: list[bytes], dialect: lis
     assert events(stream, cuts) == events(stream, [])
 
 
-@pytest.mark.parametrize(("dialect", "proof"), [(NEW, named(THEIR_CHALLENGE)), (OLD, bare(OLD_CHALLENGE))])
+@pytest.mark.parametrize(("dialect", "proof"), [(NEW, named(CLIENT_CHALLENGE)), (OLD, bare(OLD_CHALLENGE))])
 def test_the_handshake_is_answered_in_the_peers_dialect(dialect: list[bytes], proof: bytes) -> None:
     """The server uses the key that the peer has, though it is not the first one."""
     listening = session()

@@ -73,16 +73,16 @@ def forwarded(words: list[str]) -> Iterator[str]:
 
 def test_helm_test_puts_a_task_and_waits_for_its_result(installed: tuple[Release, str]) -> None:
     """The command of the NOTES submits three numbers through each of the two clients, and gets their squares."""
-    said = run(*command(installed[1], "test"))
-    assert re.findall(r"Phase: +(\w+)", said) == ["Succeeded", "Succeeded"]
-    assert {"(0, 0)", "(1, 1)", "(2, 4)"} <= set(said.splitlines())
-    assert {"square(0) is 0", "square(1) is 1", "square(2) is 4"} <= set(said.splitlines())
+    output = run(*command(installed[1], "test"))
+    assert re.findall(r"Phase: +(\w+)", output) == ["Succeeded", "Succeeded"]
+    assert {"(0, 0)", "(1, 1)", "(2, 4)"} <= set(output.splitlines())
+    assert {"square(0) is 0", "square(1) is 1", "square(2) is 4"} <= set(output.splitlines())
 
 
 def test_the_notes_show_the_workers(installed: tuple[Release, str]) -> None:
     """`distq status` in the master's container lists both workers."""
-    said = run(*command(installed[1], "exec"))
-    assert "2 workers" in said
+    output = run(*command(installed[1], "exec"))
+    assert "2 workers" in output
 
 
 def test_the_notes_lead_a_client_on_this_machine_to_its_results(installed: tuple[Release, str]) -> None:
@@ -92,8 +92,8 @@ def test_the_notes_lead_a_client_on_this_machine_to_its_results(installed: tuple
     assert key == release.authkey()
     with forwarded(command(notes, "port-forward")) as address:
         client = CHART / "files" / "client" / "squares.py"
-        said = run(sys.executable, client, "10", DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key)
-    assert set(said.splitlines()) == SQUARES
+        output = run(sys.executable, client, "10", DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key)
+    assert set(output.splitlines()) == SQUARES
 
 
 def test_every_command_of_the_notes_has_a_test(installed: tuple[Release, str]) -> None:
@@ -105,9 +105,11 @@ def test_a_pod_has_no_token_and_no_variables_of_services(release: Release) -> No
     """A pod has no token to steal, and no variable that looks like a setting."""
     look = "import os; print(os.path.exists('/var/run/secrets/kubernetes.io'), [n for n in os.environ if '_PORT' in n])"
     for pod in release.names("pods", "app.kubernetes.io/component in (master, worker)"):
-        said = release.kubectl("exec", pod, "--", "python3", "-c", look).split(maxsplit=1)
-        ours = [name for name in said[1].strip(" []\n").replace("'", "").split(", ") if name.startswith("DISTQ_")]
-        assert (said[0], ours) == ("False", [])
+        output = release.kubectl("exec", pod, "--", "python3", "-c", look).split(maxsplit=1)
+        variables = [
+            name for name in output[1].strip(" []\n").replace("'", "").split(", ") if name.startswith("DISTQ_")
+        ]
+        assert (output[0], variables) == ("False", [])
 
 
 def test_an_upgrade_keeps_the_key_and_restarts_nothing(release: Release) -> None:
@@ -134,8 +136,8 @@ def test_rendered_objects_apply_twice_without_a_conflict() -> None:
                 # This cluster has no definitions of the operators' objects.
                 objects = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] not in OF_OPERATORS]
                 given = yaml.safe_dump_all(objects)
-                said = release.kubectl("apply", "--server-side", "--filename", "-", given=given)
-                assert "serverside-applied" in said
+                output = release.kubectl("apply", "--server-side", "--filename", "-", given=given)
+                assert "serverside-applied" in output
             release.kubectl("delete", "persistentvolumeclaims", "--all")  # what it is like is said once
 
 
@@ -195,8 +197,8 @@ def test_a_release_with_an_existing_key_is_ready_in_less_than_a_minute() -> None
         assert len(release.names("pods", "app.kubernetes.io/component=worker")) == 2
         for pool in ("default", "more"):
             assert len(release.names("pods", f"distq/pool={pool}")) == 1
-        said = release.helm("test", "reports", "--logs")
-        assert {"(2, 4)", "square(2) is 4"} <= set(said.splitlines())
+        output = release.helm("test", "reports", "--logs")
+        assert {"(2, 4)", "square(2) is 4"} <= set(output.splitlines())
         assert release.names("secrets", "app.kubernetes.io/name=distq") == []
         release.helm("uninstall", "reports", "--wait")
         assert release.names("persistentvolumeclaims") == []
@@ -236,8 +238,8 @@ def test_a_value_resizes_the_volume() -> None:
     """`helm upgrade --set master.storage.size=2Gi` changes the claim, because it is a separate object."""
     with expandable_class() as name, namespace() as release:
         values = {"master": {"storage": {"className": name, "size": "1Gi", "keep": False}}}
-        nobody = {"workerDefaults": {"replicas": 0}}
-        release.helm("install", "distq", str(CHART), values={**values, **nobody})
+        no_workers = {"workerDefaults": {"replicas": 0}}
+        release.helm("install", "distq", str(CHART), values={**values, **no_workers})
         bound = "--for=jsonpath={.status.phase}=Bound"
         release.kubectl("wait", bound, "persistentvolumeclaim/distq-master", "--timeout", "60s")
         size = "master.storage.size=2Gi"

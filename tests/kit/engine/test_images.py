@@ -179,5 +179,5 @@ def since(container: str, at: datetime, event: str) -> list[datetime]:
     """Return the seconds from an instant to an event in a container's log."""
     lines = subprocess.run(["docker", "logs", container], capture_output=True, check=True, text=True).stderr
     events = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    moments = [datetime.fromisoformat(line["timestamp"]) for line in events if line["event"] == event]
-    return [moment for moment in moments if moment > at]
+    instants = [datetime.fromisoformat(line["timestamp"]) for line in events if line["event"] == event]
+    return [instant for instant in instants if instant > at]

@@ -29,7 +29,7 @@ class Index:
 
     def __init__(self, folder: Path) -> None:
         self.files = {path.name: path for path in folder.iterdir()}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def page(self, project: str) -> str:
         """Return the page with the links of one project."""
@@ -54,7 +54,7 @@ def handler_of(index: Index) -> type[BaseHTTPRequestHandler]:
                 self._reply(401, b"", ("WWW-Authenticate", 'Basic realm="index"'))
                 return
             _, kind, name, *_ = [*self.path.split("/"), ""]
-            index.asked.append(name)
+            index.requested.append(name)
             if kind == "simple":
                 self._reply(200, index.page(name).encode(), ("Content-Type", "text/html"))
             elif name in index.files:
@@ -148,10 +148,10 @@ def test_an_image_is_built_from_an_index_behind_a_private_ca(tmp_path: Path) -> 
         build += ["--tag", IMAGE, "--target", "worker", "--secret", f"id=index_url,src={url}"]
         output = fails(*build, ".")
         assert "certificate" in output.lower()
-        assert not index.asked
+        assert not index.requested
         try:
             run(*build, "--secret", f"id=index_ca,src={authority}", ".")
-            assert {"uv", "structlog", "uvloop", "hatchling"} <= set(index.asked)
+            assert {"uv", "structlog", "uvloop", "hatchling"} <= set(index.requested)
             assert run("docker", "run", "--rm", IMAGE, "--version").strip() == f"distq {VERSION}"
             assert PASSWORD not in run("docker", "history", "--no-trunc", IMAGE)
             with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as save:

@@ -9,9 +9,9 @@ from distq.master.admin import live_page
 from distq.wire.errors import RemoteRefusal
 
 
-async def live(bench: Bench, **asked: Any) -> Any:
+async def live(bench: Bench, **options: Any) -> Any:
     """Return the master's page."""
-    return await bench.admin("live", **asked)
+    return await bench.admin("live", **options)
 
 
 def names(found: Any) -> list[str]:
@@ -67,12 +67,12 @@ async def test_workers_running_tasks_and_failures_have_pages(bench: Bench) -> No
 @on_bench()
 async def test_a_page_that_does_not_exist_is_refused(bench: Bench) -> None:
     """The sentence has what there is."""
-    for asked, error in (
+    for options, error in (
         ({"view": "clients"}, "view is one of queues, workers, running, failures"),
         ({"sort": "age"}, "sort of queues is one of ready"),
         ({"limit": 501}, "limit is a whole number from 0 to 500"),
         ({"offset": -1}, "offset is a whole number from 0 to 10,000"),
     ):
-        refused = await live(bench, **asked)
+        refused = await live(bench, **options)
         assert isinstance(refused, RemoteRefusal)
         assert error in str(refused)

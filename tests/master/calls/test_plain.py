@@ -135,14 +135,14 @@ async def test_the_sizes_of_a_queue_count_the_waiting_items(bench: Bench) -> Non
 async def test_a_disconnected_get_takes_no_item(bench: Bench) -> None:
     """The master forgets a blocked get of a killed program, also if only the socket has noticed the end so far."""
     for role in ("work", "result"):
-        disconnected, unheard, there = bench.connection(), bench.connection(), bench.connection()
-        for connection in (disconnected, unheard, there):
+        disconnected, unreachable, connected = bench.connection(), bench.connection(), bench.connection()
+        for connection in (disconnected, unreachable, connected):
             assert await bench.ask(connection, role, "get") is WAITING
         await bench.disconnect(disconnected)
-        unheard.alive = False
+        unreachable.alive = False
         await bench.ask(bench.connection(), role, "put", "a")
-        assert (disconnected.replies, unheard.replies, there.answer()) == ([], [], "a")
-        await bench.disconnect(unheard)
+        assert (disconnected.replies, unreachable.replies, connected.answer()) == ([], [], "a")
+        await bench.disconnect(unreachable)
 
 
 @on_bench()
@@ -161,13 +161,13 @@ async def test_a_disconnected_put_adds_no_item(bench: Bench) -> None:
 async def test_an_item_goes_to_another_worker_when_its_connection_ends(bench: Bench) -> None:
     """A worker that dies before it puts the result costs the item one delivery."""
     await bench.ask(bench.connection(), "work", "put", "a")
-    dead, heir = bench.connection(), bench.connection()
+    dead, other = bench.connection(), bench.connection()
     assert await bench.ask(dead, "work", "get") == "a"
-    assert await bench.ask(heir, "work", "get") is WAITING
+    assert await bench.ask(other, "work", "get") is WAITING
     await bench.disconnect(dead)
-    assert heir.answer() == "a"
+    assert other.answer() == "a"
     assert bench.counters("work", "plain").redeliveries == {"connection": 1}
-    assert await bench.ask(heir, "result", "put", "b") is None
+    assert await bench.ask(other, "result", "put", "b") is None
     assert bench.counts("work") == {}
 
 
@@ -285,16 +285,16 @@ async def test_join_waits_until_the_last_item_has_ended(bench: Bench) -> None:
 @on_bench(plain_lease_s=10.0)
 async def test_a_frozen_program_loses_its_item_when_a_lease_is_set(bench: Bench) -> None:
     """DISTQ_PLAIN_LEASE_S limits how long a silent program holds an item; a program that settles in time keeps it."""
-    frozen, heir = bench.connection(), bench.connection()
+    frozen, other = bench.connection(), bench.connection()
     for item in "ab":
         await bench.ask(frozen, "work", "put", item)
     await bench.ask(frozen, "work", "get")
     await bench.advance(9)
     assert await bench.ask(frozen, "work", "get") == "b"
     await bench.advance(9)
-    assert await bench.ask(heir, "work", "get") is WAITING
+    assert await bench.ask(other, "work", "get") is WAITING
     await bench.advance(1)
-    assert heir.answer() == "b"
+    assert other.answer() == "b"
     assert bench.counters("work", "plain").redeliveries == {"lease": 1}
 
 

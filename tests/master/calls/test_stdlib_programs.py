@@ -101,21 +101,21 @@ async def test_the_item_of_a_program_that_does_not_come_back_is_redelivered(benc
     """The first item after half a minute; once the program is known to work without proxies, after an hour."""
     await bench.ask(bench.connection(), "work", "put", "a")
     assert await call_alone(bench, "work", "get") == "a"
-    heir = bench.connection()
-    assert await bench.ask(heir, "work", "get") is WAITING
+    other = bench.connection()
+    assert await bench.ask(other, "work", "get") is WAITING
     await bench.advance(FIRST_HELD_S - 1)
-    assert heir.waits
+    assert other.waits
     await bench.advance(1)
-    assert heir.answer() == "a"
-    await bench.ask(heir, "result", "put", "A")
+    assert other.answer() == "a"
+    await bench.ask(other, "result", "put", "A")
 
     await bench.ask(bench.connection(), "work", "put", "b")
     assert await call_alone(bench, "work", "get") == "b"
-    assert await bench.ask(heir, "work", "get") is WAITING
+    assert await bench.ask(other, "work", "get") is WAITING
     await bench.advance(HELD_S - 1)
-    assert heir.waits
+    assert other.waits
     await bench.advance(1)
-    assert heir.answer() == "b"
+    assert other.answer() == "b"
     assert redelivered(bench) == {"lease": 2}
 
 

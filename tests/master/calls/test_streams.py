@@ -65,15 +65,15 @@ async def test_a_client_reads_the_parts_of_a_stream_in_order_until_the_result_is
 async def test_a_wait_for_a_part_ends_when_it_comes_or_when_the_stream_has_ended(bench: Bench) -> None:
     """The wait does not end before."""
     connection, row = await begun(bench)
-    guests = [bench.connection() for _ in range(2)]
-    for operator in guests:
+    operators = [bench.connection() for _ in range(2)]
+    for operator in operators:
         bench.hello(operator, "cli", "")
         assert await bench.ask(operator, "broker", "stream", KEY, 0, 20.0) is WAITING
     await bench.exchange(connection, [part(row, 0)], want=0)
-    assert [operator.answer() for operator in guests] == [([b"p"], False)] * 2
-    assert await bench.ask(guests[0], "broker", "stream", KEY, 1, 20.0) is WAITING
+    assert [operator.answer() for operator in operators] == [([b"p"], False)] * 2
+    assert await bench.ask(operators[0], "broker", "stream", KEY, 1, 20.0) is WAITING
     await bench.exchange(connection, [done(row)], want=0)
-    assert guests[0].answer() == ([], True)
+    assert operators[0].answer() == ([], True)
     assert bench.dispatcher.streams.waiting == {}
     assert bench.ledger.state.stream_parts.watched == set()
 
@@ -164,8 +164,8 @@ def test_a_part_or_a_cursor_above_its_limit_makes_the_task_a_dead_letter(note: A
     async def scene(bench: Bench) -> None:
         """A part, or a cursor, above the limit."""
         connection, row = await begun(bench)
-        said = (part(row, 0, bytes(1001)), cursor(row, bytes(1001)))[note is cursor]
-        await bench.exchange(connection, [said], want=0)
+        row_of_report = (part(row, 0, bytes(1001)), cursor(row, bytes(1001)))[note is cursor]
+        await bench.exchange(connection, [row_of_report], want=0)
         assert bench.counts("q") == {"dead": 1}
         assert f"its {what} has 10" in bench.noted[-1][2]
         state = bench.ledger.state

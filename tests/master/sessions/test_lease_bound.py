@@ -374,11 +374,11 @@ async def test_a_cancelled_task_keeps_its_place_in_a_limited_queue_over_a_restar
     await first.ask(first.client("other"), "broker", "cancel", [row[0]], True)
     bench = await restarted(first)
     bench.worker("heir")
-    heir = bench.executor(1, "heir")
-    assert await bench.exchange(heir, wait_s=60.0) is WAITING
+    other = bench.executor(1, "heir")
+    assert await bench.exchange(other, wait_s=60.0) is WAITING
     assert bench.queue("q").running == 1
     await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
-    assert len(bench.rows(heir)) == 1
+    assert len(bench.rows(other)) == 1
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -429,12 +429,12 @@ async def test_a_late_success_makes_no_task_ready_beside_the_second_run(bench: B
     _, connection, (row,) = await given(bench, 2)
     await bench.advance(LEASE_S + 1)
     bench.worker("heir")
-    heir = bench.executor(1, "heir")
-    (again,) = await bench.exchange(heir)
+    other = bench.executor(1, "heir")
+    (again,) = await bench.exchange(other)
     assert again[0] == row[0]
     await bench.exchange(connection, [done(row)], want=0)
     assert bench.counts("q") == {"succeeded": 1, "held": 1}
-    await bench.exchange(heir, [done(again)], want=0)
+    await bench.exchange(other, [done(again)], want=0)
     assert bench.counts("q") == {"succeeded": 1, "ready": 1}
 
 

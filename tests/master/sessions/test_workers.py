@@ -91,7 +91,7 @@ async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     """Other workers receive its tasks; when it reports again it starts a new session."""
     supervisor, connection, rows = await bench.lease(2)
     bench.worker("other")
-    heir = bench.executor(1, "other")
+    other = bench.executor(1, "other")
     await bench.advance(LEASE_S - 0.1)
     await bench.ask(bench.connection(), "broker", "hello", {"role": "worker", "protocol": [1, 1], "session": "other"})
     assert bench.counts("q") == {"leased": 2}
@@ -103,7 +103,7 @@ async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     assert await bench.exchange(connection, [done(rows[0])], want=0) == []
     assert bench.counts("q") == {"ready": 1, "succeeded": 1}
     bench.worker("other")
-    (again,) = await bench.exchange(heir, want=2)
+    (again,) = await bench.exchange(other, want=2)
     assert (again[0], again[2]) == (rows[1][0], 2)
 
 

@@ -40,9 +40,9 @@ class Scripted:
         self._count = 0
         self._end = threading.Event()
 
-    def __call__(self, asked: ReceivedCall) -> object:
+    def __call__(self, call: ReceivedCall) -> object:
         """Answer a call."""
-        _, method, args = asked
+        _, method, args = call
         if method == "hello":
             self.hellos.append(args[0])
             return {"protocol": 1, **self.greeting}
@@ -140,18 +140,18 @@ def test_a_task_ends_while_the_master_is_away() -> None:
 
 def test_an_executor_that_must_end_finishes_its_task_and_hands_the_others_back() -> None:
     """The others go back unstarted, without a counted delivery."""
-    running, told = threading.Event(), threading.Event()
+    running, go = threading.Event(), threading.Event()
 
     def handler(item: Any) -> object:
         running.set()
-        assert told.wait(SOON_S)
+        assert go.wait(SOON_S)
         return item
 
     master = Scripted(lambda n, _settled, _want: NOTHING if n else leased("a", "b", "c"))
     with fake_master(master) as served, at_work(served.address, handler) as executor:
         assert running.wait(SOON_S)
         executor.request_end()
-        told.set()
+        go.set()
         assert executor.ended()
         assert executor.page.counts.released == 2
     assert outcomes(master.settled) == [(1, 0, "a"), (2, 2, None), (3, 2, None)]
@@ -257,13 +257,13 @@ def test_progress_of_a_running_task_goes_only_to_masters_that_accept_it(accepts_
             received.set()
         return leased(2) if count == 0 else NOTHING
 
-    def telling(item: object) -> object:
+    def recording(item: object) -> object:
         distq.current().progress(0.5, "half")
         return item if received.wait(SOON_S if accepts_notes else 0.3) is accepts_notes else -1
 
     master = Scripted(script)
     master.greeting = {"notes": accepts_notes}
-    with fake_master(master) as served, at_work(served.address, telling) as executor:
+    with fake_master(master) as served, at_work(served.address, recording) as executor:
         assert master.idle.wait(SOON_S)
         executor.request_end()
         assert executor.ended()

@@ -61,9 +61,9 @@ class Scripted:
         self.greeted_again = threading.Event()
         """Set at a settlement."""
 
-    def __call__(self, asked: ReceivedCall) -> object:
+    def __call__(self, call: ReceivedCall) -> object:
         """Answer a call."""
-        _, method, args = asked
+        _, method, args = call
         if method == "hello":
             if not self.greets():
                 return HANG_UP
@@ -93,10 +93,10 @@ def patient(answer: object) -> object:
 
 def test_an_executor_requests_as_many_tasks_as_it_has_free_slots() -> None:
     """Its limit of tasks leaves three of five slots; with three running tasks it requests nothing."""
-    begun, go = threading.Semaphore(0), threading.Event()
+    started, go = threading.Semaphore(0), threading.Event()
 
     def handler(item: Any) -> object:
-        begun.release()
+        started.release()
         assert go.wait(SOON_S)
         return item
 
@@ -106,23 +106,23 @@ def test_an_executor_requests_as_many_tasks_as_it_has_free_slots() -> None:
         at_work(served.address, handler, executor=THREAD, executor_slots=SLOTS, max_tasks=3) as executor,
     ):
         for _ in range(3):
-            assert begun.acquire(timeout=SOON_S)
+            assert started.acquire(timeout=SOON_S)
         time.sleep(0.2)  # the executor could send ten requests in this time
-        asked = master.count
+        exchanges = master.count
         go.set()
         assert executor.ended()
     assert master.wants[0] == 3
-    assert asked <= 2
-    assert master.count <= asked + 4
+    assert exchanges <= 2
+    assert master.count <= exchanges + 4
     assert sorted((row[0], row[2]) for row in master.settled) == [(1, 0), (2, 0), (3, 0)]
 
 
 def test_running_tasks_are_named_to_the_master_that_comes_back() -> None:
     """The executor settles each after its end, in any order."""
-    begun, go = threading.Semaphore(0), {"a": threading.Event(), "b": threading.Event()}
+    started, go = threading.Semaphore(0), {"a": threading.Event(), "b": threading.Event()}
 
     def handler(item: Any) -> object:
-        begun.release()
+        started.release()
         assert go[item].wait(SOON_S)
         return item
 
@@ -132,7 +132,7 @@ def test_running_tasks_are_named_to_the_master_that_comes_back() -> None:
         at_work(served.address, handler, executor=THREAD, executor_slots=SLOTS, reconnect_max_s=0.01) as executor,
     ):
         for _ in range(2):
-            assert begun.acquire(timeout=SOON_S)
+            assert started.acquire(timeout=SOON_S)
         assert master.back.wait(SOON_S)
         go["b"].set()
         go["a"].set()
@@ -190,12 +190,12 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
 
 def test_tasks_that_arrive_at_an_executor_that_must_end_are_handed_back() -> None:
     """The executor had requested them before."""
-    asked, told = threading.Event(), threading.Event()
+    started, go = threading.Event(), threading.Event()
 
     def script(count: int, _settled: Settled, _want: int) -> object:
         if count == 0:
-            asked.set()
-            assert told.wait(SOON_S)
+            started.set()
+            assert go.wait(SOON_S)
             return leased("a")
         return NOTHING
 
@@ -204,9 +204,9 @@ def test_tasks_that_arrive_at_an_executor_that_must_end_are_handed_back() -> Non
         fake_master(master) as served,
         at_work(served.address, lambda item: item, executor=THREAD, executor_slots=SLOTS) as executor,
     ):
-        assert asked.wait(SOON_S)
+        assert started.wait(SOON_S)
         executor.request_end()
-        told.set()
+        go.set()
         assert executor.ended()
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.RELEASED)]
 

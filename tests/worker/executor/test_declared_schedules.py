@@ -35,11 +35,11 @@ class FakeConnection:
 
     def __init__(self, reply: Any) -> None:
         self.reply = reply
-        self.asked: list[Any] = []
+        self.calls: list[Any] = []
 
     def call(self, ident: str, method: str, args: tuple[Any, ...], timeout_s: float) -> Any:
         """Return the reply that the test has set."""
-        self.asked.append(args)
+        self.calls.append(args)
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
@@ -47,10 +47,10 @@ class FakeConnection:
 
 def warnings_of(connection: FakeConnection, schedules: str = "keep") -> list[str]:
     """Return the warnings about a declaration over this connection."""
-    said: list[str] = []
+    warnings: list[str] = []
     orders = SimpleNamespace(modules=("declared_tasks",), schedules=schedules)
-    declare(cast("Connection", connection), cast("ExecutorConfig", orders), 7.0, said.append)
-    return said
+    declare(cast("Connection", connection), cast("ExecutorConfig", orders), 7.0, warnings.append)
+    return warnings
 
 
 def test_each_task_with_a_schedule_is_declared_with_its_options(module: ModuleType) -> None:
@@ -72,15 +72,15 @@ def test_each_task_with_a_schedule_is_declared_with_its_options(module: ModuleTy
     define(module, nightly, name="nightly", cron="0 2 * * *", timezone="Europe/Rome", overlap=True)
     define(module, needs_arguments, every=5)
     define(module, plain)
-    said: list[str] = []
-    rows = {row["name"]: row for row in declarations(said.append)}
+    warnings: list[str] = []
+    rows = {row["name"]: row for row in declarations(warnings.append)}
     assert {name: (row["every"], row["cron"], row["timezone"], row["overlap"]) for name, row in rows.items()} == {
         "declared_tasks:tick": (2.0, None, None, None),
         "nightly": (None, "0 2 * * *", "Europe/Rome", True),
     }
     assert rows["declared_tasks:tick"]["envelope"][:2] == ("clock", "declared_tasks:tick")
-    assert len(said) == 1
-    assert "needs the arguments what, how" in said[0]
+    assert len(warnings) == 1
+    assert "needs the arguments what, how" in warnings[0]
     assert Timing._fields[0] == "every_s"
 
 
@@ -88,25 +88,25 @@ def test_the_master_receives_the_declarations_and_the_worker_logs_the_stale_ones
     """The worker sends no request if its modules declare nothing, or if its settings forbid it."""
     connection = FakeConnection({"declared": {"declared_tasks:tick": "a client has made it."}, "removed": []})
     assert warnings_of(connection) == []
-    assert connection.asked == []
+    assert connection.calls == []
 
     def tick() -> None:
         """Tick."""
 
     define(module, tick, every=1)
     assert warnings_of(connection, "off") == []
-    assert connection.asked == []
-    (said,) = warnings_of(connection)
-    assert said.endswith("is not registered: a client has made it.")
-    ((what, asked),) = connection.asked
-    assert (what, asked["modules"], asked["age_s"], asked["remove"]) == (
+    assert connection.calls == []
+    (warning,) = warnings_of(connection)
+    assert warning.endswith("is not registered: a client has made it.")
+    ((method, declaration),) = connection.calls
+    assert (method, declaration["modules"], declaration["age_s"], declaration["remove"]) == (
         "schedule_declare",
         ["declared_tasks"],
         7.0,
         False,
     )
     warnings_of(connection, "remove")
-    assert connection.asked[-1][1]["remove"] is True
+    assert connection.calls[-1][1]["remove"] is True
 
 
 def test_a_master_that_refuses_declarations_does_not_end_the_worker(module: ModuleType) -> None:
@@ -116,5 +116,5 @@ def test_a_master_that_refuses_declarations_does_not_end_the_worker(module: Modu
         """Tick."""
 
     define(module, tick, every=1)
-    (said,) = warnings_of(FakeConnection(RemoteRefusal("no such thing")))
-    assert "takes no schedules that code declares: no such thing" in said
+    (warning,) = warnings_of(FakeConnection(RemoteRefusal("no such thing")))
+    assert "takes no schedules that code declares: no such thing" in warning

@@ -29,9 +29,9 @@ def payload(*args: Any, **kwargs: Any) -> bytes:
     return pickle.dumps((args, kwargs), 5)
 
 
-def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, said: list[str] | None = None) -> Functions:
+def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, warnings: list[str] | None = None) -> Functions:
     """Return the functions of an executor without a plain handler."""
-    return Functions(None, accept, bytes_max, (said if said is not None else []).append)
+    return Functions(None, accept, bytes_max, (warnings if warnings is not None else []).append)
 
 
 def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> RunOutcome:
@@ -81,25 +81,25 @@ def test_a_function_is_found_by_its_registered_name() -> None:
 @pytest.mark.parametrize("name", ["no_such_module:f", "operator:no_such", "sys:path", "nowhere registered"])
 def test_an_unknown_function_is_handed_back_and_reported_once(name: str) -> None:
     """That costs the task no attempt: another worker may know the function."""
-    said: list[str] = []
-    found = functions(said=said)
+    warnings: list[str] = []
+    found = functions(warnings=warnings)
     assert [ran(found, name, payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
-    assert len(said) == 1
-    assert said[0].startswith(f"This worker cannot run {name} and hands it back: ")
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"This worker cannot run {name} and hands it back: ")
 
 
 def test_an_unknown_name_is_looked_up_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module may have failed to import, perhaps after registering some functions, or it may be new."""
     monkeypatch.syspath_prepend(tmp_path)
-    now, said = [0.0], list[str]()
-    found = Functions(None, "pickle", 1 << 20, said.append, lambda: now[0])
+    now, warnings = [0.0], list[str]()
+    found = Functions(None, "pickle", 1 << 20, warnings.append, lambda: now[0])
     module = tmp_path / "late_module.py"
     for text in (None, "import distq\n@distq.task\ndef f(): return 1\nraise OSError('no database')\n"):
         if text is not None:
             module.write_text(text)
         now[0] += RETRY_NAME_S
         assert [ran(found, "late_module:f", payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
-    assert ["No module named" in said[0], "no database" in said[1], len(said)] == [True, True, 2]
+    assert ["No module named" in warnings[0], "no database" in warnings[1], len(warnings)] == [True, True, 2]
     module.write_text("import distq\n@distq.task\ndef f(): return 22\n")
     assert ran(found, "late_module:f", payload()).outcome == Outcome.UNKNOWN
     now[0] += RETRY_NAME_S
@@ -217,19 +217,19 @@ def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
     value: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The generator's `finally` runs where it stands, and the stream is not started again."""
-    told, pickled = _streams(monkeypatch), payload("it")
+    reports, pickled = _streams(monkeypatch), payload("it")
     task(name="a stream of the functions' test")(lambda _: parts(value))
     closed.clear()
     end = ran(functions(bytes_max=100), "a stream of the functions' test", pickled)
-    assert (end.outcome, text in end.text, closed, len(told)) == (Outcome.FATAL, True, [True], 1)
+    assert (end.outcome, text in end.text, closed, len(reports)) == (Outcome.FATAL, True, [True], 1)
 
 
 def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return the list that collects the notes of tasks to the master."""
-    told: list[bytes] = []
-    running = SimpleNamespace(_report=lambda _outcome, body: told.append(pickle.loads(body[PART_NUMBER.size :])))
+    reports: list[bytes] = []
+    running = SimpleNamespace(_report=lambda _outcome, body: reports.append(pickle.loads(body[PART_NUMBER.size :])))
     monkeypatch.setattr("distq.worker.executor.returned.current", lambda: running)
-    return told
+    return reports
 
 
 def _plainly(function: Any) -> Any:
@@ -275,10 +275,10 @@ def test_the_returned_object_decides_how_a_function_runs(
     function: Any, args: tuple[Any, ...], returned: object, streamed: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plain decorator around a coroutine function or a generator changes nothing; async generators stream."""
-    told = _streams(monkeypatch)
+    reports = _streams(monkeypatch)
     task(name=f"returns {function!r}")(function)
     assert result(functions(), f"returns {function!r}", payload(*args)) == returned
-    assert told == streamed
+    assert reports == streamed
 
 
 def test_a_worker_of_json_runs_only_registered_tasks_with_json() -> None:
@@ -306,7 +306,7 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("kind", [TASK, PLAIN])
 @pytest.mark.parametrize(
-    ("asked", "outcome", "text", "after_s"),
+    ("raised", "outcome", "text", "after_s"),
     [
         (distq.Snooze(2, "not there"), Outcome.SNOOZED, "Snooze: not there", 2.0),
         (distq.Discard("too old"), Outcome.DISCARDED, "discarded: too old", None),
@@ -316,11 +316,11 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
     ],
 )
 def test_what_a_function_requests_is_its_outcome(
-    kind: str, asked: BaseException, outcome: int, text: str, after_s: float | None
+    kind: str, raised: BaseException, outcome: int, text: str, after_s: float | None
 ) -> None:
     """The test covers tasks and plain handlers."""
     found = Functions(_raise, "pickle", 1 << 20, print)
-    body = pickle.dumps(asked) if kind == PLAIN else payload(asked)
+    body = pickle.dumps(raised) if kind == PLAIN else payload(raised)
     end = ran(found, "" if kind == PLAIN else f"{__name__}:raises", body, kind)
     assert (end.outcome, end.text, end.delay_s) == (outcome, text, after_s)
 

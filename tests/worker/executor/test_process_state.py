@@ -20,14 +20,14 @@ class Watched:
     """A started process state, and the signals that it has received."""
 
     def __init__(self) -> None:
-        self.heard: list[int] = []
+        self.handled: list[int] = []
         self.looks = 0
         self.state = ProcessState()
 
     def starts(self) -> None:
         """Take over two signals, and start."""
         for number in (signal.SIGALRM, signal.SIGTERM):
-            self.state.own(number, lambda number, _frame: self.heard.append(number))
+            self.state.own(number, lambda number, _frame: self.handled.append(number))
         self.state.start(self._look)
 
     def _look(self) -> None:
@@ -72,7 +72,7 @@ def test_a_handler_that_only_the_kernel_knows_is_restored_after_a_long_task(watc
     libc.signal(signal.SIGTERM, 1)  # ignored
     watched.state.task_ended(RESTORE_ALL_S)
     signal.raise_signal(signal.SIGTERM)
-    assert watched.heard == [signal.SIGTERM]
+    assert watched.handled == [signal.SIGTERM]
 
 
 def test_a_mask_and_an_alarm_end_with_their_task(watched: Watched) -> None:
@@ -80,19 +80,19 @@ def test_a_mask_and_an_alarm_end_with_their_task(watched: Watched) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     signal.setitimer(signal.ITIMER_REAL, 1000)
     signal.raise_signal(signal.SIGTERM)
-    assert watched.heard == []
+    assert watched.handled == []
     watched.state.restore()
-    assert watched.heard == [signal.SIGTERM]
+    assert watched.handled == [signal.SIGTERM]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_wakeup_descriptor_of_a_task_is_removed(watched: Watched) -> None:
     """Its number may belong to another file later."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.setblocking(False)
-        signal.set_wakeup_fd(theirs.fileno())
+    near, far = socket.socketpair()
+    with near, far:
+        far.setblocking(False)
+        signal.set_wakeup_fd(far.fileno())
         watched.state.restore()
         assert signal.set_wakeup_fd(-1) == -1
 
@@ -102,7 +102,7 @@ def test_stacks_are_written_after_a_task_took_their_signal(watched: Watched, *, 
     """The supervisor requests them before a kill; a handler of a program around the executor is called too."""
     read_fd, write_fd = os.pipe()
     if has_handler:
-        watched.state.own(signal.SIGUSR1, lambda number, _frame: watched.heard.append(number))
+        watched.state.own(signal.SIGUSR1, lambda number, _frame: watched.handled.append(number))
     watched.state.write_stacks_to(write_fd, all_threads=False)
     watched.state.start(lambda: None)
     for _ in range(2):
@@ -110,7 +110,7 @@ def test_stacks_are_written_after_a_task_took_their_signal(watched: Watched, *, 
         assert b"test_stacks_are_written" in os.read(read_fd, 65_536)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         watched.state.task_ended(SHORT_S)
-    assert watched.heard == [signal.SIGUSR1] * 2 * has_handler
+    assert watched.handled == [signal.SIGUSR1] * 2 * has_handler
     faulthandler.unregister(signal.SIGUSR1)
     os.close(read_fd)
     os.close(write_fd)

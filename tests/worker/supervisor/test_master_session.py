@@ -61,9 +61,9 @@ class Greeter:
         self.stops: list[tuple[int, int]] = []
         """The tasks that the next answer asks to stop."""
 
-    def __call__(self, asked: ReceivedCall) -> object:
+    def __call__(self, call: ReceivedCall) -> object:
         """Answer a call."""
-        _, method, args = asked
+        _, method, args = call
         if method == "hello":
             self.greeted += 1
             self.deaf.clear()
