@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from distq.client.chains import TooManyCalls as TooManyCalls
     from distq.client.client import Client as Client
+    from distq.client.encoder import Scheduled as Scheduled
     from distq.client.future import FutureOfParent as FutureOfParent
     from distq.client.future import TaskFuture as TaskFuture
     from distq.client.inside_task import NoSlotLeft as NoSlotLeft
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from distq.client.master_connection import NotAdmitted as NotAdmitted
     from distq.client.outcome import ResultUnreadable as ResultUnreadable
     from distq.client.refusals import RefusedSubmit as RefusedSubmit
-    from distq.client.submitter import Scheduled as Scheduled
     from distq.client.submitter import Submitter as Submitter
     from distq.client.unsendable import ClassOfMain as ClassOfMain
     from distq.client.unsendable import ExtraMissing as ExtraMissing
@@ -168,7 +168,7 @@ _HOMES = {
     "ResultNotSent": "distq.tasks.failure",
     "ResultUnreadable": "distq.client.outcome",
     "Retry": "distq.tasks.control",
-    "Scheduled": "distq.client.submitter",
+    "Scheduled": "distq.client.encoder",
     "Settings": "distq.settings",
     "SettingsError": "distq.settings",
     "Snooze": "distq.tasks.control",

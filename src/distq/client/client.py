@@ -10,12 +10,13 @@ from typing import Any, Literal, Unpack, cast
 
 from distq.client.by_value import ByValueSender
 from distq.client.chains import Planned
+from distq.client.encoder import bare
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions
 from distq.client.session import ClientRuntime
 from distq.client.session_port import MakeSession, SessionPort
-from distq.client.submitter import Submitter, bare
+from distq.client.submitter import Submitter
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.core.task_ids import task_key_of
