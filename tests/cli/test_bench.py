@@ -30,7 +30,7 @@ IDLE = Figures(
     ("measured", "limit"),
     [
         ({}, "Round trips limit"),
-        ({"executors_busy": 0.9}, "The executors limit the throughput: all 4 slots are busy."),
+        ({"executors_busy": 0.9}, "The executors limit the throughput: no slot is free, of 4."),
         ({"executors_busy": 0.9, "committing": 0.8}, "The store's commits limit"),
         ({"master_cpu": 0.9, "machine_cpu": 1.0}, "The master's CPU limits"),
         ({"client_cpu": 0.9}, "This client's CPU limits"),
@@ -49,7 +49,7 @@ def test_the_report_has_the_parts_of_the_latency() -> None:
     assert "            of it: round trip 0.50 ms, commit 1.00 ms, rest 1.50 ms" in lines
     assert "throughput  500 tasks/s (1,000 tasks in 2.00 s)" in lines
     assert not [line for line in lines if line.startswith("failed")]
-    assert "failed      2 tasks failed" in report(IDLE._replace(failed=2), "").splitlines()
+    assert "failed      1 task failed" in report(IDLE._replace(failed=1), "").splitlines()
 
 
 def test_the_machine_has_used_less_than_all_its_time() -> None:

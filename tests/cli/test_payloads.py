@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from distq.cli.payloads import CHARS_MAX, NAMES_MAX, READ_BYTES_MAX, describe, failure_of, read
+from distq.core.plurals import counted
 from distq.tasks.failure import pack_failure
 from distq.tasks.payload import pack_chunk, pack_json
 from distq.wire.inert import read_call
@@ -81,10 +82,10 @@ def test_chunks_json_and_plain_items_are_shown_too() -> None:
 def test_what_cannot_be_read_is_measured() -> None:
     """The payload is other data, too large, or nested too deeply; long texts are cut."""
     for payload in (b"", b"\x80nothing", b"{", json.dumps({"args": 1}).encode(), pickle.dumps(5)):
-        assert describe(payload, "f") == f"{len(payload):,} bytes that are no call"
+        assert describe(payload, "f") == f"not a call: {counted(len(payload), 'byte')}"
     assert describe(b"\x80" + b"x" * READ_BYTES_MAX, "f") == f"a pickle of {READ_BYTES_MAX + 1:,} bytes"
     nested = b"\x80\x04" + b"(" * 50_000 + b"t" * 50_000 + b"."
-    assert "bytes that are no call" in describe(nested, "f")
+    assert "not a call: " in describe(nested, "f")
     assert shown("x" * 5000).endswith(f"... and {5005 - CHARS_MAX:,} more characters")
     names = read(b"\x80\x04(" + b"".join(b"cm\nn%d\n" % n for n in range(NAMES_MAX + 10)) + b"t.")
     assert [repr(name) for name in names[NAMES_MAX - 1 :]] == [f"m.n{NAMES_MAX - 1}"] + ["..."] * 10

@@ -205,7 +205,7 @@ def test_commands_list_retry_and_purge_dead_letters(grid: Cluster) -> None:
     assert divide["id"] in by_error
     assert poison["id"] not in by_error
     counted = command(grid, "dead", "purge", "--error", "lost", "--dry-run").stdout
-    assert counted.endswith(f"{poison['name']}  lost\n1 dead letters in total; nothing was changed.\n")
+    assert counted.endswith(f"{poison['name']}  lost\n1 dead letter in total; nothing was changed.\n")
     assert "neither a duration ago" in command(grid, "dead", "list", "--until", "soon").stderr
     assert command(grid, "dead", "retry", divide["id"]).stdout == "1 will be retried.\n"
     eventually(lambda: divide["id"] in command(grid, "dead", "list").stdout, "its second death")

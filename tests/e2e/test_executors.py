@@ -196,6 +196,6 @@ def test_a_task_for_threads_waits_for_a_worker_that_has_them(grid: Cluster) -> N
         eventually(lambda: future.task_id is not None, "that it was taken")
         why = grid.run("why", str(future.task_id))
         assert why.ends() == 0
-        assert "none has the labels executor:thread" in why.text
+        assert "Of 1 worker with its function none has executors of kind thread (DISTQ_EXECUTOR)." in why.text
         worker(grid)
         assert future.result(10) > 0

@@ -115,7 +115,7 @@ def test_the_example_watched_shows_states_and_stacks(grid: Cluster) -> None:
     assert re.search(
         r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as its submit requested\.\n", output
     )
-    assert "why: Of 1 workers of its queue none knows a task 'unknown:task'" in output
+    assert "why: Of 1 worker of its queue none knows a task 'unknown:task'" in output
     assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", output), output
     assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", output), output
     assert re.search(r"^  cause 2        \d{4}-\d\d-\d\d [\d:.]{12}  ValueError: no such page$", output, re.MULTILINE)

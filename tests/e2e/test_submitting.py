@@ -52,7 +52,7 @@ def test_tasks_that_wait_on_all_slots_do_not_wait_forever(grid: Cluster, kind: s
         errors = [future.exception(40) for future in futures]
         (refused,) = [error for error in errors if error is not None]
         assert isinstance(refused, distq.NoSlotLeft)
-        assert "all 2 slots on which it could run are taken by tasks that wait for tasks" in str(refused)
+        assert "tasks that wait for tasks hold 2 slots, and no other slot could run it" in str(refused)
         (fine,) = [future for future, error in zip(futures, errors, strict=True) if error is None]
         assert fine.result(1) == futures.index(fine) + 2
 

@@ -46,5 +46,5 @@ def test_a_worker_raises_its_limit_only_to_what_its_executors_need(limits: list[
     assert limits == [1024, 4096]
     make_room_for(200)
     assert limits == [32 + 200 * 8, 4096]
-    with pytest.raises(TooFewDescriptors, match=r"may open 4096 .* with 1000 executors needs 8032"):
+    with pytest.raises(TooFewDescriptors, match=r"may open 4,096 .* with 1,000 executors needs 8,032"):
         make_room_for(1000)

@@ -277,7 +277,7 @@ def test_a_wrong_setting_is_refused(name: str, value: str, text: str) -> None:
 def test_drain_names_tasks_that_no_executor_can_run(cluster: testing.Cluster) -> None:
     """A name that no module of the cluster has registered is an error with the sentence of `distq why`."""
     cluster.client.submit_named("nowhere", [])
-    with pytest.raises(testing.TasksUnfinished, match=r"Task [\w-]+, nowhere: Of 1 workers .* none knows"):
+    with pytest.raises(testing.TasksUnfinished, match=r"Task [\w-]+, nowhere: Of 1 worker .* none knows"):
         cluster.drain()
 
 

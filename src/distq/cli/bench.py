@@ -17,6 +17,7 @@ from distq.cli.ask import PATIENCE_S, master, seconds
 from distq.cli.environment import settings_of_command
 from distq.cli.text import printable
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.protocol.methods import ADMIN, BROKER, RUNNING, STATS
 from distq.settings import Role, Settings
 from distq.wire.errors import RemoteRefusal
@@ -347,9 +348,7 @@ def limit_of(figures: Figures) -> str:
     if figures.committing >= HIGH:
         return "The store's commits limit the throughput: a faster disk for DISTQ_STORE raises it."
     if figures.executors_busy >= HIGH:
-        return (
-            f"The executors limit the throughput: all {figures.slots:,} slots are busy. More slots or workers raise it."
-        )
+        return f"The executors limit the throughput: no slot is free, of {figures.slots:,}. Add slots or workers."
     return (
         "Round trips limit the throughput: neither CPU, store nor executors are busy. More slots, or workers closer to "
         "the master, raise it."
@@ -359,20 +358,27 @@ def limit_of(figures: Figures) -> str:
 def report(figures: Figures, verdict: str) -> str:
     """Return the figures as lines for a terminal."""
     rest_s = max(figures.latency_p50_s - figures.round_trip_s - figures.commit_s, 0.0)
+    tasks, commits = counted(figures.tasks, "task"), counted(figures.commits, "commit")
     lines = [
-        ("task", f"{printable(figures.task)} on {figures.slots:,} slots"),
+        ("task", f"{printable(figures.task)} on {counted(figures.slots, 'slot')}"),
         ("round trip", f"{_ms(figures.round_trip_s)} between this client and the master"),
         (
             "latency",
             f"{_ms(figures.latency_p50_s)} from submit to result (95 of 100 within {_ms(figures.latency_p95_s)})",
         ),
         ("", f"of it: round trip {_ms(figures.round_trip_s)}, commit {_ms(figures.commit_s)}, rest {_ms(rest_s)}"),
-        ("throughput", f"{figures.tasks_per_s:,.0f} tasks/s ({figures.tasks:,} tasks in {figures.duration_s:.2f} s)"),
+        (
+            "throughput",
+            f"{figures.tasks_per_s:,.0f} tasks/s ({tasks} in {figures.duration_s:.2f} s)",
+        ),
         ("executors", f"{figures.executors_busy:.0%} of the slots busy"),
-        ("store", f"{figures.commits:,} commits of {_ms(figures.commit_s)}, {figures.committing:.0%} of the time"),
+        (
+            "store",
+            f"{commits} of {_ms(figures.commit_s)}, {figures.committing:.0%} of the time",
+        ),
         ("master", f"{figures.master_cpu:.0%} of a core"),
         ("client", f"{figures.client_cpu:.0%} of a core; all programs use {figures.machine_cpu:.0%} of its machine"),
-        *([("failed", f"{figures.failed:,} tasks failed")] if figures.failed else []),
+        *([("failed", f"{counted(figures.failed, 'task')} failed")] if figures.failed else []),
         ("limit", verdict),
     ]
     return "\n".join(f"{word:<12}{text}" for word, text in lines)

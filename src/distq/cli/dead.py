@@ -14,6 +14,7 @@ from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.settings.kinds import DURATION
 
 Asked = dict[str, Any]
@@ -157,7 +158,7 @@ def purge(
         return
     if not yes:
         count = len(set(ids)) if ids else admin(context, "dead_list", {**asked, "limit": 1}, ACTION_S)["total"]
-        click.confirm(f"Delete {count:,} dead letters?", abort=True)
+        click.confirm(f"Delete {counted(count, 'dead letter')}?", abort=True)
     click.echo(f"{_act(context, 'dead_purge', asked):,} deleted.")
 
 
@@ -205,7 +206,7 @@ def _count(context: click.Context, what: str, asked: Asked) -> None:
     answer = admin(context, what, {**asked, "dry_run": True}, ACTION_S)
     for queue, name, error, count in answer["counts"]:
         click.echo(f"{count:>10,}  {printable(queue)}  {printable(name)}  {printable(error) or '-'}")
-    click.echo(f"{answer['done']:,} dead letters in total; nothing was changed.")
+    click.echo(f"{counted(answer['done'], 'dead letter')} in total; nothing was changed.")
 
 
 def _act(context: click.Context, what: str, asked: Asked) -> int:

@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import Any, Final, Self
 
 from distq.core.failure import read_failure
+from distq.core.plurals import counted
 from distq.wire.errors import BadCall
 from distq.wire.opcodes import disarm
 
@@ -139,7 +140,7 @@ def read(pickled: bytes) -> Any:
 def describe(payload: bytes, name: str, *, plain: bool = False) -> str:
     """Return the call in a payload as Python text, or the item in the payload of a plain item."""
     if payload[:1] != b"{" and len(payload) > READ_BYTES_MAX:
-        return f"a pickle of {len(payload):,} bytes"
+        return f"a pickle of {counted(len(payload), 'byte')}"
     try:
         if payload[:1] == b"{":
             call = json.loads(payload)
@@ -147,16 +148,16 @@ def describe(payload: bytes, name: str, *, plain: bool = False) -> str:
         else:
             text = _described(read(payload), name, plain=plain)
     except (BadCall, TypeError, ValueError, KeyError, AttributeError, RecursionError):
-        return f"{len(payload):,} bytes that are no call"
+        return f"not a call: {counted(len(payload), 'byte')}"
     more = len(text) - CHARS_MAX
-    return text if more <= 0 else f"{text[:CHARS_MAX]}... and {more:,} more characters"
+    return text if more <= 0 else f"{text[:CHARS_MAX]}... and {counted(more, 'more character')}"
 
 
 def _described(value: Any, name: str, *, plain: bool) -> str:
     if plain:
         return repr(value)
     if type(value) is tuple and len(value) == 1 and type(value[0]) is list:
-        return f"{len(value[0]):,} calls: " + ", ".join(f"{name}{_call(row, {})}" for row in value[0])
+        return f"{counted(len(value[0]), 'call')}: " + ", ".join(f"{name}{_call(row, {})}" for row in value[0])
     args, kwds = value
     return f"{name}{_call(args, kwds)}"
 
@@ -168,7 +169,7 @@ def failure_of(error: bytes) -> tuple[str, str, str]:
     try:
         failure = read_failure(error, read)
     except (BadCall, TypeError, ValueError):
-        return "unreadable", f"{len(error):,} bytes that are not an error's", ""
+        return "unreadable", f"not an error: {counted(len(error), 'byte')}", ""
     return str(failure.kind), str(failure.text), str(failure.remote_traceback)
 
 

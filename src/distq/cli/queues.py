@@ -8,6 +8,7 @@ from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
 from distq.cli.groups import group
 from distq.cli.text import printable
+from distq.core.plurals import counted
 from distq.core.policy import BadPolicy, Rate
 
 of_queue = click.option("--queue", shell_complete=complete_queues, metavar="QUEUE", help="The queue.")
@@ -50,7 +51,7 @@ def purge(context: click.Context, queue: str | None, name: str | None, yes: bool
     asked = {"queue": queue, "name": name, "running": False, "cause": cause, "must_exist": True}
     count = admin(context, "cancel", {**asked, "dry_run": True}, ACTION_S)["done"]
     if not yes and count:
-        click.confirm(f"Cancel {count:,} waiting tasks?", abort=True)
+        click.confirm(f"Cancel {counted(count, 'waiting task')}?", abort=True)
     done = admin(context, "cancel", asked, ACTION_S)["done"] if count else 0
     click.echo(f"{done:,} cancelled.")
 

@@ -10,6 +10,7 @@ import click
 
 from distq.cli.ask import admin
 from distq.cli.text import printable, printable_lines
+from distq.core.plurals import counted
 
 STACK_ANSWER_S = 10.0
 TIMES = ("submitted_at", "since", "leased_at", "due_at", "expires_at")
@@ -52,7 +53,7 @@ def _texts(task: Mapping[str, Any]) -> dict[str, str]:
     texts = {word.split("_")[0]: task[word] for word in ("holder", "concurrency_key", "unique_key") if task[word]}
     if task["after"]:
         first, size = task["after"]
-        texts["after"] = f"{size:,} {'task' if size == 1 else 'tasks'}, from {first} on"
+        texts["after"] = f"{counted(size, 'task')}, from {first} on"
     if task["progress"]:
         fraction, text = task["progress"]
         texts["progress"] = f"{fraction:.0%} {text}"

@@ -8,6 +8,7 @@ from distq.cli.ask import master, seconds
 from distq.cli.environment import settings_of_command
 from distq.cli.text import duration, printable
 from distq.cli.watch import json_option, print_json, repeat, watch_option
+from distq.core.plurals import counted
 from distq.protocol.methods import BROKER, STATS
 from distq.settings import Role
 
@@ -40,8 +41,8 @@ def print_status(status: dict[str, Any]) -> None:
     slots = overview["slots"]
     click.echo(
         f"master {overview['version']}, up {duration(overview['uptime_s'])}, store {overview['store']}: "
-        f"{overview['workers']} workers, {slots['busy']} of {slots['total']} slots busy, "
-        f"{overview['connections']} connections"
+        f"{counted(overview['workers'], 'worker')}, {slots['busy']} of {counted(slots['total'], 'slot')} busy, "
+        f"{counted(overview['connections'], 'connection')}"
     )
     click.echo(f"{'ready' if overview['ready'] else 'not ready: ' + printable(overview['reason'])}\n")
     counts = ["ready", "held", "delayed", "leased", "dead"]
@@ -76,7 +77,7 @@ def _limits(queue: dict[str, Any]) -> str:
     names = queue["paused_names"]
     words = (
         "paused" if queue["paused"] else "",
-        f"{names} {'name' if names == 1 else 'names'} paused" if names else "",
+        f"{counted(names, 'name')} paused" if names else "",
         f"concurrency {queue['running_max']}" if queue["running_max"] else "",
         queue["rate"] or "",
     )

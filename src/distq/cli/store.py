@@ -15,6 +15,7 @@ from distq.cli.environment import read_settings, settings_of_command
 from distq.cli.groups import group
 from distq.cli.text import printable
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.core.ports import StoreError
 from distq.protocol.methods import ADMIN, BROKER
 from distq.settings import Role
@@ -125,12 +126,13 @@ def salvage(path: str, to: str) -> None:
     from distq.storage.inspect import salvage as copy_out
 
     done = copy_out(Path(path), Path(to))
-    click.echo(f"{to}: {done.copied:,} tasks.")
+    click.echo(f"{to}: {counted(done.copied, 'task')}.")
     if done.without_payload or done.without_head or done.gave_up:
         more = " The damage is too large to examine every page." if done.gave_up else ""
         click.echo(
-            f"Not copied, because a part of each cannot be read: {done.without_payload:,} tasks without a payload, "
-            f"{done.without_head:,} payloads without a task.{more}"
+            "Not copied, because a part of each cannot be read: "
+            f"{counted(done.without_payload, 'task')} without a payload, "
+            f"{counted(done.without_head, 'payload')} without a task.{more}"
         )
 
 
@@ -163,7 +165,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     click.echo(f"{'tables':10} version {found['version']}, SQLite {found['sqlite_version']}")
     click.echo(f"{'epoch':10} {found['epoch']}")
     for queue, states in found["tasks"].items():
-        counted = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
-        click.echo(f"{'queue':10} {printable(queue)}: {counted}")
+        counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+        click.echo(f"{'queue':10} {printable(queue)}: {counts}")
     for problem in found["problems"]:
         click.echo(f"{'problem':10} {printable(problem)}")

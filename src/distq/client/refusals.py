@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists, TasksFull, TooManyNames
+from distq.core.plurals import counted
 from distq.core.schedule import BadSchedule
 from distq.core.task_ids import id_text
 from distq.protocol.submit import SubmitRefused
@@ -164,8 +165,8 @@ class Refusals:
             self._logged_count = unseen
             self._logged_at = _now()
             log.warning(
-                "%d submits were refused, and no code has looked at their futures. The last: %s",
-                count,
+                "%s refused, and no code has looked at the outcome. The last: %s",
+                counted(count, "submit"),
                 self._last_error,
             )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from distq.core.option_values import PLAIN
+from distq.core.option_values import PLAIN, executor_label, kinds_required
+from distq.core.plurals import counted
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES
 from distq.core.task import Task
 
@@ -20,8 +21,10 @@ class WorkerCapacity(NamedTuple):
     """Connected workers that serve the task's queue."""
     knowing: int
     """Workers among `serving` that run tasks of this kind and have not released a task of this name as unknown."""
+    of_kind: int
+    """Workers among `knowing` whose executors are of the kind that the task requires; all, if it requires none."""
     able: int
-    """Workers among `knowing` that have the labels which the task requires."""
+    """Workers among `of_kind` that have the other labels which the task requires."""
     large: int
     """Workers among `able` that have as many slots as the task takes."""
     taking: int
@@ -54,8 +57,8 @@ def explain(
         limit = task.constraints.concurrency
         concurrency_key = task.constraints.concurrency_key
         return (
-            f"Its concurrency key {concurrency_key!r} is at its limit: at most {limit:,} "
-            f"{'task' if limit == 1 else 'tasks'} of the key may be in flight."
+            f"Its concurrency key {concurrency_key!r} is at its limit: at most {counted(limit, 'task')} of the key may "
+            "be in flight."
         )
     if task.state == READY:
         return _queue(task, instant_text, now) or _workers(task, capacity)
@@ -87,10 +90,16 @@ def _queue(task: Task, instant_text: Callable[[float], str], now: float) -> str:
         command = f"`distq resume --queue {queue.name} --name {name}`"
         return f"Tasks {name!r} are paused on its queue. {command} resumes them."
     if policy.running is not None and queue.running >= policy.running:
-        return f"Its queue {queue.name!r} is at its limit: {queue.running:,} of at most {policy.running:,} tasks run."
+        return (
+            f"Its queue {queue.name!r} is at its limit: at most {counted(policy.running, 'task')} may be in flight. "
+            f"`distq queue set {queue.name} --running N` changes the limit."
+        )
     if queue.rate_window is not None and not queue.rate_window.allowance(now):
         opens_at = queue.rate_window.opens_at() or now
-        return f"Its queue {queue.name!r} is at its rate {policy.rate}; the next lease is at {instant_text(opens_at)}."
+        return (
+            f"Its queue {queue.name!r} is at its rate {policy.rate}; the next lease is at {instant_text(opens_at)}. "
+            f"`distq queue set {queue.name} --rate RATE` changes the rate."
+        )
     return ""
 
 
@@ -98,24 +107,37 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
     """Why no worker takes this ready task, or that a worker takes it now."""
     envelope = task.envelope
     queue, ready = envelope.queue.name, envelope.queue.counts[READY]
-    what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
     absent = f", {capacity.absent:,} of them without an executor now" if capacity.absent else ""
-    labels = ", ".join(sorted(envelope.requires))
+    kinds = kinds_required(envelope.requires)
+    executors = f"executors of kind {' and '.join(kinds)}"
+    such = f"with its function and {executors}" if kinds else "with its function"
+    labels = ", ".join(sorted(envelope.requires - {executor_label(one) for one in kinds}))
+    slots = counted(envelope.cost, "slot")
     reasons = (
         (capacity.workers, "No worker is connected. `distq worker` starts one."),
-        (capacity.serving, f"Of {capacity.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."),
+        (
+            capacity.serving,
+            f"Of {counted(capacity.workers, 'worker')} none serves the queue {queue!r} (DISTQ_QUEUES).",
+        ),
         (
             capacity.knowing,
-            (
-                f"Of {capacity.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER)."
-                f"{_with_colon(envelope.name)}"
-            ),
+            f"Of {counted(capacity.serving, 'worker')} of its queue none {_knows(envelope.kind, envelope.name)}",
+        ),
+        (
+            capacity.of_kind,
+            f"Of {counted(capacity.knowing, 'worker')} with its function none has {executors} (DISTQ_EXECUTOR).",
         ),
         (
             capacity.able,
-            f"Of {capacity.knowing:,} workers that know it none has the labels {labels} (DISTQ_LABELS).",
+            f"Of {counted(capacity.of_kind, 'worker')} {such} none has the labels {labels} (DISTQ_LABELS).",
         ),
-        (capacity.large, f"It takes {envelope.cost:,} slots, and no worker that knows it has {envelope.cost:,}."),
+        (
+            capacity.large,
+            (
+                f"It takes {slots}, and no worker that could run it has {envelope.cost:,} "
+                "(DISTQ_CONCURRENCY; with executors of kind thread DISTQ_EXECUTOR_TASKS too)."
+            ),
+        ),
         (capacity.taking, "Every worker that could run it is draining."),
         (
             capacity.busy < capacity.slots,
@@ -123,14 +145,18 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
         ),
         (
             envelope.cost == 1 or capacity.free >= envelope.cost,
-            (
-                f"It takes {envelope.cost:,} slots, and a worker has at most {capacity.free:,} free; "
-                "the tasks behind it wait too."
-            ),
+            (f"It takes {slots}, and a worker has at most {capacity.free:,} free; the tasks behind it wait too."),
         ),
     )
-    now = f"A worker leases it now: {capacity.slots - capacity.busy:,} of {capacity.slots:,} slots are free."
+    now = f"A worker leases it now; free slots: {capacity.slots - capacity.busy:,} of {capacity.slots:,}."
     return next((sentence for there_is_one, sentence in reasons if not there_is_one), now)
+
+
+def _knows(kind: str, name: str) -> str:
+    """The end of the sentence that no worker runs a task's function: what it would know, and by which setting."""
+    if kind == PLAIN:
+        return "runs plain items (DISTQ_PLAIN_HANDLER)."
+    return f"knows a task {name!r} (DISTQ_TASKS); a worker that has tried it has logged why not.{_with_colon(name)}"
 
 
 def _with_colon(name: str) -> str:

@@ -19,6 +19,7 @@ from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.leasing import Leasing
 from distq.core.outcome import OUTCOME_NAMES, Outcome
 from distq.core.pending import PendingChanges
+from distq.core.plurals import counted
 from distq.core.queue_policies import QueuePolicies
 from distq.core.registry import Defaults, Registry
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
@@ -65,7 +66,8 @@ class Ledger:
         if len(self._tasks) + self.pending.new_count + count > self.defaults.tasks_max:
             envelope.counters.count(envelope.counters.rejected, "kept")
             raise TasksFull(
-                f"the master keeps {len(self._tasks):,} tasks and results; the limit is {self.defaults.tasks_max:,}."
+                f"the master keeps {counted(len(self._tasks), 'task')}, with those that have ended; "
+                f"the limit is {self.defaults.tasks_max:,}."
             )
 
     def submit(
@@ -89,7 +91,9 @@ class Ledger:
         queue = envelope.queue
         if queue.room < len(bodies):
             envelope.counters.count(envelope.counters.rejected, "full")
-            raise QueueFull(f"the queue {queue.name!r} has room for {max(queue.room, 0)} of {len(bodies)} tasks")
+            raise QueueFull(
+                f"the queue {queue.name!r} has room for {max(queue.room, 0)} of {counted(len(bodies), 'task')}"
+            )
         limit = self.defaults.payload_bytes_max
         if max(map(len, bodies), default=0) > limit:
             envelope.counters.count(envelope.counters.rejected, "payload")

@@ -25,3 +25,8 @@ EXECUTORS: Final = (PROCESS, THREAD)
 def executor_label(kind: str) -> str:
     """The label of workers whose executors are of this kind."""
     return f"executor:{kind}"
+
+
+def kinds_required(requires: frozenset[str]) -> list[str]:
+    """The kinds of executors that a task's labels require."""
+    return [kind for kind in EXECUTORS if executor_label(kind) in requires]

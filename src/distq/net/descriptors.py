@@ -4,6 +4,7 @@ import resource
 from typing import Final
 
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 
 UNLIMITED_TARGET: Final = 1 << 20
 """Limit of descriptors that a process requests where the system sets no limit."""
@@ -40,7 +41,7 @@ def room_for_connections() -> int:
     needed = OWN_DESCRIPTORS + CONNECTIONS_MIN
     if limit < needed:
         raise TooFewDescriptors(
-            f"This process may open {limit} files and connections; a master needs at least {needed}: "
+            f"This process may open {counted(limit, 'file')} and connections; a master needs at least {needed}: "
             f"{OWN_DESCRIPTORS} for its own files and HTTP, and {CONNECTIONS_MIN} for workers and clients."
         )
     return limit - OWN_DESCRIPTORS
@@ -58,6 +59,7 @@ def make_room_for(executors: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise TooFewDescriptors(
-            f"This process may open {hard} files and connections; a worker with {executors} executors needs {needed}."
+            f"This process may open {counted(hard, 'file')} and connections; "
+            f"a worker with {counted(executors, 'executor')} needs {needed:,}."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.net.address import Address
 from distq.net.descriptors import room_for_connections
 from distq.wire.framing import Buffer, pack
@@ -149,7 +150,7 @@ class ServerConnection(asyncio.Protocol):
         if len(server.connections) >= server.connections_max:
             server.refused_count += 1
             server.handler.connection_refused(
-                self, f"there are {server.connections_max} connections already, and no room for more"
+                self, f"the limit of {counted(server.connections_max, 'open connection')} is reached"
             )
             self._transport.abort()
             return

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from distq.core.head import unpack
+from distq.core.plurals import counted
 from distq.core.ports import StoreError
 from distq.core.states import STATE_NAMES
 from distq.storage import private, schema
@@ -69,11 +70,11 @@ def inspect(path: Path, *, thoroughly: bool) -> Report:
             ((lonely,),) = link.run(
                 "SELECT count(*) FROM heads LEFT JOIN bodies USING (key) WHERE key >= 0 AND body IS NULL"
             )
-            problems += [f"{lonely} tasks have no payload"] if lonely else []
+            problems += [f"{counted(lonely, 'task')} without a payload"] if lonely else []
         ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")
         version = schema.version_of(link)
-        counted = {queue: dict(states) for queue, states in sorted(tasks.items())}
-        return Report(size_of(path), version, int(epoch), counted, problems[:PROBLEMS_MAX], link.version)
+        tasks_by_state = {queue: dict(states) for queue, states in sorted(tasks.items())}
+        return Report(size_of(path), version, int(epoch), tasks_by_state, problems[:PROBLEMS_MAX], link.version)
     except SqliteError as error:
         raise StoreError(explain(path, error)) from error
     finally:

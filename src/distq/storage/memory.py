@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from distq.core.payload_cache import how_many_fit
+from distq.core.plurals import counted
 from distq.core.ports import Batch, CommitRefused, Heads, Keep, StoreLimits
 
 EPOCH_MAX: Final = (1 << 23) - 1
@@ -53,7 +54,7 @@ class MemoryStore:
     def _check(self, batch: Batch) -> None:
         limits = self.limits
         if len(batch) > limits.batch_changes_max:
-            raise CommitRefused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
+            raise CommitRefused(f"a batch of {counted(len(batch), 'change')}; the limit is {limits.batch_changes_max}")
         batch_bytes = 0
         for key, change in batch.items():
             if change is None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+from distq.core.plurals import counted
 from distq.core.ports import Batch, CommitRefused, Keep, StoreLimits
 
 ROWS_MAX: Final = 256
@@ -45,7 +46,7 @@ class Writes(NamedTuple):
 def gather(batch: Batch, limits: StoreLimits) -> Writes:
     """Return the batch as rows. Raises CommitRefused if it exceeds the limits."""
     if len(batch) > limits.batch_changes_max:
-        raise CommitRefused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
+        raise CommitRefused(f"a batch of {counted(len(batch), 'change')}; the limit is {limits.batch_changes_max}")
     heads: list[int | bytes] = []
     bodies: list[int | bytes] = []
     amended: list[int] = []

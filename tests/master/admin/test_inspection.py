@@ -33,23 +33,24 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
     await bench.submit(bench.client(), 1, [b"a"])
     assert await explanation(bench) == "No worker is connected. `distq worker` starts one."
     other = bench.worker("other", queues=["r"])
-    assert "Of 1 workers none serves the queue 'q'" in await explanation(bench)
+    assert "Of 1 worker none serves the queue 'q'" in await explanation(bench)
     bench.worker("plain", tasks=False)
-    assert "Of 1 workers of its queue none knows a task 'f'" in await explanation(bench)
+    assert "Of 1 worker of its queue none knows a task 'f' (DISTQ_TASKS)" in await explanation(bench)
     draining = bench.worker("draining")
     await bench.ask(draining, "broker", "heartbeat", {"draining": True})
     assert await explanation(bench) == "Every worker that could run it is draining."
     bench.worker("w", slots=1)
     assert "of 1 that could run it, 1 of them without an executor now" in await explanation(bench)
     connection = bench.executor()
-    assert "1 of 1 slots are free" in await explanation(bench)
+    assert "free slots: 1 of 1." in await explanation(bench)
     await bench.submit(bench.client("d"), 1, [b"b"])
     (row,) = await bench.exchange(connection)
     assert await explanation(bench) == "It runs: w/1 leased it 0.0 s ago, attempt 1."
     second = id_text(row[0] + 1)
     assert await explanation(bench, second) == "No slot is free, of 1 that could run it; ready tasks of its queue: 1."
     await act(bench, "queue_set", queue="q", running=1)
-    assert "is at its limit: 1 of at most 1 tasks run." in await explanation(bench, second)
+    limited = await explanation(bench, second)
+    assert "at most 1 task may be in flight. `distq queue set q --running N` changes the limit." in limited
     await act(bench, "queue_set", queue="q", running=5, rate="1/m")
     await bench.submit(bench.client("e"), 1, [b"c"])
     bench.worker("x")
@@ -64,6 +65,26 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
 
 
 @on_bench()
+async def test_the_reason_names_the_setting_that_decides(bench: Bench) -> None:
+    """The kind of executors is DISTQ_EXECUTOR, other labels are DISTQ_LABELS, and plain items need only a handler."""
+    for_threads = ("q", "f", None, None, None, None, None, ("executor:thread", "gpu"))
+    await bench.ask(bench.client(), "broker", "submit", 1, [for_threads], [(0, 1)], [b"a"], 0.0)
+    bench.worker("processes", labels=["executor:process", "gpu"], plain=False)
+    assert await explanation(bench) == (
+        "Of 1 worker with its function none has executors of kind thread (DISTQ_EXECUTOR)."
+    )
+    bench.worker("threads", labels=["executor:thread"], plain=False)
+    assert await explanation(bench) == (
+        "Of 1 worker with its function and executors of kind thread none has the labels gpu (DISTQ_LABELS)."
+    )
+    assert await bench.ask(bench.connection(), "work", "put", 1) is None
+    (plain,) = (task for task in bench.ledger.state.tasks.values() if task.envelope.name == "plain")
+    assert await explanation(bench, id_text(plain.task_key)) == (
+        "Of 2 workers of its queue none runs plain items (DISTQ_PLAIN_HANDLER)."
+    )
+
+
+@on_bench()
 async def test_a_client_receives_the_reason_why_no_worker_would_run_its_tasks(bench: Bench) -> None:
     """The reply names one task of each kind, but no task that runs or only waits for its turn."""
     client = bench.client()
@@ -74,7 +95,7 @@ async def test_a_client_receives_the_reason_why_no_worker_would_run_its_tasks(be
     }
     bench.worker("other", queues=["r"])
     (reason,) = (await bench.ask(client, "broker", "stuck", options)).values()
-    assert "Of 1 workers none serves the queue 'q'" in reason
+    assert "Of 1 worker none serves the queue 'q'" in reason
     bench.worker()
     assert await bench.ask(client, "broker", "stuck", options) == {}
     assert isinstance(await bench.ask(client, "broker", "stuck", "x"), RemoteRefusal)

@@ -27,7 +27,7 @@ async def test_the_last_of_the_tasks_that_wait_on_all_slots_is_refused(bench: Be
     (first, second), inner = await full(bench)
     assert await ask(bench, first, inner) == ""
     explanation = await ask(bench, second, inner)
-    assert f"task {id_text(inner)}, which cannot begin: all 2 slots" in explanation
+    assert f"task {id_text(inner)}, which cannot begin: tasks that wait for tasks hold 2 slots" in explanation
     assert await ask(bench, first, inner) == ""
 
 

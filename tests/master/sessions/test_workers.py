@@ -325,7 +325,7 @@ async def test_a_task_that_requires_labels_goes_to_a_worker_with_them(bench: Ben
     assert [row[4] for row in await bench.exchange(bench.executor(1, "half"), want=5)] == [b"b"]
     assert await bench.exchange(bench.executor(1, "plain")) == []
     reply = await bench.admin("show", id=id_text(1 << 40 | 1))
-    assert reply["why"] == "Of 2 workers that know it none has the labels eu, gpu (DISTQ_LABELS)."
+    assert reply["why"] == "Of 2 workers with its function none has the labels eu, gpu (DISTQ_LABELS)."
     again = await restarted(bench)
     again.worker("whole", labels=["eu", "gpu", "fast"])
     assert [row[4] for row in await again.exchange(again.executor(1, "whole"), want=5)] == [b"a", b"b"]

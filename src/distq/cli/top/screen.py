@@ -10,6 +10,7 @@ from rich.text import Text
 from distq.cli.text import duration, printable
 from distq.cli.top.rates import ASCII_BLOCKS, BLOCKS
 from distq.cli.top.state import SORTS, VIEWS, State
+from distq.core.plurals import counted
 
 HELP: Final = (
     "1 2 3 4, Tab      queues, workers, running tasks, failures",
@@ -64,8 +65,8 @@ def _head(state: State, width: int, address: str, blocks: str) -> list[Text]:
         return [_line(f"distq top  {address}", width, "bold"), Text(), Text(), _tabs(state, width)]
     clock = datetime.fromtimestamp(page["at"]).astimezone().strftime("%H:%M:%S") if page else ""
     first = (
-        f"distq top  {address}  {_plural(totals['workers'], 'worker')}, "
-        f"{totals['busy']:,} of {_plural(totals['slots'], 'slot')} busy, {_plural(totals['queues'], 'queue')}"
+        f"distq top  {address}  {counted(totals['workers'], 'worker')}, "
+        f"{totals['busy']:,} of {counted(totals['slots'], 'slot')} busy, {counted(totals['queues'], 'queue')}"
     )
     counts = "   ".join(
         f"{totals[word]:,} {label}"
@@ -178,10 +179,6 @@ def _rate(rate: float | None) -> str:
     if rate is None:
         return "-"
     return f"{rate:,.0f}" if rate >= 9.95 or rate == 0 else f"{rate:.1f}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _memory(size_bytes: int | None) -> str:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.explain import WorkerCapacity, explain, lacking
-from distq.core.option_values import PLAIN
+from distq.core.option_values import PLAIN, executor_label, kinds_required
 from distq.core.states import DEAD, LEASED, STATE_NAMES
 from distq.core.task import Task, delivery_count
 from distq.core.task_ids import id_text
@@ -112,7 +112,8 @@ class ShowStack(TaskQuery):
 def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
     """Return the lists of all workers and of those that remain after each condition for running a task.
 
-    The conditions, in order: serve its queue, know its name, have its labels, have enough slots, are not draining.
+    The conditions, in order: serve its queue, know its name, have executors of the kind that it requires, have its
+    other labels, have enough slots, are not draining.
     """
     sessions = list(workers.sessions.values())
     queue, envelope = task.envelope.queue, task.envelope
@@ -121,18 +122,20 @@ def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
         knowing = [one for one in serving if one.plain]
     else:
         knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
-    able = [one for one in knowing if envelope.requires <= one.labels]
+    kinds = {executor_label(kind) for kind in kinds_required(envelope.requires)}
+    of_kind = [one for one in knowing if kinds <= one.labels]
+    able = [one for one in of_kind if envelope.requires <= one.labels]
     large = [one for one in able if one.slots >= envelope.cost]
-    return sessions, serving, knowing, able, large, [one for one in large if not one.draining]
+    return sessions, serving, knowing, of_kind, able, large, [one for one in large if not one.draining]
 
 
 def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
     """Count the workers and slots that could run a task."""
-    sessions, serving, knowing, able, large, taking = narrowed(workers, task)
+    sessions, serving, knowing, of_kind, able, large, taking = narrowed(workers, task)
     absent = [max(one.slots - one.open_slots, 0) for one in taking]
     free = [max(one.slots - one.taken - gone, 0) for one, gone in zip(taking, absent, strict=True)]
     slots = sum(one.slots for one in taking)
-    numbers = (len(sessions), len(serving), len(knowing), len(able), len(large), len(taking))
+    numbers = (len(sessions), len(serving), len(knowing), len(of_kind), len(able), len(large), len(taking))
     return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.plurals import counted
 from distq.core.states import LEASED, READY
 from distq.core.task import Task
 from distq.core.task_ids import id_text, task_key_of
@@ -55,8 +56,8 @@ class WaitGraph:
             return ""
         del self._until[outer.task_key]
         return (
-            f"Task {id_text(outer.task_key)} waits for task {id_text(inner.task_key)}, which cannot begin: all "
-            f"{slots:,} slots on which it could run are taken by tasks that wait for tasks."
+            f"Task {id_text(outer.task_key)} waits for task {id_text(inner.task_key)}, which cannot begin: tasks "
+            f"that wait for tasks hold {counted(slots, 'slot')}, and no other slot could run it."
         )
 
 

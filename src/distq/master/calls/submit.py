@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
+from distq.core.plurals import counted
 from distq.core.ports import KEEP
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.clients import SESSION, WITH_TAKEN, ClientSession
@@ -80,11 +81,12 @@ class SubmitTasks(CallRequest):
             if needed > queue.capacity:
                 self._count_full(queue)
                 raise QueueFull(
-                    f"{needed:,} tasks in a submit never fit the queue {queue.name!r}; its limit is {queue.capacity:,}."
+                    f"a submit of {counted(needed, 'task')} never fits the queue {queue.name!r}; "
+                    f"its limit is {queue.capacity:,}."
                 )
             if self.until is None or self.until <= now:
                 self._count_full(queue)
-                raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
+                raise QueueFull(f"the queue {queue.name!r} is full: it holds {counted(queue.capacity, 'task')}.")
             cycle.park_until_room(self, queue, needed)
             return False
         ledger.check_room(self.runs[0].envelope, len(self.bodies))

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from distq.core.plurals import counted
+
 _PIECE: Final = struct.Struct("!HBQ")
 """The header of a piece: its size in bytes, whether it is the message's last piece, and the message's number."""
 _PIECE_BYTES_MAX: Final = 4_000
@@ -132,7 +134,7 @@ class LineSplitter:
         """End the line that has begun, and return it; '' if no line has begun, or it is blank."""
         line = self._part.rstrip("\r")
         if self._cut_count:
-            line += f"… ({self._cut_count:,} more characters)"
+            line += f"… ({counted(self._cut_count, 'more character')})"
         self._part, self._cut_count = "", 0
         return line if line.strip() else ""
 

@@ -8,6 +8,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.core.task_ids import id_text
 from distq.logs import of_trace
 from distq.tasks.failure import overrun_text
@@ -301,7 +302,7 @@ class ExecutorPool:
 
     def _decode(self, status: int, ending: Ending | None) -> Cause:
         if ending is Ending.TASKS:
-            return Cause(cause.RECYCLE, f"replaced after {self._config.max_tasks} tasks")
+            return Cause(cause.RECYCLE, f"replaced after {counted(self._config.max_tasks or 0, 'task')}")
         if ending is Ending.MEMORY:
             return Cause(cause.RECYCLE, f"replaced with more than {self._config.max_rss_bytes:,} bytes of memory")
         if ending is Ending.LEASE:

@@ -14,6 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.net.stop_signals import stop_signals
 from distq.protocol.heartbeat import WorkerReport
 from distq.worker.shared.clock import Clock
@@ -155,8 +156,8 @@ class Supervisor:
         if not self._was_ready and deaths >= STARTS_MAX:
             self._fail(
                 NoExecutorStarts(
-                    f"{deaths} executors, one after the other, have ended before they could take a task, the last one "
-                    f"with: {self._last_end}."
+                    f"{counted(deaths, 'executor')}, one after the other, have ended before they could take a task, "
+                    f"the last one with: {self._last_end}."
                 )
             )
 
