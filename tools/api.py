@@ -59,6 +59,7 @@ INTERNAL: Final = {
         "settle",
         "task_key",
         "unseen",
+        "waits_for_room",
         "wait_until_ended",
         "withdraw",
     ),

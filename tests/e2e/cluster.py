@@ -141,6 +141,10 @@ class Cluster:
         assert command.ends() == 0, command.text
         return json.loads(command.text)
 
+    def count_of(self, state: str) -> int:
+        """Return the number of tasks in this state over all queues, as `distq status` shows it."""
+        return sum(queue[state] for queue in self.json_of("status", "--json")["queues"]["queues"])
+
     def client(self) -> Client:
         """Return a client for a `with` statement."""
         return Client(f"127.0.0.1:{self.port}", KEY)

@@ -56,3 +56,20 @@ def show_environment() -> tuple[str, str]:
         close_fds=False,
     )
     return "\n".join([*own, child.stdout.splitlines()[0]]), child.stdout.splitlines()[1]
+
+
+@distq.task(retries=0)
+def leaves_submits(address: str, key: str, count: int) -> str:
+    """Submit tasks to another master, and return without waiting until it has accepted them."""
+    client = client_of_process(address, key)
+    for number in range(count):
+        client.submit(adds, number, 1)
+    return "settled"
+
+
+@distq.task(retries=0, queue="crowded")
+def follows(depth: int) -> int:
+    """Submit the next task of a line into the queue of this one, and return without waiting."""
+    if depth:
+        client_of_process().submit(follows, depth - 1)
+    return depth

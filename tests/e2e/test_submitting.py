@@ -1,11 +1,13 @@
 """Tests of tasks that submit tasks: only a client in a task gets the worker's master and key."""
 
+import signal
 from pathlib import Path
 
 import pytest
 from tests.e2e import submitting
-from tests.e2e.cluster import KEY, Cluster, Process
+from tests.e2e.cluster import KEY, Cluster, Process, cluster
 from tests.e2e.holding import go
+from tests.waiting import eventually
 
 import distq
 
@@ -81,3 +83,38 @@ def test_a_program_that_a_task_starts_does_not_get_the_key(grid: Cluster) -> Non
     assert "DISTQ_ADDRESS" in seen
     assert "socket" not in files
     assert "memfd" not in files
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_is_not_settled_before_the_submits_that_it_leaves_are_accepted(
+    grid: Cluster, tmp_path: Path, kind: str, count: int
+) -> None:
+    """Were its executor killed after that, no other attempt would make them again."""
+    grid.master()
+    worker(grid, kind, 1)
+    (tmp_path / "other").mkdir()
+    with cluster(tmp_path / "other") as other, grid.client() as client:
+        master = other.master()
+        address = f"127.0.0.1:{other.port}"
+        client.submit(submitting.leaves_submits, address, KEY, 1).result(20)  # connects the task's client
+        master.signal(signal.SIGSTOP)
+        future = client.submit(submitting.leaves_submits, address, KEY, count)
+        assert client.submit(submitting.adds, 1, 1).result(20) == 2  # the slot is free meanwhile
+        assert not future.done()
+        master.signal(signal.SIGCONT)
+        assert future.result(20) == "settled"
+        assert other.count_of("ready") == count + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_that_submit_into_their_own_full_queue_make_room_for_their_submits(grid: Cluster, kind: str) -> None:
+    """A submit that waits for room does not keep the only slot from the tasks whose begin makes the room."""
+    grid.master(DISTQ_QUEUE_LIMITS="crowded:capacity=3")
+    with grid.client() as client:
+        futures = [client.submit(submitting.follows, 20) for _ in range(3)]
+        assert client.flush(20)
+        worker(grid, kind, 1)
+        assert [future.result(20) for future in futures] == [20] * 3
+
+        eventually(lambda: not grid.count_of("ready") + grid.count_of("leased"), "the end of all lines")

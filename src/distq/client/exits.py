@@ -33,6 +33,10 @@ class Session(Protocol):
 
     waits_at_exit: bool
 
+    def wait_until_accepted(self, timeout_s: float | None) -> bool:
+        """Wait until the master has answered every submit so far; False if the timeout ends first."""
+        ...
+
     def flush_last(self) -> None:
         """Wait until the master has accepted every submit."""
         ...
@@ -73,6 +77,13 @@ def enter(session: Session) -> bool:
 def leave(session: Session) -> None:
     """Remove a session that has ended, or that belongs to the parent process."""
     _sessions.discard(session)
+
+
+def _flush(timeout_s: float) -> None:
+    """Wait until masters have answered the submits of all sessions, at most `timeout_s`."""
+    deadline = _now() + timeout_s
+    for session in list(_sessions):
+        session.wait_until_accepted(deadline - _now())
 
 
 def _flush_all() -> None:
@@ -122,4 +133,5 @@ def _register() -> None:
     atexit.register(_end_all)
 
 
+access.flush = _flush
 _register()

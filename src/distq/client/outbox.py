@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from distq.client.future import TaskFuture, claim
@@ -173,3 +175,13 @@ def _claimed(taken: list[PendingSubmit]) -> list[PendingSubmit]:
         return taken
     those = set(map(id, claimed))
     return [sending for sending in taken if id(sending.future) in those]
+
+
+def packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
+    """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
+    envelopes: dict[WireTuple, int] = {}
+    runs: list[WireTuple] = []
+    for options, group in itertools.groupby(batch, key=attrgetter("options")):
+        alike = list(group)
+        runs.append(alike[0].run(envelopes.setdefault(options.envelope, len(envelopes)), len(alike)))
+    return list(envelopes), runs, [sending.body for sending in batch]

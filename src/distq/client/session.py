@@ -29,6 +29,7 @@ from distq.net.dial import CannotReach, Connection
 from distq.protocol.hello import Greeting
 from distq.protocol.methods import ADMIN, BROKER, WATCH
 from distq.settings import Address, Settings
+from distq.tasks import access
 from distq.tasks.failure import TaskLost
 from distq.tasks.tracing import API, outgoing
 from distq.wire.errors import RemoteRefusal
@@ -115,6 +116,8 @@ class ClientRuntime:
             self._start()
             submits.send_now([sending], options.patience_s(0.0))
             return future
+        if access.note_submit is not None:
+            access.note_submit(future)
         if outbox.waiting or not submits.send_immediately(sending):
             outbox.put(sending)
         if self._checks_first:

@@ -8,23 +8,22 @@ the master's work for the task.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.client.future import claim
 from distq.client.locks import OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection, is_passing
-from distq.client.outbox import Outbox, PendingSubmit
+from distq.client.outbox import Outbox, PendingSubmit, packed
 from distq.client.refusals import RefusedUnique, refusal_of
 from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
 from distq.protocol.methods import BROKER, SUBMIT, WATCH
-from distq.protocol.submit import SubmitAccepted, SubmitRefused, WireTuple, read_answer
+from distq.protocol.submit import SubmitAccepted, SubmitRefused, read_answer
+from distq.tasks import access
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -104,8 +103,8 @@ class SubmitSender:
 
     def send_immediately(self, submit: PendingSubmit) -> bool:
         """Send one task from the calling thread; False if it must go through the outbox."""
-        if len(submit.body) > DIRECT_BYTES_MAX or not self._connection_lock.acquire(0):
-            return False
+        if len(submit.body) > DIRECT_BYTES_MAX or access.access is not None or not self._connection_lock.acquire(0):
+            return False  # a task's submits go through the outbox, whose sender finds out whether a queue is full
         try:
             connection = self.master_connection.connection
             if connection is None or self._outbox or not claim((submit.future,)):
@@ -281,7 +280,8 @@ class SubmitSender:
         if not batch:
             return False
         try:
-            self._deliver(batch, self._wait_s)
+            if access.access is None or not self._has_found_room(batch):
+                self._deliver(batch, self._wait_s)
         except Exception as error:
             self._refuse([sending for sending in batch if sending.future.task_key is None], error)
             raise
@@ -290,9 +290,19 @@ class SubmitSender:
             self._on_settled()
         return True
 
-    def _deliver(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
-        """Submit a batch. If the master refuses it, submit each half: only the tasks that must be refused are."""
-        begun = _now()
+    def _has_found_room(self, batch: Sequence[PendingSubmit]) -> bool:
+        """Submit a batch without waiting for room in full queues; False if it must be submitted again.
+
+        The task that has made the submit may have to end before there is room: its executor looks at `waits_for_room`.
+        """
+        refusal = self._submit(batch, 0.0)
+        if refusal is not None and refusal.code == QueueFull.code:
+            for sending in batch:
+                sending.future.waits_for_room = True
+        return refusal is None
+
+    def _submit(self, batch: Sequence[PendingSubmit], wait_s: float) -> DistqError | None:
+        """Submit a batch; returns the error with which the master refuses it."""
         self._number += 1
         number = self._number
         args = (number, *packed(batch), wait_s)
@@ -303,10 +313,17 @@ class SubmitSender:
             )
             if isinstance(answer, SubmitAccepted):
                 self._accept(number, batch, answer)
-                return
+                return None
         finally:
             self._pending.refuse(number)  # unless it was accepted
-        refusal = refusal_of(answer)
+        return refusal_of(answer)
+
+    def _deliver(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
+        """Submit a batch. If the master refuses it, submit each half: only the tasks that must be refused are."""
+        begun = _now()
+        refusal = self._submit(batch, wait_s)
+        if refusal is None:
+            return
         if len(batch) == 1:
             self._refuse(batch, refusal)
             return
@@ -381,13 +398,3 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
     except BaseException:
         connection.close()
         raise
-
-
-def packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
-    """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
-    envelopes: dict[WireTuple, int] = {}
-    runs: list[WireTuple] = []
-    for options, group in itertools.groupby(batch, key=attrgetter("options")):
-        alike = list(group)
-        runs.append(alike[0].run(envelopes.setdefault(options.envelope, len(envelopes)), len(alike)))
-    return list(envelopes), runs, [sending.body for sending in batch]

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from distq.client.control_connection import ControlConnection
 from distq.client.future import TaskFuture
-from distq.client.outbox import PendingSubmit, SubmitOptions
+from distq.client.outbox import PendingSubmit, SubmitOptions, packed
 from distq.client.refusals import Refusals, RefusedUnique, ScheduleRefused, refusal_of
 from distq.client.session import check_size
 from distq.client.streams import parts_of
-from distq.client.submit_sender import packed
 from distq.core.states import LATER
 from distq.net.dial import CannotReach
 from distq.protocol.hello import CLI, CLIENT, write_hello

@@ -9,11 +9,13 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from distq.core.errors import DistqError
+from distq.core.outcome import Outcome
 from distq.net.dial import Connection
 from distq.protocol.exchange import LeasedTask, LeaseReply, Settlement, read_lease_reply
 from distq.protocol.methods import BROKER, EXCHANGE
@@ -32,6 +34,7 @@ from distq.worker.executor.recycling import RecyclePolicy
 from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.tracing import attempt_of, traced
+from distq.worker.executor.unaccepted_submits import ACCEPT_S, LAST_SUBMITS_S, SubmitFuture, Submits, note_submit
 from distq.worker.shared.batch_page import BEGUN, OVER, BatchPage, BatchPosition
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
@@ -71,7 +74,7 @@ class BatchLoop:
         self._clock = clock
         self._verbose = config.verbose
         self.recycling = RecyclePolicy(config)
-        self.settlements = Settlements(config, page, reporter, self.recycling)
+        self.settlements = Settlements(config, page, reporter, self.recycling, clock)
         self._prefetch = PrefetchSize()
         self._rows: Sequence[LeasedTask] = ()
         """The leased tasks that have not begun."""
@@ -97,12 +100,14 @@ class BatchLoop:
         """Whether the executor has a batch, begun or not."""
         self._notes: dict[int, Settlement] = {}
         """The newest progress and checkpoint of the running task, by outcome, until they are sent."""
+        self._submits: Submits = deque()
+        """Submits of the running task."""
         current.find_current = self.current
 
     @property
     def has_unsettled(self) -> bool:
         """Whether there are settlements that the master has probably not received."""
-        return len(self.settlements.rows) > self._likely_settled_count
+        return len(self.settlements.rows) > self._likely_settled_count or bool(self.settlements.kept)
 
     @property
     def held(self) -> list[LeaseId]:
@@ -123,6 +128,10 @@ class BatchLoop:
 
     def _is_stopped(self) -> bool:
         return self._page.is_stopping
+
+    def note_submit(self, future: SubmitFuture) -> None:
+        """Note a submit that code of the running task has made."""
+        note_submit(self._submits, future)
 
     def _add_note(self, lease_id: LeaseId, outcome: int, body: bytes) -> None:
         """Take what the running task sends: progress, a checkpoint, or a part of its stream.
@@ -158,16 +167,17 @@ class BatchLoop:
         settlements = self.settlements
         with self._connection_lock:
             if self._shutdown.is_set or self.recycling.is_due:
-                self._settle(connection)
+                self._settle(connection, end=True)
                 self._clear_blame()
                 return False
+            settlements.take_accepted()
             count = settlements.fit()
             while count < len(settlements.rows):
                 self._send(connection, count)
                 count = settlements.fit()
             self._asked_at, self._asked_count = self._clock(), count
-            want = int(min(self._prefetch.want, self.recycling.tasks_left))
-            connection.ask(BROKER, EXCHANGE, (settlements.rows[:count], want, WAIT_S), timeout_s=ANSWER_S)
+            want, wait_s = settlements.ask_for(int(min(self._prefetch.want, self.recycling.tasks_left)))
+            connection.ask(BROKER, EXCHANGE, (settlements.rows[:count], want, wait_s), timeout_s=ANSWER_S)
             in_time = connection.wait((self._shutdown, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._shutdown.is_set and not self._answers_soon(connection):
                 settlements.rows.clear()
@@ -179,7 +189,7 @@ class BatchLoop:
 
     def _clear_blame(self) -> None:
         """If everything is settled, no task is to blame for this executor's death any more; main thread only."""
-        if not self.settlements.rows:
+        if not self.settlements:
             self._page.all_settled()
 
     def _answers_soon(self, connection: Connection) -> bool:
@@ -187,8 +197,12 @@ class BatchLoop:
         left_s = self._asked_at + SETTLED_S - self._clock()
         return bool(self.settlements.rows) and left_s > 0 and connection.wait((self._lifeline_fd,), timeout_s=left_s)
 
-    def _settle(self, connection: Connection) -> None:
-        """Send the settlements that there are now; the caller holds the connection's lock."""
+    def _settle(self, connection: Connection, *, end: bool = False) -> None:
+        """Send the settlements that there are now; the caller holds the connection's lock.
+
+        At the executor's end it sends the kept ones too, after `LAST_SUBMITS_S` at the latest.
+        """
+        self.settlements.take_accepted(LAST_SUBMITS_S if end else ACCEPT_S, last=end)
         left = len(self.settlements.rows)
         while left > 0:
             count = min(self.settlements.fit(), left)
@@ -245,7 +259,7 @@ class BatchLoop:
         prefetch_ran, task_ended, settled = self._prefetch.task_ran, self._interrupts.state.task_ended, settlements.rows
         envelopes, headers, verbose = self._reply.envelopes, self._reply.headers, self._verbose
         flush_bytes, run_it = settlements.flush_bytes, self._interrupts.run
-        lease_bound = frozenset(self._reply.lease_bound)
+        lease_bound, submits = frozenset(self._reply.lease_bound), self._submits
         runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
         limits = [limit_s for *_, limit_s in envelopes]
         done, done_s = 0, 0.0
@@ -269,7 +283,7 @@ class BatchLoop:
                 run_s = now - before
                 prefetch_ran(run_s)
                 task_ended(run_s)
-                if type(ran) is bytes:
+                if type(ran) is bytes and not submits:
                     settled.append((task_key, delivery, 0, ran, run_s, ""))
                     settlements.size_bytes += len(ran)
                     done += 1
@@ -277,8 +291,10 @@ class BatchLoop:
                     if verbose:
                         settlements.report_success(row, envelopes[envelope], headers.get(task_key, ()), run_s)
                 else:
-                    outcome = cast("RunOutcome", ran)
-                    settlements.add_outcome(row, envelopes[envelope], headers.get(task_key, ()), outcome, run_s)
+                    outcome = RunOutcome(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
+                    of_task = headers.get(task_key, ())
+                    settlements.add_outcome(row, envelopes[envelope], of_task, outcome, run_s, submits)
+                    submits.clear()
                 if now - flushed >= FLUSH_S or settlements.size_bytes >= flush_bytes:
                     page.rest()
                     if index + 1 < len(rows) and not self._flushed(connection):
@@ -334,6 +350,6 @@ class BatchLoop:
             settlements.release(page.unstarted(page.position))
             page.set_returned(position.batch)
         settlements.take_notes(self._notes)
-        if settlements.rows and (self._connection is None or not self._flushed(self._connection)):
+        if settlements and (self._connection is None or not self._flushed(self._connection)):
             return False
         return not page.is_returned(position.batch)

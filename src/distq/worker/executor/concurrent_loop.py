@@ -37,6 +37,7 @@ from distq.worker.executor.running_task import RunningTask, running_task
 from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
+from distq.worker.executor.unaccepted_submits import LAST_SUBMITS_S, SubmitFuture, note_submit
 from distq.worker.executor.wakeup import WakeupPipe
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
@@ -89,7 +90,7 @@ class ConcurrentLoop:
         self._clock = clock
         self._state = ProcessState()
         self.recycling = RecyclePolicy(config)
-        self.settlements = Settlements(config, page, reporter, self.recycling)
+        self.settlements = Settlements(config, page, reporter, self.recycling, clock)
         self._codec = functions.codec
         self._pool = TaskPool(functions, shutdown, self._ended)
         self._free = list(reversed(range(config.executor_slots)))
@@ -124,7 +125,7 @@ class ConcurrentLoop:
     @property
     def has_unsettled(self) -> bool:
         """Whether a task runs or waits to begin, or a settlement is not sent."""
-        return bool(self.settlements.rows or self._running or self._incomplete)
+        return bool(self.settlements or self._running or self._incomplete)
 
     @property
     def held(self) -> list[LeaseId]:
@@ -156,6 +157,12 @@ class ConcurrentLoop:
 
         return current_of(task.row, task.envelope, left_s, task.cursor, task.headers, send, shutdown, codec, is_stopped)
 
+    def note_submit(self, future: SubmitFuture) -> None:
+        """Note a submit of the task whose code runs here. A thread that a task has started may belong to any task."""
+        task = running_task.get()
+        for one in list(self._running.values()) if task is None else (task,):
+            note_submit(one.submits, future)
+
     def serve(self, connection: Connection) -> None:
         """Exchange and start tasks until the executor is to end or to be replaced; then everything is settled."""
         while True:
@@ -168,6 +175,7 @@ class ConcurrentLoop:
                 self._incomplete.clear()
             if self._incomplete and not self._sent:
                 self._complete(connection)
+            self._take_accepted(ending=ending)
             if self._must_ask(ending=ending):
                 self._ask(connection, ending=ending)
             readable = self._wait(connection, ending=ending)
@@ -266,6 +274,8 @@ class ConcurrentLoop:
         until = math.inf
         if self._has_notes():
             until = min(until, self._notes_sent_at + NOTES_S)
+        if self.settlements.kept:
+            until = min(until, now + self.settlements.kept.pause_s)
         if self._sent:
             until = min(until, self._asked_at + WAIT_S + ANSWER_S)
         if now < self._lapsed_at + LEASE_WAIT_S:
@@ -305,7 +315,7 @@ class ConcurrentLoop:
         outcome = RunOutcome(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
         with self._lock:
             self.settlements.take_notes(task.notes)
-            self.settlements.add_outcome(task.row, task.envelope, task.headers, outcome, run_s)
+            self.settlements.add_outcome(task.row, task.envelope, task.headers, outcome, run_s, task.submits)
             self._note_unsettled()
             self._page.finish(task.slot)
         self._done.append(task.slot)
@@ -313,7 +323,8 @@ class ConcurrentLoop:
 
     def _note_unsettled(self) -> None:
         """Name the ended tasks that are not settled: one may be to blame for this executor's death; under the lock."""
-        self._page.set_unsettled([lease_id_of(row) for row in self.settlements.rows if row[2] not in NOT_ENDED])
+        rows = (*self.settlements.rows, *self.settlements.kept.settlements)
+        self._page.set_unsettled([lease_id_of(row) for row in rows if row[2] not in NOT_ENDED])
 
     def _free_slots(self) -> None:
         """Free the slots of tasks that have ended."""
@@ -336,6 +347,13 @@ class ConcurrentLoop:
         if task.run_uninterrupted(add):
             self._wakes.set()
             self.settlements.wait_for_room(self._clock, self._shutdown, ROOM_S)
+
+    def _take_accepted(self, *, ending: bool) -> None:
+        """Make kept settlements ready to send; only an executor that ends waits here for acceptances."""
+        if self.settlements.kept:
+            last = ending and not self._running
+            with self._lock:
+                self.settlements.take_accepted(LAST_SUBMITS_S if last else 0.0, last=last)
 
     def _take_notes(self) -> None:
         self._notes_sent_at = self._clock()

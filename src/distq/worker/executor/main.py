@@ -86,6 +86,7 @@ def main(args: Sequence[str]) -> int:
 
         broker = several = ConcurrentLoop(config, functions, page, reporter, shutdown, config_fd, MONOTONIC)
         several.listen(state)
+    access.note_submit = broker.note_submit
     state.start(lambda: shutdown.set() if page.is_asked_to_end and not shutdown.is_set else None)
     reporter.send(Ready())
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from distq.core.constraints import Headers
     from distq.protocol.exchange import LeasedEnvelope, LeasedTask, LeaseReply, Settlement
     from distq.tasks.tracing import Attempt
+    from distq.worker.executor.unaccepted_submits import Submits
 
 
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class RunningTask:
         "reason",
         "row",
         "slot",
+        "submits",
     )
 
     def __init__(self, slot: int, row: LeasedTask, reply: LeaseReply, began_at: float) -> None:
@@ -65,6 +68,8 @@ class RunningTask:
         """Whether the task must end with its lease."""
         self.notes: dict[int, Settlement] = {}
         """Its newest progress and checkpoint, by outcome, until they are sent."""
+        self.submits: Submits = deque()
+        """Its submits that the master has not answered."""
         self.reason: BaseException | None = None
         """Why the task is interrupted; None while it is not."""
         self._is_open = True

@@ -19,7 +19,9 @@ from distq.core.task_ids import id_text
 from distq.protocol.exchange import LeasedEnvelope, LeasedTask, Settlement
 from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
-from distq.worker.executor.exchange import ANSWER_S, lease_id_of, released, settlement_of
+from distq.worker.executor.exchange import ANSWER_S, WAIT_S, lease_id_of, released, settlement_of
+from distq.worker.executor.unaccepted_submits import ACCEPT_S, KEPT_MAX, LOOK_S, KeptSettlements, Submits
+from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
 
 if TYPE_CHECKING:
@@ -57,10 +59,17 @@ class Settlements:
     """The settlements of one executor that the master has not confirmed yet, the oldest first."""
 
     def __init__(
-        self, config: ExecutorConfig, page: ExecutorPage, reporter: Reporter, recycling: RecyclePolicy
+        self,
+        config: ExecutorConfig,
+        page: ExecutorPage,
+        reporter: Reporter,
+        recycling: RecyclePolicy,
+        clock: Clock = MONOTONIC,
     ) -> None:
         self.rows: list[Settlement] = []
         """The thread of a task may append without a lock; only the holder of the connection removes, at the front."""
+        self.kept = KeptSettlements(clock, lambda why: reporter.send(Trouble(why)))
+        """Settlements that are not in `rows` yet, because submits of their tasks were not answered."""
         self.size_bytes = 0
         """Bytes of the bodies that are not sent yet."""
         self.takes_notes = False
@@ -87,16 +96,28 @@ class Settlements:
     @property
     def held(self) -> list[LeaseId]:
         """The leases that these settlements belong to."""
-        return [lease_id_of(row) for row in self.rows]
+        return [lease_id_of(row) for row in (*self.rows, *self.kept.settlements)]
+
+    def __bool__(self) -> bool:
+        """Whether there is a settlement that the master has not confirmed."""
+        return bool(self.rows or self.kept)
 
     # -- adding --------------------------------------------------------------------------------------
 
     def add_outcome(
-        self, row: LeasedTask, envelope: LeasedEnvelope, headers: Headers, outcome: RunOutcome, run_s: float
+        self,
+        row: LeasedTask,
+        envelope: LeasedEnvelope,
+        headers: Headers,
+        outcome: RunOutcome,
+        run_s: float,
+        submits: Submits | None = None,
     ) -> None:
-        """Settle the lease of a task whose run has ended; count and report it."""
-        self.rows.append(settlement_of(row, outcome, run_s))
-        self.size_bytes += len(outcome.body)
+        """Settle the lease of a task whose run has ended, once its `submits` were answered; count and report it."""
+        settlement = settlement_of(row, outcome, run_s)
+        if not submits or not self.kept.add(settlement, submits):
+            self.rows.append(settlement)
+            self.size_bytes += len(outcome.body)
         self._recycling.tasks_left -= outcome.outcome != Outcome.UNKNOWN
         if outcome.outcome in NOT_BEGUN:
             self._page.count_released(1)
@@ -157,6 +178,24 @@ class Settlements:
             time.sleep(pause_s)
 
     # -- sending -------------------------------------------------------------------------------------
+
+    def take_accepted(self, wait_s: float = ACCEPT_S, *, last: bool = False) -> None:
+        """Make those settlements ready to send whose tasks' submits were answered; waits up to `wait_s` for answers.
+
+        With `last`, the others become ready too.
+        """
+        if self.kept:
+            before_bytes = self.kept.size_bytes
+            self.rows += self.kept.take(wait_s, last=last)
+            self.size_bytes += before_bytes - self.kept.size_bytes
+
+    def ask_for(self, want: int) -> tuple[int, float]:
+        """How many of the `want` tasks to ask for, and for how many seconds the master may keep the exchange."""
+        if not self.kept:
+            return want, WAIT_S
+        if len(self.kept) >= KEPT_MAX or self.kept.size_bytes >= FLUSH_BYTES:
+            return 0, 0.0
+        return want, LOOK_S
 
     def fit(self, begin: int = 0) -> int:
         """How many settlements, from index `begin` on, go into the next exchange; at least one, if there is one.

@@ -16,10 +16,12 @@ from typing import Final, cast
 from distq.core.errors import DistqError
 from distq.core.option_values import PLAIN
 from distq.net.dial import Connection
+from distq.tasks import access
 from distq.tasks.failure import describe
 from distq.wire.errors import BadReply, RemoteRefusal
 from distq.worker.executor.handler import Handler, HandlerUnusable
 from distq.worker.executor.shutdown import ShutdownFlag
+from distq.worker.executor.unaccepted_submits import LAST_SUBMITS_S
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
@@ -134,6 +136,8 @@ class StdlibServerLoop:
             self._reporter.send(Succeeded(str(self._taken_count), PLAIN, 1, run_s))
 
     def _put(self, connection: Connection, result: str) -> None:
+        if self._unsent and access.flush is not None:
+            access.flush(LAST_SUBMITS_S)  # the submits of a handler whose result is put would not be made again
         while self._unsent:
             try:
                 connection.call(result, "put", (self._unsent[0],), timeout_s=ANSWER_S)
