@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.net.fake_master import HANG_UP, ReceivedCall, fake_master
-from tests.waiting import SOON_S
+from tests.waiting import SOON_S, eventually
 from tests.worker.at_work import NOTHING, at_work, leased
 
 import distq
@@ -369,9 +369,9 @@ def test_a_task_is_to_blame_until_its_settlement_is_answered() -> None:
         assert isinstance(executor.page, BatchPage)
         page.append(executor.page)
         assert master.idle.wait(SOON_S)
-        while executor.page.blame.running:
-            time.sleep(0.001)  # the executor's thread reads the reply
+        assert list(executor.page.blame.running) == [(1, 1)]
         master.end()
+        eventually(lambda: not executor.page.blame.running, "the end of the blame")
     assert [list(blame.running) for blame in seen[:2]] == [[], [(1, 1)]]
 
 
