@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from benchmarks.measure import median_s, show, time_text
-from benchmarks.processes import Running, connect, master, stock_server
+from benchmarks.processes import Running, connect, master, stdlib_server
 
 SIZES = (17_000, 32_000, 64_000)
 
@@ -27,7 +27,7 @@ def figures(server: Callable[[], AbstractContextManager[Running]]) -> dict[str, 
 
 def main() -> None:
     """Measure both servers, and print the figures."""
-    stdlib, distq = figures(stock_server), figures(master)
+    stdlib, distq = figures(stdlib_server), figures(master)
     rows = [
         (name, time_text(stdlib[name]), time_text(distq[name]), f"{stdlib[name] / distq[name]:.1f} x")
         for name in stdlib

@@ -14,6 +14,8 @@ from multiprocessing.managers import BaseManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distq.demo.cluster import free_port
+
 AUTHKEY = "a-key-for-benchmarks-only"
 ROOT = Path(__file__).parent.parent
 START_S = 20.0
@@ -66,14 +68,6 @@ def work_recipe(port: int) -> None:
         pass
 
 
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def process(*command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python process with these arguments, and terminate it at the end."""
@@ -102,7 +96,7 @@ def wait_until_listening(address: tuple[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def stock_server() -> Iterator[Running]:
+def stdlib_server() -> Iterator[Running]:
     """Run a standard-library server."""
     port = free_port()
     with process("-c", f"from benchmarks.processes import serve_recipe; serve_recipe({port})") as child:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from benchmarks.cluster import cluster
 from benchmarks.measure import seconds
-from benchmarks.processes import connect, recipe_workers, stock_server
+from benchmarks.processes import connect, recipe_workers, stdlib_server
 from benchmarks.tasks import square
 
 WARM_UP = 250
@@ -18,7 +18,7 @@ TRIPS = 1_000
 
 def recipe() -> float:
     """Return the median round trip with a standard-library server."""
-    with stock_server() as running, recipe_workers(running):
+    with stdlib_server() as running, recipe_workers(running):
         work, result = connect(running.address)
 
         def one() -> None:

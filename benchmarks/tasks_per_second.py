@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.cluster import cluster
 from benchmarks.measure import seconds, show, time_text
-from benchmarks.processes import connect, recipe_workers, stock_server
+from benchmarks.processes import connect, recipe_workers, stdlib_server
 from benchmarks.round_trip import apart
 from benchmarks.tasks import square
 
@@ -20,7 +20,7 @@ WARM_UP = 2_000
 
 def recipe() -> float:
     """Return the tasks per second of a standard-library server."""
-    with stock_server() as running, recipe_workers(running):
+    with stdlib_server() as running, recipe_workers(running):
         work, result = connect(running.address)
 
         def all_of(count: int) -> None:

@@ -15,6 +15,7 @@ import pytest
 STRICT = pytest.StashKey[bool]()
 OLDEST_PLAIN = (3, 8)
 ROOT = Path(__file__).resolve().parent.parent
+"""The project's folder, as in tests/tidy/tree.py: pytest reads this file before it can import another of tests/."""
 UNPACKED = ROOT / ".venv" / "pythons"
 """The folder where `make pythons` and `make test-on` unpack the Pythons that this machine lacks."""
 

@@ -46,12 +46,6 @@ UNREADABLE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each test in a folder with no `.env` but the test's own."""
-    monkeypatch.chdir(tmp_path)
-
-
 def test_the_version_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Scripts read it."""
     assert run(["--version"]) == 0

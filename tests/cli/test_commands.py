@@ -22,12 +22,6 @@ from distq.web.api import STATS
 KEY = "k" * 32
 
 
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each test in a folder without `.env`."""
-    monkeypatch.chdir(tmp_path)
-
-
 class Probe(http.server.BaseHTTPRequestHandler):
     """Answers /readyz with the server's `answer`."""
 

@@ -187,6 +187,16 @@ def fork() -> int:
         return os.fork()
 
 
+def descendants(pid: int) -> set[int]:
+    """Return all living descendants of a process."""
+    found: set[int] = set()
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found |= {child} | descendants(child)
+    return found
+
+
 def lives(pid: int) -> bool:
     """Return whether the process exists and is not a zombie."""
     try:

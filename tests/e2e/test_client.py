@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import KEY, Cluster, Process, fork, lives
+from tests.e2e.cluster import KEY, Cluster, Process, descendants, fork, lives
 from tests.ports import free_port
 from tests.tidy.tree import ROOT
 from tests.waiting import eventually
@@ -228,15 +228,6 @@ def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
     return grid.run("up", "shop", "--concurrency", "1", *arguments, launcher=launcher, **settings)
 
 
-def descendants(process: Process) -> list[int]:
-    """Return the children of `distq up` and their children."""
-    children = process.children()
-    for child in list(children):
-        text = Path(f"/proc/{child}/task/{child}/children").read_text()
-        children += map(int, text.split())
-    return children
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Path, number: int) -> None:
     """`distq up` prints prefixed lines and the exports that a client needs, and ends in order."""
@@ -245,7 +236,7 @@ def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Pa
     assert f"export DISTQ_ADDRESS=127.0.0.1:{grid.port}" in process.text
     with grid.client() as client:
         assert client.submit_named("shop:price").result(20) == 1
-    pids = descendants(process)
+    pids = descendants(process.popen.pid)
     assert len(pids) >= 4
     process.signal(number)
     assert process.ends() == 0, process.text

@@ -6,11 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from tests.e2e.cluster import Cluster, lives
+from tests.e2e.cluster import Cluster, descendants, lives
 from tests.waiting import eventually
 
 from distq.demo.load import Load
@@ -23,16 +21,6 @@ def demo() -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "distq", "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-
-
-def descendants(pid: int) -> set[int]:
-    """Return all living descendants of a process."""
-    found: set[int] = set()
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                found |= {child} | descendants(child)
-    return found
 
 
 def test_the_demo_shows_the_recipes_job_and_the_metrics() -> None:

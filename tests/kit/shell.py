@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tests.tidy.tree import ROOT
+
 from distq._version import __version__
 
-ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm"
 TASKS = ROOT / "tests" / "kit" / "tasks.py"
 BIN = Path(sys.executable).parent
@@ -63,7 +64,7 @@ def fails(*command: str | Path) -> str:
     raise AssertionError(f"{' '.join(map(str, command))} succeeded:\n{output}")
 
 
-def eventually(look: Callable[[], T], wanted: Callable[[T], bool], within_s: float, every_s: float = 0.5) -> T:
+def wait_for_value(look: Callable[[], T], wanted: Callable[[T], bool], within_s: float, every_s: float = 0.5) -> T:
     """Return the first value of `look` that `wanted` accepts; fail after `within_s`, with the last value.
 
     For facts of other machines, which send no notification; a command that fails counts as not yet.

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from deploy.prometheus import alerts
 from deploy.prometheus.alerts import ALERTS, Alert
-from tests.kit.shell import ROOT, run
+from tests.kit.shell import run
+from tests.tidy.tree import ROOT
 
 from distq.metrics.catalogue import BY_NAME
 

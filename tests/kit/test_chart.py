@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 import yaml
 from tests.kit.chart import CI, GOLDEN, NEWEST, Rendered, env_of, golden, render, worker
-from tests.kit.shell import CHART, ROOT, VERSION, fails, run
+from tests.kit.shell import CHART, VERSION, fails, run
+from tests.tidy.tree import ROOT
 
 SCENARIOS: list[Path | None] = [None, *sorted(CI.glob("*-values.yaml"))]
 NAMES = ["no-values", *(path.name.removesuffix("-values.yaml") for path in SCENARIOS[1:] if path)]

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.kit.shell import CHART, ROOT
+from tests.kit.shell import CHART
+from tests.tidy.tree import ROOT
 from tools import chart
 from tools.chart_schema import Untyped
 

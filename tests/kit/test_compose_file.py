@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kit.shell import BASE_IMAGE, CHART, ROOT, VERSION, compose
+from tests.kit.shell import BASE_IMAGE, CHART, VERSION, compose
+from tests.tidy.tree import ROOT
 
 from distq.settings.dotenv_file import read_dotenv
 

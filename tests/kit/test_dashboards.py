@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from deploy.grafana import dashboards
-from tests.kit.shell import CHART, ROOT
+from tests.kit.shell import CHART
+from tests.tidy.tree import ROOT
 
 from distq.metrics.catalogue import BY_NAME
 

@@ -2,7 +2,8 @@
 
 import pytest
 import yaml
-from tests.kit.shell import ROOT, run
+from tests.kit.shell import run
+from tests.tidy.tree import ROOT
 
 FILE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 DISCOVERY_S = 15

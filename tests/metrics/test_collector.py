@@ -3,13 +3,13 @@
 import itertools
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.core.build import new_ledger, submitted
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
+from tests.tidy.tree import ROOT
 
 from distq.core.counters import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, TaskCounters
 from distq.core.option_values import TASK
@@ -28,8 +28,6 @@ from distq.metrics.worker import CAUSES
 from distq.web.api import queues_slices
 from distq.web.autoscale import autoscale
 from distq.worker.supervisor.exits import KINDS
-
-ROOT = Path(__file__).parents[2]
 
 
 def busy_master() -> FakeMaster:

@@ -180,8 +180,8 @@ class StdlibManager(BaseManager):
 
 
 @contextmanager
-def stock_server(key: bytes) -> Iterator[tuple[str, int]]:
-    """A stock server with a work queue, in a process of its own."""
+def stdlib_server(key: bytes) -> Iterator[tuple[str, int]]:
+    """A standard-library server with a work queue, in a process of its own."""
     StdlibManager.register("get_work_queue", callable=queue.Queue)
     manager = StdlibManager(("127.0.0.1", 0), key)
     with manager:
@@ -190,7 +190,7 @@ def stock_server(key: bytes) -> Iterator[tuple[str, int]]:
 
 def test_the_standard_librarys_own_server_is_dialled_alike() -> None:
     """The connection understands the handshake, replies and exceptions of that server."""
-    with stock_server(KEY) as address:
+    with stdlib_server(KEY) as address:
         with closing(dial([address], KEY, timeout_s=SOON_S)) as first:
             made: Any = first.call(None, "create", ("get_work_queue",), timeout_s=SOON_S)
         with closing(dial([address], KEY, timeout_s=SOON_S)) as connection:

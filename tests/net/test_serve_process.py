@@ -60,7 +60,7 @@ class Running:
         return peer
 
     def work(self) -> Any:
-        """A stock client's proxy of the work queue."""
+        """A standard-library client's proxy of the work queue."""
         manager = StdlibManager(("127.0.0.1", self.port), KEY)
         manager.connect()
         return manager.get_work_queue()  # type: ignore[attr-defined] # registered
@@ -188,7 +188,7 @@ def test_unauthenticated_peers_are_disconnected_after_the_handshake_limit() -> N
 
 
 @pytest.mark.parametrize("size", [17_000, 64_000])
-def test_a_stock_clients_large_put_does_not_stall(master: Running, size: int) -> None:
+def test_a_stdlib_clients_large_put_does_not_stall(master: Running, size: int) -> None:
     """44 ms each against a server that acknowledges late; the median of many is robust against noise."""
     work = master.work()
     took_s = []

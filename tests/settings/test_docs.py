@@ -2,14 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
-from tests.tidy.tree import files, python_files, text
+from tests.tidy.tree import ROOT, files, python_files, text
 
 from distq.settings import ROWS, Role, load
 from distq.settings.docs import chart_names, env_example, reference
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_generated_files_are_up_to_date() -> None:

@@ -3,12 +3,11 @@
 import asyncio
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from tests.storage.committer import body_of, committer
 from tests.storage.contract import Opener, StoreContract, contents, follow
 from tests.storage.loop import on_loop
 
@@ -21,24 +20,6 @@ from distq.storage.sqlite import SqliteStore
 from distq.storage.sqlite_connection import ConnectionPort, SqliteConnection
 
 ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
-
-COMMITTER = """
-import asyncio, sys
-from pathlib import Path
-from distq.storage.sqlite import SqliteStore
-
-async def main():
-    store = SqliteStore(Path(sys.argv[1]))
-    async for heads in store.follow("here"):
-        pass
-    key = store.epoch << 40
-    while True:
-        key += 1
-        await store.commit({key: (b"head", b"body %d" % key)})
-        print(key, flush=True)
-
-asyncio.run(main())
-"""
 
 
 class Looks:
@@ -171,18 +152,13 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
 
-def committer(path: Path) -> subprocess.Popen[str]:
-    """Start a process that commits until it is killed, and prints each key that the store has confirmed."""
-    return subprocess.Popen([sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE, text=True)
-
-
 @on_loop
 async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
     """A process is killed eight times while it commits: all keys that it has printed are stored, for each epoch."""
     path = tmp_path / "queue.db"
     answered: set[int] = set()
     for run_number in range(8):
-        with committer(path) as process:
+        with committer(f"sqlite:///{path}") as process:
             assert process.stdout
             answered.update(int(process.stdout.readline()) for _ in range(5 + 7 * run_number))
             process.send_signal(signal.SIGKILL)
@@ -193,7 +169,7 @@ async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
     assert len(heads) - len(answered) <= 8, "at most one commit a life was on its way"
     assert {key >> 40 for key in answered} == set(range(1, 9))
     assert store.epoch == 9
-    assert await contents(store, tuple(heads)) == {key: b"body %d" % key for key in heads}
+    assert await contents(store, tuple(heads)) == {key: body_of(key) for key in heads}
     await store.close()
 
 
@@ -201,7 +177,7 @@ async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
 async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path: Path) -> None:
     """The kernel releases the lock when the process ends."""
     path = tmp_path / "queue.db"
-    with committer(path) as process:
+    with committer(f"sqlite:///{path}") as process:
         assert process.stdout
         last = [int(process.stdout.readline()) for _ in range(20)][-1]
         failing_reads = Looks()
@@ -212,7 +188,7 @@ async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path:
         process.kill()
         assert last in await following
     await store.commit({last: (b"new", KEEP)})
-    assert await store.read([last]) == [b"body %d" % last]
+    assert await store.read([last]) == [body_of(last)]
     await store.close()
 
 

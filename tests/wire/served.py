@@ -1,4 +1,4 @@
-"""A server of two queues that passes bytes through `ServerSession`: the smallest server for a stock client."""
+"""A server of two queues that passes bytes through `ServerSession`: the smallest one for a standard-library client."""
 
 import queue
 import socket

@@ -66,7 +66,7 @@ def test_a_length_above_the_limit_is_refused_before_its_body(head: bytes, announ
 
 
 def test_frames_before_a_too_long_one_are_given_first() -> None:
-    """A stock server sends FAILURE and then a long traceback: the first frame contains the reason."""
+    """A standard-library server sends FAILURE and then a long traceback: the first frame contains the reason."""
     framer = Framer(256)
     assert framer.feed(pack(b"#FAILURE#") + pack(b"x" * 300)) == [b"#FAILURE#"]
     with pytest.raises(FrameTooLarge):

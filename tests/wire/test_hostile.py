@@ -6,11 +6,11 @@ import pickletools
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tidy.tree import ROOT
 from tests.wire import bombs, kinds
 
 from distq.wire.errors import BadCall
@@ -157,9 +157,8 @@ def test_a_call_of_too_many_objects_is_refused_with_advice() -> None:
 
 def test_bombs_cost_little_memory_and_time() -> None:
     """Every bomb is read or refused within a short time; the process's peak memory hardly grows."""
-    root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.wire.bombs"], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tests.wire.bombs"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     costs = json.loads(done.stdout)
     assert set(costs) == set(bombs.BOMBS)

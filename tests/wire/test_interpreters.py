@@ -19,7 +19,7 @@ NONCE = bytes(range(40))
 
 
 class Dialled:
-    """One connection to a stock server, made with the classes of `wire` only."""
+    """One connection to a standard-library server, made with the classes of `wire` only."""
 
     def __init__(self, connection: socket.socket, key: bytes) -> None:
         self._connection = connection
@@ -50,7 +50,7 @@ class Dialled:
 
 
 @contextmanager
-def stock_server(interpreter: str, key: bytes) -> Iterator[int]:
+def stdlib_server(interpreter: str, key: bytes) -> Iterator[int]:
     """Run the recipe's server; yield its port."""
     with programs.start(interpreter, programs.SERVER, key.decode()) as process:
         try:
@@ -62,13 +62,13 @@ def stock_server(interpreter: str, key: bytes) -> Iterator[int]:
 
 @contextmanager
 def dialled(port: int, key: bytes = KEY) -> Iterator[Dialled]:
-    """Connect to a stock server."""
+    """Connect to a standard-library server."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         yield Dialled(connection, key)
 
 
 @pytest.mark.parametrize("keys", [[KEY], [b"old", KEY]], ids=["one key", "two keys"])
-def test_a_stock_client_is_served(interpreter: str, keys: list[bytes]) -> None:
+def test_a_stdlib_client_is_served(interpreter: str, keys: list[bytes]) -> None:
     """The client connects, gets its queues, and puts and gets any object, none of which is built here."""
     with serving(keys) as (port, served):
         assert programs.run(interpreter, programs.CLIENT, str(port), KEY.decode()) == "done"
@@ -84,9 +84,9 @@ def test_a_standard_library_client_with_a_wrong_key_raises_an_authentication_err
     assert [closed.authentication_failed for closed in served.closed] == [True]
 
 
-def test_a_stock_server_is_dialled(interpreter: str) -> None:
-    """Queues are created, filled, emptied and found empty, as by a stock client."""
-    with stock_server(interpreter, KEY) as port:
+def test_a_stdlib_server_is_dialled(interpreter: str) -> None:
+    """Queues are created, filled, emptied and found empty, as by a standard-library client."""
+    with stdlib_server(interpreter, KEY) as port:
         with dialled(port) as manager:
             created = manager.call(None, "create", "get_work_queue")
         assert isinstance(created, tuple)
@@ -107,9 +107,9 @@ def test_a_stock_server_is_dialled(interpreter: str) -> None:
                 connection.call(ident, "nonsense")
 
 
-def test_a_full_queue_of_a_stock_server_raises_full(interpreter: str) -> None:
+def test_a_full_queue_of_a_stdlib_server_raises_full(interpreter: str) -> None:
     """The exceptions of `queue` arrive with their own types."""
-    with stock_server(interpreter, KEY) as port:
+    with stdlib_server(interpreter, KEY) as port:
         with dialled(port) as manager:
             created = manager.call(None, "create", "get_result_queue")
         assert isinstance(created, tuple)
@@ -122,7 +122,7 @@ def test_a_full_queue_of_a_stock_server_raises_full(interpreter: str) -> None:
 
 def test_a_standard_library_server_with_another_key_refuses_the_client(interpreter: str) -> None:
     """Both ends report the wrong key, and the server continues."""
-    with stock_server(interpreter, KEY) as port:
+    with stdlib_server(interpreter, KEY) as port:
         with pytest.raises(AuthenticationFailed, match="did not accept"), dialled(port, b"wrong"):
             pass
         with dialled(port) as manager:

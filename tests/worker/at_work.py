@@ -1,10 +1,12 @@
 """Helpers that run an executor in a thread of the test, without its process."""
 
+import functools
 import os
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tests.net.fake_master import KEY
 from tests.waiting import SOON_S
@@ -97,3 +99,13 @@ def leased(*items: object, first: int = 1) -> tuple[object, object]:
 
 
 NOTHING: tuple[object, object] = ([], [])
+
+
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function of a task as a library does: the result names the function and is no coroutine function."""
+
+    @functools.wraps(function)
+    def inner(*args: Any) -> Any:
+        return function(*args)
+
+    return inner

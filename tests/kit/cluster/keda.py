@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from tests.kit.shell import ROOT, eventually, run
+from tests.kit.shell import run, wait_for_value
+from tests.tidy.tree import ROOT
 
 FOLDER: Final = Path(os.environ.get("KEDA_HOME", ROOT / ".venv" / "keda"))
 NAMESPACE: Final = "keda"
@@ -61,7 +62,7 @@ def keda() -> Iterator[None]:
             rollout = ("rollout", "status", f"deployment/{name}", "--timeout", "180s")
             run("kubectl", "--namespace", NAMESPACE, *rollout)
         request = ("get", "--raw", "/apis/external.metrics.k8s.io/v1beta1")
-        eventually(lambda: run("kubectl", *request), bool, within_s=60)
+        wait_for_value(lambda: run("kubectl", *request), bool, within_s=60)
         yield
     finally:
         run("kubectl", "delete", "--ignore-not-found", "--wait=false", "--filename", "-", given=given)

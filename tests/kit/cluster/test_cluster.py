@@ -17,7 +17,7 @@ import pytest
 import yaml
 from tests.kit.chart import NEWEST
 from tests.kit.cluster.release import Release, last_line, namespace
-from tests.kit.shell import CHART, CommandFailed, eventually, run, seconds_of
+from tests.kit.shell import CHART, CommandFailed, run, seconds_of, wait_for_value
 
 pytestmark = [
     pytest.mark.cluster,
@@ -148,7 +148,7 @@ def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str)
         release.upgrade(release.mount_test_tasks())
     with release.submit("tasks.test:nap", "8") as submitted:
         release.client("work.put(8)")
-        busy = eventually(release.busy_slots, lambda found: sum(found.values()) == 2, within_s=20)
+        busy = wait_for_value(release.busy_slots, lambda found: sum(found.values()) == 2, within_s=20)
         now = [] if how == "gently" else ["--grace-period", "0", "--force"]
         release.kubectl("delete", *(pod for pod, slots in busy.items() if slots), "--wait=false", *now)
         assert submitted.communicate(timeout=120)[0].strip() == '"rested"'
@@ -162,7 +162,7 @@ def test_p1_deleting_the_master_in_mid_load_loses_nothing(release: Release, how:
     if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
         release.upgrade(release.mount_test_tasks())
     with release.submit_naps(MANY_NAPS, 0.1) as submitting:
-        eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=30)
+        wait_for_value(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=30)
         now = [] if how == "gently" else ["--grace-period", "0", "--force"]
         release.kubectl("delete", "pod", "distq-master-0", *now)
         assert submitting.poll() is None, "it was to happen in mid-load"

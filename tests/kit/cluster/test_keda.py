@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.kit.cluster.keda import keda
 from tests.kit.cluster.release import CLIENT_LABEL, Release, last_line, namespace
-from tests.kit.shell import eventually
+from tests.kit.shell import wait_for_value
 
 pytestmark = [
     pytest.mark.cluster,
@@ -61,11 +61,11 @@ def install_scaled(release: Release, keda_values: dict[str, Any]) -> None:
 
 def goes_up_and_down(release: Release) -> None:
     """Check that the pool goes from zero pods to four under load and back to zero, with one result for each task."""
-    eventually(release.replicas, lambda found: found == 0, within_s=90)
+    wait_for_value(release.replicas, lambda found: found == 0, within_s=90)
     client = release.submit_naps_apart(TASKS, NAP_S)
-    eventually(release.replicas, lambda found: found == 4, within_s=90)
+    wait_for_value(release.replicas, lambda found: found == 4, within_s=90)
     assert last_line(client, timeout_s=180).split() == [str(TASKS), "results"]
-    eventually(release.replicas, lambda found: found == 0, within_s=120)
+    wait_for_value(release.replicas, lambda found: found == 0, within_s=120)
     counts = release.counts()
     assert (counts["ready"], counts["leased"], counts["dead"]) == (0, 0, 0)
     assert release.total('distq_tasks_completed_total{queue="default",task="nap",outcome="success"}') == TASKS

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.kit.cluster.release import CLIENT_LABEL, Release, last_line, namespace
-from tests.kit.shell import VERSION, eventually, run
+from tests.kit.shell import VERSION, run, wait_for_value
 
 pytestmark = [
     pytest.mark.cluster,
@@ -89,7 +89,7 @@ def values_of(release: Release) -> dict[str, Any]:
 def loaded(release: Release, count: int) -> "subprocess.Popen[str]":
     """Start a client that submits naps and waits for all of them; return it when some naps run."""
     client = release.submit_naps_apart(count, NAP_S)
-    eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
+    wait_for_value(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
     return client
 
 
@@ -143,7 +143,7 @@ def test_a_drained_node_evicts_one_pod_of_a_pool_at_a_time(release: Release) -> 
         with subprocess.Popen(
             [*drain, "--ignore-daemonsets", "--delete-emptydir-data"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as draining:
-            eventually(removed_pods, lambda found: len(found) == 1, within_s=40)
+            wait_for_value(removed_pods, lambda found: len(found) == 1, within_s=40)
             assert draining.wait(60) != 0
         assert len(removed_pods()) == 1
     finally:
@@ -186,7 +186,7 @@ def test_a_task_whose_whole_pod_dies_is_a_dead_letter_that_says_so(release: Rele
     """Executor and supervisor die together, as with little memory on cgroup v2: no process can report the cause."""
     client = release.pod(["python3", "-c", LOST], CLIENT_LABEL, {})
     for _ in range(2):
-        busy = eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
+        busy = wait_for_value(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
         victim = next(pod for pod, count in busy.items() if count)
         release.kubectl("delete", victim, "--grace-period=0", "--force")
     release.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{client}", "--timeout", "60s")
@@ -211,8 +211,8 @@ def test_a_poller_of_the_slot_count_scales_a_pool_from_zero_and_back(release: Re
 
     release.kubectl("scale", "deployment/distq-worker-default", "--replicas=0")
     client = release.submit_naps_apart(160, NAP_S)
-    eventually(polled, lambda wanted: wanted == 4, within_s=60, every_s=1)
-    eventually(polled, lambda wanted: wanted == 0, within_s=240, every_s=1)
+    wait_for_value(polled, lambda wanted: wanted == 4, within_s=60, every_s=1)
+    wait_for_value(polled, lambda wanted: wanted == 0, within_s=240, every_s=1)
     all_ended_once(release, client, 160)
     assert killed(release) == before
     assert max(seen) == 4
@@ -250,9 +250,9 @@ def test_cpu_scales_a_pool_up_and_down(release: Release) -> None:
     before = killed(release)
     command = ["kubectl", "--namespace", release.namespace, "exec", "statefulset/distq-master", "--"]
     with subprocess.Popen([*command, "python3", "-c", SPIN], stdout=subprocess.PIPE, text=True) as client:
-        eventually(release.replicas, lambda found: found >= 2, within_s=120)
+        wait_for_value(release.replicas, lambda found: found >= 2, within_s=120)
         assert client.communicate(timeout=200)[0].strip() == "30"
-    eventually(release.replicas, lambda found: found == 1, within_s=200)
+    wait_for_value(release.replicas, lambda found: found == 1, within_s=200)
     assert killed(release) == before
 
 

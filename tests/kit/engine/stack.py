@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from tests.kit.shell import PRINT_METRICS, ROOT, TASKS, CommandFailed, run, sum_of_series
+from tests.kit.shell import PRINT_METRICS, TASKS, CommandFailed, run, sum_of_series
+from tests.tidy.tree import ROOT
 
 import distq
 

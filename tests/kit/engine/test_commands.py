@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, stack
-from tests.kit.shell import ROOT
+from tests.tidy.tree import ROOT
 
 pytestmark = ON_IMAGES
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, CLIENT, ON_IMAGES, Stack, inspect, metric, stack, with_test_tasks
-from tests.kit.shell import eventually, fails, run, seconds_of
+from tests.kit.shell import fails, run, seconds_of, wait_for_value
 
 pytestmark = ON_IMAGES
 
@@ -99,9 +99,9 @@ def test_prometheus_finds_every_replica_in_time(running: Stack) -> None:
         return [name for name, health in found.items() if name.startswith("distq-worker") and health == "up"]
 
     running.up(*ALL_BUT_GRAFANA, scale=5)
-    eventually(lambda: targets(running), lambda found: len(workers_up(found)) == 5, DISCOVERY_WITHIN_S)
+    wait_for_value(lambda: targets(running), lambda found: len(workers_up(found)) == 5, DISCOVERY_WITHIN_S)
     running.up(*ALL_BUT_GRAFANA, scale=2)
-    eventually(lambda: targets(running), lambda found: len(workers_up(found)) == 2, DISCOVERY_WITHIN_S)
+    wait_for_value(lambda: targets(running), lambda found: len(workers_up(found)) == 2, DISCOVERY_WITHIN_S)
 
 
 def put_and_get(project: Stack, item: Any) -> str:
@@ -136,7 +136,7 @@ def test_stopping_drains_and_loses_nothing(images: None, tmp_path: Path) -> None
     with stack(with_test_tasks(tmp_path, DISTQ_PLAIN_HANDLER="tasks.test:nap")) as project:
         project.up("master", "worker", scale=1)
         put(project, 4)
-        eventually(lambda: busy_workers(project), bool, within_s=20)
+        wait_for_value(lambda: busy_workers(project), bool, within_s=20)
         project.compose("stop", "worker")
         worker = inspect(project.containers("worker")[0])["State"]
         assert (worker["ExitCode"], worker["OOMKilled"]) == (0, False)
@@ -150,7 +150,7 @@ def test_a_killed_worker_loses_nothing_(images: None, tmp_path: Path) -> None:
     with stack(with_test_tasks(tmp_path, DISTQ_PLAIN_HANDLER="tasks.test:nap")) as project:
         project.up("master", "worker", scale=2)
         put(project, 6)
-        [busy] = eventually(lambda: busy_workers(project), bool, within_s=20)
+        [busy] = wait_for_value(lambda: busy_workers(project), bool, within_s=20)
         run("docker", "kill", "--signal", "KILL", busy)
         assert put(project, 0, "print(results.get(timeout=60), results.get(timeout=60))").split() == ["rested"] * 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, inspect, stack, with_test_tasks
-from tests.kit.shell import WORKER_IMAGE, eventually, run
+from tests.kit.shell import WORKER_IMAGE, run, wait_for_value
 from tests.ports import free_port
 
 pytestmark = ON_IMAGES
@@ -77,7 +77,7 @@ def test_p1_workers_come_go_die_and_change_in_mid_load_and_nothing_is_lost(tmp_p
 
 def wait_until_done(futures: Sequence[Future[Any]], count: int) -> None:
     """Wait until at least this number of futures have ended."""
-    eventually(lambda: sum(future.done() for future in futures), lambda done: done >= count, 60, every_s=0.05)
+    wait_for_value(lambda: sum(future.done() for future in futures), lambda done: done >= count, 60, every_s=0.05)
 
 
 def restart(project: Stack) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.kit import tasks
 from tests.kit.engine.stack import ON_IMAGES, metric, stack, with_test_tasks
-from tests.kit.shell import eventually
+from tests.kit.shell import wait_for_value
 
 import distq
 from distq.metrics.worker import CAUSES
@@ -43,7 +43,7 @@ def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: P
             assert "exit code 3" in code
             assert "killed by SIGSEGV" in by_signal
             deaf = client.submit(tasks.deaf)
-            eventually(
+            wait_for_value(
                 lambda: metric(container, 'distq_worker_executors{pool="default",state="busy"'),
                 lambda busy: busy == 1,
                 within_s=20,
@@ -59,5 +59,5 @@ def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: P
             series = 'distq_worker_executor_exits_total{{pool="default",cause="{}"'
             return {cause: metric(container, series.format(cause)) for cause in CAUSES}
 
-        found = eventually(exits, lambda counts: all(counts.values()), within_s=40)
+        found = wait_for_value(exits, lambda counts: all(counts.values()), within_s=40)
         assert {**found, "recycle": 1} == dict.fromkeys(CAUSES, 1)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.kit.engine.conftest import EXAMPLE_IMAGE
 from tests.kit.engine.stack import ON_IMAGES, inspect, stack
-from tests.kit.shell import BASE_IMAGE, MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, eventually, fails, run
+from tests.kit.shell import BASE_IMAGE, MASTER_IMAGE, VERSION, WORKER_IMAGE, fails, run, wait_for_value
+from tests.tidy.tree import ROOT
 
 pytestmark = ON_IMAGES
 
@@ -170,7 +171,7 @@ def test_a_container_is_ready_within_two_seconds_of_its_start(images: None) -> N
                 project.compose("restart", service)
                 (container,) = project.containers(service)
                 started = datetime.fromisoformat(inspect(container)["State"]["StartedAt"])
-                events = eventually(lambda: since(container, started, ready), bool, within_s=30)  # noqa: B023
+                events = wait_for_value(lambda: since(container, started, ready), bool, within_s=30)  # noqa: B023
                 taken_s.append((events[0] - started).total_seconds())
             assert min(taken_s) < READY_S, (service, taken_s)
 

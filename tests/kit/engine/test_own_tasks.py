@@ -5,7 +5,8 @@ import sys
 import pytest
 from tests.kit.engine.conftest import EXAMPLE_IMAGE
 from tests.kit.engine.stack import ON_IMAGES, inspect, stack
-from tests.kit.shell import ROOT, run
+from tests.kit.shell import run
+from tests.tidy.tree import ROOT
 
 pytestmark = ON_IMAGES
 

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.kit.shell import BASE_PYTHON, ROOT, VERSION, fails, run
+from tests.kit.shell import BASE_PYTHON, VERSION, fails, run
+from tests.tidy.tree import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(600)]
 

@@ -15,7 +15,7 @@ from deploy.prometheus.alerts import ALERTS
 from tests.kit.chart import render
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, stack
 from tests.kit.grafana import shown
-from tests.kit.shell import CHART, eventually, run
+from tests.kit.shell import CHART, run, wait_for_value
 
 import distq
 from distq.demo.tasks import square
@@ -115,7 +115,7 @@ def test_failed_and_lost_tasks_are_counted_by_their_outcome(images: None) -> Non
             assert client.flush(30)
             client.abandon()
         wanted = {expr: [str(count)] for expr, count in FAULTS.items()}
-        eventually(lambda: {expr: values(project, expr) for expr in FAULTS}, wanted.__eq__, within_s=90)
+        wait_for_value(lambda: {expr: values(project, expr) for expr in FAULTS}, wanted.__eq__, within_s=90)
 
 
 @pytest.fixture(name="demo", scope="module")
@@ -127,7 +127,7 @@ def run_demo(images: None) -> Iterator[Stack]:
         project.exec("master", "distq", "queue", "set", "default", "--running", "1000", "--create")
         missing = expressions()
         assert len(missing) > 50
-        eventually(lambda: without_data(project, missing), lambda names: not names, within_s=120)
+        wait_for_value(lambda: without_data(project, missing), lambda names: not names, within_s=120)
         yield project
 
 
@@ -168,7 +168,7 @@ def test_keda_gets_the_needed_slots_from_a_prometheus(images: None) -> None:
             assert client.flush(30)
             client.abandon()
         without_namespace = query.replace('namespace="default", ', "")
-        eventually(lambda: values(project, without_namespace), ["1"].__eq__, within_s=60)
+        wait_for_value(lambda: values(project, without_namespace), ["1"].__eq__, within_s=60)
 
 
 def overfill(client: distq.Client) -> None:
@@ -207,7 +207,7 @@ def test_the_faults_behind_alerts_make_their_expressions_return_data(images: Non
         groups = project.prometheus("rules")["groups"]
         rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
         assert rules.keys() == {alert.name for alert in ALERTS}
-        eventually(
+        wait_for_value(
             lambda: {rule["health"] for group in project.prometheus("rules")["groups"] for rule in group["rules"]},
             {"ok"}.__eq__,
             within_s=60,
@@ -223,14 +223,14 @@ def test_the_faults_behind_alerts_make_their_expressions_return_data(images: Non
                 repeat()
                 return without_data(project, missing)
 
-            eventually(count_again, lambda found: set(found) <= set(names), within_s=120, every_s=2)
+            wait_for_value(count_again, lambda found: set(found) <= set(names), within_s=120, every_s=2)
 
         client = project.client()
         try:
             all_but(CAUSED_HERE[-3:], lambda: cause_faults(project, client))
             for _ in range(40):
                 client.submit(time.sleep, 300)
-            eventually(lambda: values(project, 'sum(distq_worker_slots{state="free"})'), ["0"].__eq__, within_s=60)
+            wait_for_value(lambda: values(project, 'sum(distq_worker_slots{state="free"})'), ["0"].__eq__, within_s=60)
             (frozen, *_) = project.containers("worker")
             run("docker", "pause", frozen)
             try:

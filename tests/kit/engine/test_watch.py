@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 from tests.kit.engine.stack import ON_IMAGES, inspect, stack
-from tests.kit.shell import ROOT, eventually, run
+from tests.kit.shell import run, wait_for_value
+from tests.tidy.tree import ROOT
 
 pytestmark = ON_IMAGES
 
@@ -42,7 +43,7 @@ def test_a_change_of_distqs_code_is_in_a_new_image(tmp_path: Path) -> None:
                     found = [inspect(container) for container in project.containers("worker")]
                     return any(one["Image"] != before and one["State"]["Running"] for one in found)
 
-                eventually(changed, bool, WITHIN_S, every_s=3)
+                wait_for_value(changed, bool, WITHIN_S, every_s=3)
             output = project.exec("worker", "python", "-c", "import distq.demo.tasks as tasks; print(tasks.NEW)")
             assert output.strip() == "7"
     finally:

@@ -1,13 +1,12 @@
 """What each error of a real server means for the commit that meets it: refused, fenced or unknown."""
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 
 import psycopg
 import pytest
+from tests.storage.committer import committer
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
 from tests.storage.postgresql.opened import becomes, opened, row_locked, waits_for
@@ -29,23 +28,6 @@ CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_
 NO_STANDBY = "ALTER SYSTEM SET synchronous_standby_names = 'absent'"
 
 HEAD_AND_BODY = (b"head", b"x" * 100_000)
-
-COMMITTER = """
-import asyncio, sys
-from distq.storage import open_store
-
-async def main():
-    store = open_store(sys.argv[1], 0.0)
-    async for heads in store.follow("here"):
-        pass
-    key = store.epoch << 40
-    while True:
-        key += 1
-        await store.commit({key: (b"head", b"body %d" % key)})
-        print(key, flush=True)
-
-asyncio.run(main())
-"""
 
 
 async def commit_until_it_fails(store: PostgresStore) -> None:
@@ -196,17 +178,14 @@ async def test_a_wait_for_a_standby_that_ends_is_unknown(server: PostgresServer,
 @on_loop
 async def test_the_next_leader_ends_the_abandoned_session_of_a_killed_one(server: PostgresServer) -> None:
     """It waits for a standby for ever and keeps the lock of the cluster's row; what it has stored is loaded."""
-    environ = {**os.environ, "PYTHONWARNINGS": "error"}
-    with subprocess.Popen(  # noqa: ASYNC220 - a thread reads its output
-        [sys.executable, "-c", COMMITTER, server.url], stdout=subprocess.PIPE, env=environ
-    ) as committer:
-        assert committer.stdout is not None
-        first = int(await asyncio.to_thread(committer.stdout.readline))
+    with committer(server.url) as process:
+        assert process.stdout is not None
+        first = int(await asyncio.to_thread(process.stdout.readline))
         server.sql(NO_STANDBY)
         server.sql("SELECT pg_reload_conf()")
         await becomes(waits_for(server, "SyncRep"))
-        committer.send_signal(signal.SIGKILL)
-        confirmed = [first, *map(int, await asyncio.to_thread(committer.stdout.readlines))]
+        process.send_signal(signal.SIGKILL)
+        confirmed = [first, *map(int, await asyncio.to_thread(process.stdout.readlines))]
     assert waits_for(server, "SyncRep")()
     async with opened(f"{server.url}&options=-c%20synchronous_commit%3Dlocal", lead=False) as store:
         heads = await follow(store)

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.storage.committer import body_of, committer
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
 from tests.storage.postgresql.opened import becomes, opened
 from tests.storage.postgresql.server import PostgresServer
-from tests.storage.postgresql.test_errors import COMMITTER
 
 from distq.core.ports import KEEP, CommitRefused, StoreError
 from distq.storage import open_store
@@ -69,21 +69,18 @@ async def test_a_second_master_waits_until_the_first_one_has_ended(place: str) -
 @on_loop
 async def test_p1_what_was_confirmed_is_there_after_the_master_was_killed(place: str) -> None:
     """The next master takes over as soon as the server has seen the end of the connection."""
-    environ = {**os.environ, "PYTHONWARNINGS": "error"}
-    with subprocess.Popen(  # noqa: ASYNC220 - a thread reads its output
-        [sys.executable, "-c", COMMITTER, place], stdout=subprocess.PIPE, env=environ
-    ) as committer:
-        assert committer.stdout is not None
-        confirmed = [int(await asyncio.to_thread(committer.stdout.readline)) for _ in range(20)]
+    with committer(place) as process:
+        assert process.stdout is not None
+        confirmed = [int(await asyncio.to_thread(process.stdout.readline)) for _ in range(20)]
         async with opened(place, lead=False) as store:
             following = asyncio.ensure_future(follow(store))
             await becomes(lambda: store.waiting)
-            committer.send_signal(signal.SIGKILL)
-            confirmed += map(int, await asyncio.to_thread(committer.stdout.readlines))
+            process.send_signal(signal.SIGKILL)
+            confirmed += map(int, await asyncio.to_thread(process.stdout.readlines))
             heads = set(await following)
             assert heads in (set(confirmed), {*confirmed, confirmed[-1] + 1})
             keys = tuple(confirmed[-3:])
-            assert await contents(store, keys) == {key: b"body %d" % key for key in keys}
+            assert await contents(store, keys) == {key: body_of(key) for key in keys}
 
 
 @on_loop

@@ -1,7 +1,6 @@
 """Tests of functions: the executor finds one by the name in an envelope, and converts its runs to outcomes."""
 
 import asyncio
-import functools
 import pickle
 import sys
 import threading
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.worker.at_work import wrapped
 
 import distq
 from distq.core.option_values import PLAIN, TASK
@@ -232,14 +232,6 @@ def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return reports
 
 
-def _plainly(function: Any) -> Any:
-    @functools.wraps(function)
-    def inner(*args: Any) -> Any:
-        return function(*args)
-
-    return inner
-
-
 async def _tokens(n: int) -> Any:
     for i in range(n):
         await asyncio.sleep(0)
@@ -263,11 +255,11 @@ class Later:
 @pytest.mark.parametrize(
     ("function", "args", "returned", "streamed"),
     [
-        (_plainly(doubled), (4,), 8, []),
+        (wrapped(doubled), (4,), 8, []),
         (_tokens, (3,), None, [0, 1, 2]),
-        (_plainly(_tokens), (2,), None, [0, 1]),
+        (wrapped(_tokens), (2,), None, [0, 1]),
         (_numbers, (2,), "end", [0, 1]),
-        (_plainly(_numbers), (2,), "end", [0, 1]),
+        (wrapped(_numbers), (2,), "end", [0, 1]),
         (Later, (), 7, []),
     ],
 )

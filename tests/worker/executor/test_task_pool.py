@@ -1,14 +1,12 @@
 """Tests of the task pool, in which several tasks run at the same time: threads, and the event loop that they share."""
 
 import asyncio
-import functools
 import pickle
 import threading
-from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
 
 from tests.waiting import SOON_S
+from tests.worker.at_work import wrapped
 
 from distq.core.option_values import TASK
 from distq.core.outcome import Outcome
@@ -22,7 +20,7 @@ from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
 
 
-class AtWork:
+class StartedPool:
     """A task pool, and the ends of its tasks."""
 
     def __init__(self) -> None:
@@ -44,27 +42,19 @@ class AtWork:
         return pickle.loads(ran) if isinstance(ran, bytes) else ran
 
 
-def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def inner(*args: Any) -> Any:
-        return function(*args)
-
-    return inner
-
-
 def test_a_coroutine_of_a_thread_is_awaited_and_interrupted_on_the_loop() -> None:
     """A plain decorator hides the coroutine function; the result is awaited even if it never comes."""
     waits = threading.Event()
 
     @task(name="the pool's coroutine")
-    @_plainly
+    @wrapped
     async def work(forever: bool) -> str:
         if forever:
             waits.set()
             await asyncio.Event().wait()
         return threading.current_thread().name
 
-    at_work = AtWork()
+    at_work = StartedPool()
     at_work.start("the pool's coroutine", False)
     assert at_work.ended() == "loop"
     running = at_work.start("the pool's coroutine", True)
@@ -91,7 +81,7 @@ def test_an_asyncio_task_that_exits_the_program_does_not_end_the_loop() -> None:
         await asyncio.sleep(0)
         return "goes on"
 
-    at_work = AtWork()
+    at_work = StartedPool()
     for _ in range(2):
         at_work.start("the pool's exit")
         ran = at_work.ended()
