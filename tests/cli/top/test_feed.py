@@ -1,10 +1,12 @@
 """The thread that fetches pages: one connection, one call for each refresh, and a new connection after a loss."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from tests.waiting import eventually
 
 from distq.cli.top.feed import Answer, Event, Fatal, Feed, Lost, Page, Refused
@@ -109,3 +111,28 @@ def test_a_lost_master_is_reached_again_and_a_wrong_key_is_not() -> None:
     assert isinstance(followed.await_event(Fatal)[0].error, AuthenticationFailed)
     followed.feed.close()
     assert master.connections == 2
+
+
+def test_the_end_does_not_wait_for_a_frozen_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread may be connecting, which nothing can abort: it is a daemon, and the process ends without it."""
+    waits: list[float | None] = []
+    thawed = threading.Event()
+    master = FakeMaster()
+    connecting = threading.Event()
+
+    @contextmanager
+    def connect() -> Iterator[Any]:
+        connecting.set()
+        thawed.wait()
+        yield master
+
+    monkeypatch.setattr(threading.Thread, "join", lambda _thread, timeout=None: waits.append(timeout))
+    feed = Feed(connect, 3600.0, lambda: None)
+    try:
+        feed.start({})
+        eventually(connecting.is_set, "its attempt to connect")
+        feed.close()
+    finally:
+        thawed.set()
+    assert sum(math.inf if wait is None else wait for wait in waits) <= 0.5
+    assert {thread.daemon for thread in threading.enumerate() if thread.name == "distq-top"} <= {True}

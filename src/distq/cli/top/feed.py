@@ -15,6 +15,8 @@ from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 
 RECONNECT_S: Final = 1.0
 """Pause between two attempts to reach a lost master."""
+CLOSE_S: Final = 0.2
+"""Maximum seconds in which the thread may end; one that connects to a frozen master ends with the process instead."""
 ANSWER_S: Final = 30.0
 """Maximum seconds for the answer to an action: a worker reports a stack within 5 s."""
 
@@ -98,13 +100,13 @@ class Feed:
         return events
 
     def close(self) -> None:
-        """End the thread and its connection."""
+        """End the connection, and the thread soon; it does not wait for a master that does not answer."""
         self._closed = True
         self._changed.set()
         connection = self._connection
         if connection is not None:
             connection.abort()
-        self._thread.join(PATIENCE_S)
+        self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         while not self._closed:
