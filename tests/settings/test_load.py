@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,24 @@ def test_defaults_are_those_of_the_design() -> None:
     )
     assert (found.plain_handler, found.plain_lease_s, dict(found.plain_queues)) == (None, None, {})
     assert found.concurrency == available_cpus()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("DISTQ_RETRIES", 3, "DISTQ_RETRIES is 3 of the type int. Settings are texts"),
+        ("DISTQ_STORE", Path("a-secret"), "DISTQ_STORE is a value of the type PosixPath."),
+        ("DISTQ_AUTHKEY", b"a-secret", "DISTQ_AUTHKEY is a value of the type bytes."),
+        ("DISTQ_DRAIN_S", None, "DISTQ_DRAIN_S is None of the type NoneType."),
+        (b"DISTQ_DRAIN_S", "1s", "is no name of a setting"),
+    ],
+)
+def test_a_value_that_is_no_text_is_a_sentence(name: Any, value: Any, part: str) -> None:
+    """A program may load settings from a mapping of its own; it was an AttributeError."""
+    with pytest.raises(SettingsError) as caught:
+        load({"DISTQ_AUTHKEY": KEY, name: value}, Role.CLIENT)
+    assert part in str(caught.value)
+    assert "a-secret" not in str(caught.value)
 
 
 def test_a_worker_serves_no_http_unless_asked() -> None:

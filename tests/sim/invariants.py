@@ -109,7 +109,7 @@ def schedules_are_right(master: Master) -> None:
     """The next scheduled run of each schedule that is not paused is planned."""
     schedules = master.dispatcher.schedules
     planned = {
-        id(request.schedule) for _, _, request in master.broker._instants._heap if isinstance(request, RunSchedule)
+        id(request.schedule) for _, _, request in master.broker.instants._heap if isinstance(request, RunSchedule)
     }
     for schedule in schedules.known.values():
         assert schedule.progress.paused or id(schedule) in planned, f"{schedule.spec.name} has no planned run"
@@ -147,7 +147,7 @@ def leases_are_right(master: Master) -> None:
     holders = {task.holder for task in master.ledger.state.tasks.values() if task.holder is not None}
     assert leased == sum(len(holder.held) for holder in holders)
     if master.broker.idle:
-        ending = {request.holder for _, _, request in master.broker._instants._heap if isinstance(request, LoseLeases)}
+        ending = {request.holder for _, _, request in master.broker.instants._heap if isinstance(request, LoseLeases)}
         for holder in holders - ending:
             assert answers(master, holder), f"no peer can settle the tasks that {holder.label} holds: {holder.held}"
 

@@ -32,6 +32,17 @@ def process_id() -> int:
     return os.getpid()
 
 
+def descend(depth: int) -> int:
+    """Submit a task that does the same, `depth` times inside each other, and return how many have run."""
+    return 0 if depth == 0 else distq.Client().submit(descend, depth - 1).result() + 1
+
+
+@distq.task(retries=3)
+def descend_with_retries(depth: int) -> int:
+    """As `descend`; each task would be retried."""
+    return 0 if depth == 0 else distq.Client().submit(descend_with_retries, depth - 1).result() + 1
+
+
 def album(paths: list[str]) -> int:
     """Submit a task for each path, and wait for none of them."""
     client = distq.Client()

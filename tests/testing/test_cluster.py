@@ -17,6 +17,7 @@ from tests.waiting import eventually
 
 import distq
 from distq import testing
+from distq.testing.master_watch import MovableClock
 
 
 @pytest.fixture(name="cluster")
@@ -168,6 +169,35 @@ def test_a_lease_holds_while_the_worker_sends_heartbeats_and_ends_without(tmp_pa
         eventually(future.done, "an attempt has ended")
         (task,) = cluster.submitted(jobs.wait_for_end_of)[1:]
         assert cluster.client._administer("show", {"id": task.task_id})["lost"] == 1
+
+
+def test_a_year_without_work_is_one_step(cluster: testing.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats renew the leases meanwhile: their lengths, of which a year has a million, are no instants to stop at.
+
+    A year needed more than the default timeout.
+    """
+    cluster.client._administer("schedule_remove", {"name": "hourly"})
+    moved: list[float] = []
+    move = MovableClock.move
+
+    def counted(clock: MovableClock, by_s: float) -> None:
+        moved.append(by_s)
+        move(clock, by_s)
+
+    monkeypatch.setattr(MovableClock, "move", counted)
+    before = cluster.now
+    cluster.advance(days=365)
+    assert cluster.now - before >= 365 * 86_400
+    assert len(moved) < 100
+
+
+def test_the_workers_are_back_after_an_advance_without_heartbeats(cluster: testing.Cluster) -> None:
+    """A task that is submitted then runs; the workers returned at their next heartbeat, ten seconds later."""
+    cluster.advance(seconds=40, heartbeats=False)
+    assert cluster._host.watch.is_connected
+    future = cluster.client.submit(jobs.add, 1, b=2)
+    cluster.drain()
+    assert future.result(0) == 3
 
 
 def test_the_tasks_of_every_client_and_of_tasks_are_seen(cluster: testing.Cluster) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ def test_a_task_that_never_ends_is_an_error(eager: testing.Eager, monkeypatch: p
     monkeypatch.setattr("distq.testing.eager_master.STEPS_MAX", 50)
     with pytest.raises(testing.TasksUnfinished, match="After 50 runs of tasks and moves of the clock"):
         eager.client.submit(jobs.snooze)
+
+
+@pytest.mark.parametrize("task", [jobs.descend, jobs.descend_with_retries])
+def test_tasks_nested_deeper_than_the_stack_are_an_error(eager: testing.Eager, task: Callable[[int], int]) -> None:
+    """A sentence has the depth and what to do; it was a RecursionError, which each level of tasks retried."""
+    assert eager.client.submit(task, 20).result() == 20
+    with pytest.raises(
+        testing.TasksUnfinished, match=r"[0-9]+ tasks run inside each other, and Python's limit"
+    ) as found:
+        eager.client.submit(task, 400)
+    assert "distq.testing.cluster" in found.value.hint
+    assert eager.client.submit(task, 20).result() == 20
 
 
 def test_a_delayed_task_runs_at_its_instant(eager: testing.Eager) -> None:

@@ -70,6 +70,10 @@ class Deadlines(Generic[Thing]):
         """When the next thing is due, None if there is none."""
         return self._heap[0][0] if self._heap else None
 
+    def next_of(self, concerns: Callable[[Thing], bool]) -> float | None:
+        """When the next thing that `concerns` selects is due, None if there is none; it reads every entry."""
+        return min((at for at, _, thing in self._heap if concerns(thing)), default=None)
+
     def due(self, now: float) -> Iterator[tuple[float, Thing]]:
         """Take out the things that are due at `now`, the earliest first."""
         while self._heap and self._heap[0][0] <= now:

@@ -61,6 +61,7 @@ def load(
     Raises:
         SettingsError: the first problem that was found.
     """
+    _check_texts(environ)
     layers = [("environment", environ)]
     warnings: list[str] = []
     if dotenv is not None:
@@ -83,6 +84,18 @@ def load(
     if needs_authkey and role is Role.MASTER:
         warnings += _check_key_length(settings)
     return Loaded(settings, tuple(warnings), texts)
+
+
+def _check_texts(environ: Mapping[Any, Any]) -> None:
+    """Raise SettingsError if a name or the value of a setting is no text, as in a mapping that a program has made."""
+    for name, text in environ.items():
+        if not isinstance(name, str):
+            raise SettingsError(f"{shown(name)} is no name of a setting: names are texts, such as 'DISTQ_ADDRESS'.")
+        if name.upper().startswith(PREFIX) and not isinstance(text, str):
+            value = "a value" if "KEY" in name.upper() or "STORE" in name.upper() else shown(text)
+            raise SettingsError(
+                f"{name} is {value} of the type {type(text).__name__}. Settings are texts, such as '30s'."
+            )
 
 
 def _find(row: Row, layers: list[tuple[str, Mapping[str, str]]], role: Role) -> Text:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import random
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +40,7 @@ from distq.protocol.hello import (
 from distq.protocol.methods import ADMIN, BROKER, EXCHANGE, HELLO
 from distq.tasks.current import Current
 from distq.tasks.failure import TimeLimitExceeded, unpack_failure
-from distq.testing.errors import TasksUnfinished
+from distq.testing.errors import NestedTooDeep, TasksUnfinished
 from distq.testing.master_watch import MovableClock, monotonic
 from distq.testing.submitted import RecordingStore, Submissions
 from distq.wire.framing import Framer
@@ -68,7 +70,10 @@ CYCLES_MAX: Final = 1_000
 STEPS_MAX: Final = 100_000
 """Maximum runs of tasks and moves of the clock in one call of the client: a task that always snoozes never ends."""
 FRAME_BYTES_MAX: Final = 1 << 40
+FRAMES_PER_TASK: Final = 250
+"""Frames of Python's stack that must be free for a nested task: those of its submits, and some of its own."""
 INTERRUPT: Final = "builtins:KeyboardInterrupt"
+TOO_DEEP: Final = f"{NestedTooDeep.__module__}:{NestedTooDeep.__qualname__}"
 
 log = logging.getLogger("distq.testing")
 
@@ -186,6 +191,24 @@ class EagerMaster:
         """Whether another thread runs the task."""
         return self._running.get(key, threading.get_ident()) != threading.get_ident()
 
+    def check_stack(self) -> None:
+        """Raise NestedTooDeep unless the stack has room for one more task inside those that run in this thread.
+
+        It is called before a submit: the master must not keep a task that no later call of the test can run either.
+        """
+        nested = sum(thread == threading.get_ident() for thread in self._running.values())
+        if not nested:
+            return
+        frames, frame = 0, inspect.currentframe()
+        while frame is not None:
+            frames, frame = frames + 1, frame.f_back
+        if frames + FRAMES_PER_TASK > sys.getrecursionlimit():
+            limit = sys.getrecursionlimit()
+            raise NestedTooDeep(
+                f"The eager mode runs a task that a task submits inside of it, on one stack: {nested:,} tasks run "
+                f"inside each other, and Python's limit of {limit:,} frames leaves no room for one more."
+            )
+
     def why(self, key: int) -> str:
         """Why a task does not run, as `distq why` prints it."""
         task = self._task(key)
@@ -282,8 +305,11 @@ class EagerMaster:
         self._collect()
         if outcome.outcome == Outcome.UNKNOWN:
             raise TasksUnfinished(f"Task {id_text(key)}, {envelope[1]}, cannot run in this process: {outcome.text}.")
-        if outcome.outcome == Outcome.FAILURE and unpack_failure(outcome.body).kind == INTERRUPT:
+        failure = unpack_failure(outcome.body) if outcome.outcome == Outcome.FAILURE else None
+        if failure is not None and failure.kind == INTERRUPT:
             raise KeyboardInterrupt  # Ctrl-C ends the test, which is this process
+        if failure is not None and failure.kind == TOO_DEEP:
+            raise NestedTooDeep(failure.text)  # retries of every task around it would never end
 
 
 _NEVER: Final = cast("ShutdownFlag", SimpleNamespace(is_set=False))

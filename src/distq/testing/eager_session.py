@@ -101,6 +101,7 @@ class EagerSession:
 
     def _submit(self, batch: Sequence[PendingSubmit], *, raises: bool) -> None:
         self._check_open()
+        self._master.check_stack()
         for submit in batch:
             check_size(submit.body, self._settings.payload_bytes_max)
         future = batch[-1].future

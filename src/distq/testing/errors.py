@@ -30,5 +30,17 @@ class TasksUnfinished(DistqError):
     )
 
 
+class NestedTooDeep(TasksUnfinished):
+    """Tasks of the eager mode submit each other so deep that Python's stack has no room for one more.
+
+    It ends every task around the submit, without retries, and the call of the test.
+    """
+
+    code = "NESTED_TOO_DEEP"
+    hint = (
+        "Test it with distq.testing.cluster, where tasks do not run inside each other, or call sys.setrecursionlimit()."
+    )
+
+
 class NotSubmitted(AssertionError):
     """No task with this function and these arguments was submitted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -16,13 +17,14 @@ from distq.master.sessions.timeouts import LeaseTimeout
 from distq.testing.errors import TasksUnfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from distq.core.task import Task
     from distq.master.cycle.requests import Request
     from distq.master.main import Master
     from distq.testing.submitted import Submissions
     from distq.worker.supervisor.executor_pool import ExecutorPool
+    from distq.worker.supervisor.master_session import MasterSession
 
 CHECK_S: Final = 0.001
 """Seconds between two checks of a fact."""
@@ -63,13 +65,24 @@ class MovableClock(SystemClock):
 class MasterWatch:
     """Waits for the tasks of a test cluster, and moves its clock; every method runs in the cluster's event loop."""
 
-    def __init__(self, master: Master, clock: MovableClock, pool: ExecutorPool, submissions: Submissions) -> None:
+    def __init__(
+        self, master: Master, clock: MovableClock, pool: ExecutorPool, session: MasterSession, submissions: Submissions
+    ) -> None:
         self._master = master
         self._clock = clock
         self._pool = pool
+        self._session = session
         self._submissions = submissions
         self._holds = 0
         """The blocks of `hold` that have not ended."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the worker and every executor that runs no task are connected."""
+        sessions = self._master.workers.sessions.values()
+        executors = sum(one.connection is not None for session in sessions for one in session.executors.values())
+        is_admitted = any(session.connection is not None for session in sessions)
+        return is_admitted and executors + self._pool.busy >= len(self._pool.places)
 
     @property
     def is_ready(self) -> bool:
@@ -125,6 +138,10 @@ class MasterWatch:
         With `wait`, the tasks that are ready at an instant run before the clock moves on. Raises TasksUnfinished.
         """
         end_at = self._clock.now() + by_s
+
+        def keeps_length(request: Request) -> bool:
+            return not request.follows_wall_clock and (heartbeats or not isinstance(request, LeaseTimeout))
+
         while True:
             if wait:
                 await self.wait_until_quiet(until, own_clients)
@@ -132,18 +149,32 @@ class MasterWatch:
                 await self._idle()
             now = self._clock.now()
             if now >= end_at:
-                return
-            self._move(min(max(self._master.broker.due_at, now), end_at) - now, heartbeats=heartbeats)
+                break
+            due_at = min(self._next_due(keeps_length), end_at)
+            self._move(max(due_at - now, 0.0), keeps_length)
             await self._idle()
             if monotonic() >= until:
                 raise TasksUnfinished(f"The clock has still {end_at - self._clock.now():,.0f} s to go.")
+        if not heartbeats:
+            await self._admit_worker(until)
 
-    def _move(self, by_s: float, *, heartbeats: bool) -> None:
+    def _next_due(self, keeps_length: Callable[[Request], bool]) -> float:
+        """The next instant of the ledger, or of a request to which a move of the clock brings its instant nearer."""
+        broker = self._master.broker
+        ledger_at = broker.ledger.sweeper.next_deadline()
+        request_at = broker.instants.next_of(lambda request: not keeps_length(request))
+        return min((at for at in (ledger_at, request_at) if at is not None), default=math.inf)
+
+    async def _admit_worker(self, until: float) -> None:
+        """Let the worker, whose leases have ended, return now; by itself it would return at its next heartbeat."""
+        while not self.is_connected:
+            self._session.wake()
+            if monotonic() >= until:
+                raise TasksUnfinished("The worker has not returned to the master in time.")
+            await asyncio.sleep(CHECK_S)
+
+    def _move(self, by_s: float, keeps_length: Callable[[Request], bool]) -> None:
         """Set the clock forward: what peers wait for keeps its length, and everything else is nearer."""
-
-        def keeps_length(request: Request) -> bool:
-            return not request.follows_wall_clock and (heartbeats or not isinstance(request, LeaseTimeout))
-
         self._clock.move(by_s)
         self._master.broker.timer.reset()  # type: ignore[attr-defined] # a LoopTimer, which the master composes
         self._master.broker.shift_waits(by_s, keeps_length)

@@ -208,7 +208,7 @@ async def test_an_instant_that_waits_for_capacity_is_requested_once_over_refused
         bench.clock.at += 1
         bench.call(client, "broker", "submit", number, [("r", "f")], [(0, 1)], [b"b"], 0.0)
         await bench.cycle()
-    due = [request for _, _, request in bench.broker._instants._heap if isinstance(request, RunSchedule)]
+    due = [request for _, _, request in bench.broker.instants._heap if isinstance(request, RunSchedule)]
     assert len(due) == 1
 
 
@@ -220,11 +220,9 @@ async def test_p7_replaced_and_removed_schedules_leave_no_due_requests(bench: Be
         await put(bench, "new year", **yearly, body=b"%d" % number)
         await put(bench, "once", **yearly)
         await admin(bench, "remove", name="once")
-        assert len(bench.broker._instants) <= 2 * CLEARED_MIN
+        assert len(bench.broker.instants) <= 2 * CLEARED_MIN
     await put(bench)
-    due = [
-        request.schedule.spec.name for request in bench.broker._instants.things() if isinstance(request, RunSchedule)
-    ]
+    due = [request.schedule.spec.name for request in bench.broker.instants.things() if isinstance(request, RunSchedule)]
     assert {"new year", "tick"} <= set(due)
     reply = await one(bench, "new year")
     bench.clock.at = reply["next_at"] - 1

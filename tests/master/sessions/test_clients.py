@@ -243,7 +243,7 @@ async def test_p7_clients_that_have_ended_in_order_are_forgotten(bench: Bench) -
 
     for number in range(50):
         await come_and_go(number)
-    instants = len(bench.broker._instants)
+    instants = len(bench.broker.instants)
     gc.collect()
     left = [one.key for one in gc.get_objects() if type(one) is ClientSession and one.key.startswith("once ")]
     assert not left

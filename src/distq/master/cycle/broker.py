@@ -68,7 +68,7 @@ class Broker:
         """Waiting requests that have an `until`."""
         self._wait_ends: Deadlines[Request] = Deadlines()
         """The `until` of each of them, and of some ended waits."""
-        self._instants: Deadlines[Request] = Deadlines(lambda _, request: request.holds)
+        self.instants: Deadlines[Request] = Deadlines(lambda _, request: request.holds)
         """Requests that a cycle handles at an instant."""
         self.due_at = 0.0
         """The earliest instant at which one of those, or anything in the ledger, is due."""
@@ -97,7 +97,7 @@ class Broker:
 
     def ask_at(self, at: float, request: Request) -> None:
         """Have a cycle handle a request at an instant (seconds of the broker's clock)."""
-        self._instants.add(at, request, clear=True)
+        self.instants.add(at, request, clear=True)
         self.due_at = min(self.due_at, at)
         self.timer(at)
 
@@ -199,7 +199,7 @@ class Broker:
         self.cycles += 1
         gathered, self._inbox = self._inbox, []
         if self.due_at <= now:
-            gathered.extend(request for _, request in self._instants.due(now))
+            gathered.extend(request for _, request in self.instants.due(now))
         fit = fitting(gathered, self.store.limits)
         if fit < len(gathered):
             self._inbox, gathered = gathered[fit:], gathered[:fit]
@@ -375,16 +375,16 @@ class Broker:
 
     def shift_waits(self, by_s: float, concerns: Callable[[Request], bool]) -> None:
         """Let the waits of peers, and of the requests that `concerns` selects, keep their length."""
-        for request in {*self._inbox, *self._with_deadline, *filter(concerns, self._instants.things())}:
+        for request in {*self._inbox, *self._with_deadline, *filter(concerns, self.instants.things())}:
             request.shift(by_s)
-        self._instants.shift(by_s, concerns)
+        self.instants.shift(by_s, concerns)
         self._wait_ends.shift(by_s, lambda _: True)
         self.due_at = -math.inf
         self.wake()
 
     def _arm_next(self, not_before: float) -> None:
         at = self.ledger.sweeper.next_deadline()
-        request_at = self._instants.next_at()
+        request_at = self.instants.next_at()
         if at is None or (request_at is not None and request_at < at):
             at = request_at
         self.due_at = math.inf if at is None else at
