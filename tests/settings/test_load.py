@@ -66,6 +66,12 @@ def test_a_value_that_is_no_text_is_a_sentence(name: Any, value: Any, part: str)
     assert "a-secret" not in str(caught.value)
 
 
+def test_a_key_of_bytes_that_are_no_text_is_a_sentence() -> None:
+    """The environment may hold any bytes; it was a UnicodeEncodeError."""
+    with pytest.raises(SettingsError, match="DISTQ_AUTHKEY has bytes that are no text in UTF-8"):
+        load({"DISTQ_AUTHKEY": b"\xff".decode(errors="surrogateescape") * 32}, Role.CLIENT)
+
+
 def test_a_worker_serves_no_http_unless_asked() -> None:
     """Only the master's HTTP server is on by default."""
     assert settings(Role.WORKER).http_address is None

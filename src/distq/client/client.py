@@ -19,8 +19,10 @@ from distq.client.session_port import MakeSession, SessionPort
 from distq.client.submitter import Submitter
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 from distq.core.task_ids import task_key_of
-from distq.settings import Address, Role, Settings, load
+from distq.settings import Address, Role, Settings, SettingsError, load
+from distq.settings.authkey import HOW_TO_MAKE_ONE
 from distq.tasks import access
 from distq.tasks.options import SubmitKeywords, checked_to_send
 
@@ -61,6 +63,8 @@ class Client(Submitter):
         wait_at_exit: bool = True,
         by_value: bool = False,
     ) -> None:
+        if settings is not None and not isinstance(settings, Settings):
+            raise TypeError(f"settings are those of distq.settings.load(...).settings, not {shown(settings)}")
         self._settings = _settings(address, authkey) if settings is None else settings
         super().__init__({})
         self._by_value = ByValueSender(self._settings.payload_bytes_max) if by_value else None
@@ -211,14 +215,37 @@ def _begin_anew() -> None:
 os.register_at_fork(after_in_child=_begin_anew)
 
 
-def _settings(address: str | None, authkey: str | bytes | None) -> Settings:
+def _settings(address: object, authkey: object) -> Settings:
     given = _of_worker()
     if address is not None:
-        given["DISTQ_ADDRESS"] = address
+        given["DISTQ_ADDRESS"] = _address_text(address)
     if authkey is not None:
-        given["DISTQ_AUTHKEY"] = authkey if isinstance(authkey, str) else authkey.decode()
+        given["DISTQ_AUTHKEY"] = _key_text(authkey)
     dotenv = ".env" if os.path.isfile(".env") else None  # noqa: PTH113 - pathlib costs a client's start 4 ms
     return load({**os.environ, **given}, Role.CLIENT, dotenv=dotenv).settings
+
+
+def _address_text(address: object) -> str:
+    """The address that a program gives; raises TypeError if it is no text."""
+    if isinstance(address, str):
+        return address
+    raise TypeError(
+        f"address is a text, host:port, such as 'localhost:9000', or several separated by commas, not {shown(address)}"
+    )
+
+
+def _key_text(authkey: object) -> str:
+    """The key that a program gives; raises TypeError or SettingsError, which never show it."""
+    if not isinstance(authkey, str | bytes | bytearray | memoryview):
+        hint = "; DISTQ_AUTHKEY_FILE names a file with the key" if isinstance(authkey, os.PathLike) else ""
+        raise TypeError(f"authkey is the key as text or bytes, not a {type(authkey).__name__}{hint}")
+    try:
+        text = authkey if isinstance(authkey, str) else bytes(authkey).decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"authkey has bytes that are no text in UTF-8. {HOW_TO_MAKE_ONE}.") from None
+    if not text.strip():
+        raise SettingsError(f"authkey is empty. {HOW_TO_MAKE_ONE}.")
+    return text
 
 
 def _of_worker() -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from distq.client.inside_task import wait_inside_task
 from distq.client.lazy_future import LazyFuture, shared_lock
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+FUTURE_IS_LOCAL: Final = (
+    "a future belongs to the process that submitted its task. Pass the result, future.result(), or let the master pass "
+    "it: client.chain(distq.call(first, ...), distq.call(second)); to find the future elsewhere, pass its task_id"
+)
+"""Why a future cannot be an argument of a task, and what to do instead."""
 CANCELLED_PER_CALL = 10_000
 """Maximum keys that the client sends in one `cancel`; the master refuses a call with more."""
 
@@ -70,6 +75,10 @@ class TaskFuture(LazyFuture[R]):
             of_task = "" if self.task_key is None else f" of task {id_text(self.task_key)}"
             self._exception = FutureOfParent(f"The future{of_task} was made before a fork, by process {os.getppid()}.")
             self._state = FINISHED
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, as an argument of a task or of another process; raises TypeError."""
+        raise TypeError(FUTURE_IS_LOCAL)
 
     def __repr__(self) -> str:
         """The task's name, its id and the state that this client knows."""

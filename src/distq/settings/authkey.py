@@ -29,9 +29,16 @@ def new_authkey() -> str:
 
 
 def parse_authkeys(text: str) -> tuple[bytes, ...]:
-    """Return the keys in a text, which commas or line ends separate; blank parts are left out."""
+    """Return the keys in a text, which commas or line ends separate; blank parts are left out.
+
+    Raises:
+        SettingsError: the text has bytes that are no UTF-8, which Python reads as halves of surrogate pairs.
+    """
     parts = (part.strip() for part in text.replace("\n", ",").split(","))
-    return tuple(part.encode() for part in parts if part)
+    try:
+        return tuple(part.encode() for part in parts if part)
+    except UnicodeEncodeError:
+        raise SettingsError(f"DISTQ_AUTHKEY has bytes that are no text in UTF-8. {HOW_TO_MAKE_ONE}.") from None
 
 
 def check_authkeys(keys: tuple[bytes, ...], what: str) -> None:

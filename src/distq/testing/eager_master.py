@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from distq.core.explain import explain
 from distq.core.ledger import Ledger
 from distq.core.outcome import Outcome
+from distq.core.plurals import counted
 from distq.core.registry import Registry
 from distq.core.states import LIVE_STATES
 from distq.core.task_ids import id_text
@@ -205,8 +206,9 @@ class EagerMaster:
         if frames + FRAMES_PER_TASK > sys.getrecursionlimit():
             limit = sys.getrecursionlimit()
             raise NestedTooDeep(
-                f"The eager mode runs a task that a task submits inside of it, on one stack: {nested:,} tasks run "
-                f"inside each other, and Python's limit of {limit:,} frames leaves no room for one more."
+                "The eager mode runs a task that a task submits inside of it, on one stack: "
+                f"{counted(nested, 'task')} run inside each other, and Python's limit of {limit:,} frames leaves no "
+                "room for one more."
             )
 
     def why(self, key: int) -> str:

@@ -1,0 +1,95 @@
+"""Arguments of a client that have a wrong type: each is an error, where it was given, that says what is accepted."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.testing import jobs
+
+import distq
+from distq import testing
+from distq.settings import SettingsError
+
+KEY = "a key of the tests that is long enough"
+
+
+@pytest.mark.parametrize("address", [9000, ("host",), ("host", 9000), b"host:9000", [], Path("host"), True])
+def test_an_address_is_a_text(address: Any) -> None:
+    """The error has the form that is accepted, and the value."""
+    with pytest.raises(TypeError, match="address is a text, host:port, such as 'localhost:9000'") as found:
+        distq.Client(address, KEY)
+    assert repr(address) in str(found.value)
+
+
+@pytest.mark.parametrize("authkey", [5, True, ["secret"], Path("/run/secret"), object()])
+def test_a_key_is_a_text_or_bytes(authkey: Any) -> None:
+    """The error never shows the value: it may be the key in a wrong form."""
+    with pytest.raises(TypeError, match="authkey is the key as text or bytes, not a ") as found:
+        distq.Client("127.0.0.1:1", authkey)
+    assert "secret" not in str(found.value)
+    assert ("DISTQ_AUTHKEY_FILE" in str(found.value)) == isinstance(authkey, Path)
+
+
+@pytest.mark.parametrize(
+    ("authkey", "sentence"),
+    [
+        ("", "authkey is empty."),
+        (b" ", "authkey is empty."),
+        (b"\xff\xfe" * 20, "authkey has bytes that are no text in UTF-8."),
+        ("\udcff" * 20, "DISTQ_AUTHKEY has bytes that are no text in UTF-8."),
+    ],
+)
+def test_a_key_that_cannot_be_one_is_a_sentence(
+    authkey: str | bytes, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of the environment is not taken in its place."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
+    with pytest.raises(SettingsError, match=sentence):
+        distq.Client("127.0.0.1:1", authkey)
+
+
+@pytest.mark.parametrize("authkey", ["schl\u00fcssel" * 4, bytearray(KEY.encode()), memoryview(KEY.encode())])
+def test_a_key_may_have_any_letters_and_any_type_of_bytes(authkey: Any) -> None:
+    """The client holds its bytes in UTF-8."""
+    with testing.eager():
+        client = distq.Client("127.0.0.1:1", authkey)
+    assert client._settings.authkeys == (authkey.encode() if isinstance(authkey, str) else bytes(authkey),)
+
+
+def test_settings_are_loaded_ones() -> None:
+    """A mapping of names and texts is for `distq.settings.load`."""
+    with pytest.raises(TypeError, match=r"settings are those of distq.settings.load\(...\).settings, not \{"):
+        distq.Client(settings={"DISTQ_ADDRESS": "127.0.0.1:1"})  # type: ignore[arg-type]
+
+
+def test_a_future_as_an_argument_is_refused_with_what_to_do() -> None:
+    """Every way to submit says so; a chain passes results, and `.result()` waits for one."""
+    with testing.eager() as eager:
+        client, add = eager.client, jobs.add
+        future: Any = client.submit(add, 1)
+        for submit in (
+            lambda: client.submit(add, future),
+            lambda: client.submit(add, 1, b=future),
+            lambda: client.submit(add, [future]),  # type: ignore[arg-type]
+            lambda: client.submit_named("shop:pay", [future]),
+            lambda: client.submit_named("shop:pay", kwargs={"of": future}),
+            lambda: client.chain(distq.call(add, future)),
+            lambda: list(client.map(add, [future])),
+            lambda: list(client.map(add, [future], chunksize=2)),
+            lambda: client.options(every=60).schedule("sums", add, future),
+        ):
+            with pytest.raises(distq.NotPicklable, match="a future belongs to the process that submitted") as found:
+                submit()
+            assert "future.result()" in str(found.value)
+            assert "client.chain(" in str(found.value)
+
+
+def test_a_future_is_not_copied_either() -> None:
+    """A copy would never get the outcome."""
+    with testing.eager() as eager:
+        future = eager.client.submit(jobs.add, 1)
+    for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="a future belongs to the process"):
+            copied(future)
