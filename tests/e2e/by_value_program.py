@@ -93,6 +93,9 @@ def main() -> None:
         assert client.submit(adder(10), 1).result(30) == 11
         assert client.submit(functools.partial(adder(10)), 2).result(30) == 12
         assert client.submit(Point(4).moved, 1).result(30) == Point(5)
+        assert client.submit(functools.reduce, lambda one, other: one + other, [1, 2, 3]).result(30) == 6
+        assert client.submit(functools.partial, moved, by=2).result(30)(Point(1)) == Point(3)
+        assert list(client.map(functools.reduce, [lambda one, other: one + other], [[1, 2]], chunksize=2)) == [3]
         assert client.submit(lambda: Point).result(30) is Point
         assert list(client.map(lambda n: n + 1, range(10), chunksize=4)) == list(range(1, 11))
         assert list(client.map(lambda p: p.moved(1), map(Point, range(3)), chunksize=2)) == [

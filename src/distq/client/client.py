@@ -184,6 +184,16 @@ class WithOptions(Submitter):
         """Do nothing: the client is shut down separately."""
 
 
+def sending_by_value(submitter: Submitter) -> Submitter:
+    """The same client and options, with functions by value, for a library whose users pass their own functions."""
+    client = submitter if isinstance(submitter, Client) else getattr(submitter, "_client", None)
+    if not isinstance(client, Client):
+        raise TypeError(f"a client is a distq.Client, or client.options(...), not {submitter!r}")
+    other = WithOptions(client, submitter._options)  # noqa: SLF001 - the same client
+    other._by_value = submitter._by_value or ByValueSender(client._settings.payload_bytes_max)  # noqa: SLF001
+    return other
+
+
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _make_session: MakeSession = ClientRuntime
 

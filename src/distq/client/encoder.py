@@ -57,8 +57,9 @@ class TaskEncoder:
             body = pack_call((args, kwargs), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - classes of arguments may raise anything
             body = _packed_by_value(fn, (args, kwargs), self._by_value, error)
-        if body.find(MAIN_BYTES) >= 0:  # takes half the time of `in`
-            body = _checked(fn, body, (args, kwargs), self._by_value)
+        else:
+            if body.find(MAIN_BYTES) >= 0:  # takes half the time of `in`
+                body = _checked(fn, body, (args, kwargs), self._by_value)
         return (submit_options if keys is None else submit_options._replace(constraints=keys.of(args, kwargs))), body
 
     def _encoded_by_value(

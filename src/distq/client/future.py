@@ -351,8 +351,8 @@ def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
     return claimed
 
 
-def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
-    """Cancel all tasks that do not run, in as few calls as possible."""
+def cancel_all(futures: Sequence[TaskFuture[Any]], *, running: bool = False) -> None:
+    """Cancel all tasks, by default only those that do not run, in as few calls as possible."""
     for future in futures:
         future._check_fork()  # noqa: SLF001 - this module's own class
     for future in claim(future for future in futures if not future.has_ended):
@@ -366,7 +366,7 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
             accepted.setdefault(future._reader, []).append(future.task_key)  # noqa: SLF001
     for reader, keys in accepted.items():
         for at in range(0, len(keys), CANCELLED_PER_CALL):
-            reader.cancel(keys[at : at + CANCELLED_PER_CALL], running=False)
+            reader.cancel(keys[at : at + CANCELLED_PER_CALL], running=running)
 
 
 def settle_all(ended: Iterable[tuple[TaskFuture[Any], TaskEnd]]) -> None:

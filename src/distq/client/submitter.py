@@ -98,6 +98,13 @@ class Submitter(TaskEncoder, Executor):
         except DistqError as error:
             raise bare(error) from error.__cause__
 
+    def slots(self) -> int:
+        """The number of tasks that the connected workers can run at the same time; raises CannotReach."""
+        try:
+            return int(self._administer("live", {"view": "workers", "limit": 1})["totals"]["slots"])
+        except DistqError as error:
+            raise bare(error) from error.__cause__
+
     def _administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         """The master's answer to a request of an operator."""
         raise NotImplementedError

@@ -1,0 +1,39 @@
+"""Runs `joblib.Parallel` on the workers of a distq cluster; needs the extra `distq[joblib]`.
+
+import distq.joblib
+
+distq.joblib.register()
+with joblib.parallel_config("distq"):
+joblib.Parallel()(joblib.delayed(math.sqrt)(n) for n in range(10))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distq.client.unsendable import ExtraMissing
+
+if TYPE_CHECKING:
+    from distq.joblib.backend import DistqBackend
+
+NAME = "distq"
+"""The name of the backend in `joblib.parallel_config`."""
+
+
+def register() -> None:
+    """Make joblib know the backend `distq`, with the parameters of `DistqBackend`.
+
+    Raises:
+        ExtraMissing: joblib is not installed.
+    """
+    try:
+        import joblib  # noqa: PLC0415 - the module of a worker's function has no need of it
+    except ImportError:
+        raise ExtraMissing("distq.joblib.register() needs joblib: pip install 'distq[joblib]'.") from None
+    joblib.register_parallel_backend(NAME, _backend)
+
+
+def _backend(**parameters: Any) -> DistqBackend:
+    from distq.joblib.backend import DistqBackend  # noqa: PLC0415 - it imports joblib
+
+    return DistqBackend(**parameters)
