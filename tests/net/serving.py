@@ -15,6 +15,7 @@ from tests.waiting import SOON_S, eventually
 
 from distq.net.address import Address
 from distq.net.serve import Server, ServerConnection
+from distq.net.tls_context import ServerTls
 from distq.wire.framing import Framer, pack
 from distq.wire.handshake import ClientHandshake
 from distq.wire.inert import InertCall
@@ -166,7 +167,7 @@ class Peer:
 
 
 @contextmanager
-def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator[Serving]:
+def serving(loop_name: str = "uvloop", limits: Limits | None = None, tls: ServerTls | None = None) -> Iterator[Serving]:
     """Serve on a free port."""
     loop = uvloop.new_event_loop() if loop_name == "uvloop" else asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -178,7 +179,7 @@ def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator
     failures: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
     handler = FakeHandler()
-    server = Server(handler, [KEY], limits or Limits(), lambda: b"s" * 20)
+    server = Server(handler, [KEY], limits or Limits(), lambda: b"s" * 20, tls)
     try:
         served = Serving(loop, server, handler, run(server.start(Address("127.0.0.1", 0))))
         yield served

@@ -388,3 +388,28 @@ def test_cpus_are_those_that_affinity_and_control_group_allow(files: dict[str, s
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert available_cpus(tmp_path) == min(most, len(os.sched_getaffinity(0)))
+
+
+def test_settings_of_tls_that_lack_another_one_are_sentences() -> None:
+    """No process listens or connects without TLS because one of its settings is missing."""
+    pair = {"DISTQ_TLS_CERT": "c.pem", "DISTQ_TLS_KEY": "k.pem"}
+    for role in Role:
+        assert "DISTQ_TLS_KEY is not" in sentence(role, DISTQ_TLS_CERT="c.pem", DISTQ_TLS_CA="ca.pem")
+        assert "DISTQ_TLS_CERT is not" in sentence(role, DISTQ_TLS_KEY="k.pem", DISTQ_TLS_CA="ca.pem")
+        assert settings(role, **pair, DISTQ_TLS_CA="ca.pem").tls_ca == "ca.pem"
+    assert "the master would listen without TLS" in sentence(DISTQ_TLS_CA="ca.pem")
+    assert settings(Role.CLIENT, DISTQ_TLS_CA="ca.pem").tls_ca == "ca.pem"
+    assert settings(Role.MASTER, **pair).tls_cert == "c.pem"
+    for role in (Role.CLIENT, Role.WORKER):
+        assert "this process would connect without TLS" in sentence(role, **pair)
+    assert "DISTQ_TLS_VERIFY_CLIENTS is on, but DISTQ_TLS_CA is not" in sentence(
+        Role.MASTER, **pair, DISTQ_TLS_VERIFY_CLIENTS="1"
+    )
+
+
+def test_the_second_port_of_the_master_is_on_loopback() -> None:
+    """It has no TLS, so no other machine may reach it; it has a port of its own."""
+    assert settings(DISTQ_LOOPBACK_BIND="127.0.0.1:9002").loopback_bind == Address("127.0.0.1", 9002)
+    assert "other machines may reach" in sentence(DISTQ_LOOPBACK_BIND="0.0.0.0:9002")
+    assert "DISTQ_BIND are both" in sentence(DISTQ_LOOPBACK_BIND="127.0.0.1:9000")
+    assert "DISTQ_HTTP_ADDRESS are both" in sentence(DISTQ_LOOPBACK_BIND="127.0.0.1:9001")

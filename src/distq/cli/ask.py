@@ -9,6 +9,7 @@ import click
 from distq.cli.environment import settings_of_command
 from distq.core.ranges import DAY_S, DURATION_MAX_S
 from distq.net.dial import Connection, dial
+from distq.net.tls_files import client_files
 from distq.protocol.hello import CLI, write_hello
 from distq.protocol.methods import ADMIN, BROKER, HELLO
 from distq.settings import Role, Settings
@@ -29,7 +30,11 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
         AuthenticationFailed: the master does not accept the key.
     """
     connection = dial(
-        settings.address, settings.authkeys[0], timeout_s=wait_s, frame_bytes_max=settings.frame_bytes_max
+        settings.address,
+        settings.authkeys[0],
+        timeout_s=wait_s,
+        frame_bytes_max=settings.frame_bytes_max,
+        tls=client_files(settings),
     )
     try:
         connection.call(BROKER, HELLO, (write_hello(CLI, command, ""),), timeout_s=wait_s)

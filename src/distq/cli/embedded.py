@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from distq.cli.app import sentences
 from distq.core.errors import DistqError
-from distq.settings import Address, Role, Settings, load
+from distq.settings import Address, Role, Settings, SettingsError, load
 from distq.settings.authkey import KEY_LENGTH_MIN
 from distq.wire.framing import Framer
 
@@ -67,6 +67,11 @@ def _settings(config: Mapping[str, Any]) -> Settings:
         get_logger().warning("settings_doubted", reason=warning)
     host, port = config["bind"]
     bind = Address(host or ANY_HOST, port)
+    if loaded.settings.tls_cert is not None and not bind.is_loopback:
+        raise SettingsError(
+            f"DISTQ_TLS_CERT is set, and the embedded master at {bind} would listen without TLS, which the programs of "
+            "a QueueManager do not speak. Give the manager an address on loopback, or run `distq master`."
+        )
     if len(config["authkey"]) < KEY_LENGTH_MIN and not bind.is_loopback:
         get_logger().warning("authkey_is_short", address=str(bind), bytes=len(config["authkey"]))
     return dataclasses.replace(
@@ -75,6 +80,8 @@ def _settings(config: Mapping[str, Any]) -> Settings:
         authkeys=(config["authkey"],),
         plain_queues={**loaded.settings.plain_queues, **config["queues"]},
         drain_s=config["drain_s"],
+        tls_cert=None,
+        loopback_bind=None,
     )
 
 

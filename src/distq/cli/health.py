@@ -21,14 +21,15 @@ def command(context: click.Context) -> int:
     settings = read_settings(context, Role.MASTER, needs_authkey=False).settings
     if settings.http_address is None:
         raise click.ClickException("DISTQ_HTTP_ADDRESS is off, so no process can answer. Set it to host:port.")
-    reason = unhealthy(settings.http_address.dialled())
+    uses_tls = settings.tls_cert is not None and settings.http_tls
+    reason = unhealthy(settings.http_address.dialled(), uses_tls=uses_tls)
     click.echo(reason or "ready", err=reason is not None)
     return 0 if reason is None else 1
 
 
-def unhealthy(address: Address) -> str | None:
+def unhealthy(address: Address, *, uses_tls: bool = False) -> str | None:
     """Return why the process at an address is not ready, None if it is."""
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    connection = _connection(address, uses_tls=uses_tls)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -38,3 +39,16 @@ def unhealthy(address: Address) -> str | None:
     finally:
         connection.close()
     return None if response.status == http.client.OK else f"not ready: {text or response.reason}"
+
+
+def _connection(address: Address, *, uses_tls: bool) -> http.client.HTTPConnection:
+    if not uses_tls:
+        return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    import ssl
+
+    # The process of this container is asked, by its address and not by a name of its certificate. Kubernetes' probes do
+    # not check the certificate either.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)

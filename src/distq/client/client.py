@@ -263,7 +263,9 @@ def _of_worker() -> dict[str, str]:
     there = access.access
     if there is None:
         return {}
+    tls = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), there.tls or (), strict=False)
     return {
+        **{name: path for name, path in tls if path is not None},
         "DISTQ_ADDRESS": ",".join(str(Address(*one)) for one in there.addresses),
         "DISTQ_AUTHKEY": there.authkey.decode(),
         "DISTQ_FRAME_BYTES_MAX": str(there.frame_bytes_max),

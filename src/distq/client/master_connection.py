@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +15,10 @@ from typing import Any, Final, NamedTuple
 from distq.core.errors import DistqError
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, Connection, dial
+from distq.net.tls_files import TlsFiles, client_files
 from distq.protocol.hello import CLIENT, Greeting, read_greeting, write_hello
 from distq.protocol.methods import BROKER, GOODBYE, HELLO
+from distq.settings import Settings
 from distq.wire.errors import RemoteRefusal
 
 DIAL_S: Final = 5.0
@@ -40,6 +45,20 @@ class ConnectionConfig(NamedTuple):
     frame_bytes_max: int
     reconnect_max_s: float
     role: str = CLIENT
+    tls: TlsFiles | None = None
+
+
+def new_session(settings: Settings) -> ConnectionConfig:
+    """Return how a client with these settings connects, with a session of its own."""
+    return ConnectionConfig(
+        addresses=tuple((one.host, one.port) for one in settings.address),
+        authkey=settings.authkeys[0],
+        session=secrets.token_hex(16),
+        name=f"{socket.gethostname()}-{os.getpid()}",
+        frame_bytes_max=settings.frame_bytes_max,
+        reconnect_max_s=settings.reconnect_max_s,
+        tls=client_files(settings),
+    )
 
 
 class NotAdmitted(DistqError):
@@ -215,7 +234,9 @@ class MasterConnection:
 
     def _dial(self) -> Connection:
         where = self._config
-        connection = dial(where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max)
+        connection = dial(
+            where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max, tls=where.tls
+        )
         hello = write_hello(where.role, where.name, where.session)
         try:
             greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))

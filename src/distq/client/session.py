@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import sys
 import threading
 import time
@@ -17,7 +14,7 @@ from distq.client.callbacks import Callbacks
 from distq.client.control_connection import ControlConnection
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.locks import CalledInside
-from distq.client.master_connection import ConnectionConfig, MasterConnection, Outage, is_passing
+from distq.client.master_connection import MasterConnection, Outage, is_passing, new_session
 from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
 from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals, ScheduleRefused
@@ -63,14 +60,7 @@ class ClientRuntime:
         self._is_released = False
         """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
-        where = ConnectionConfig(
-            addresses=tuple((one.host, one.port) for one in settings.address),
-            authkey=settings.authkeys[0],
-            session=secrets.token_hex(16),
-            name=f"{socket.gethostname()}-{os.getpid()}",
-            frame_bytes_max=settings.frame_bytes_max,
-            reconnect_max_s=settings.reconnect_max_s,
-        )
+        where = new_session(settings)
         self.refusals = Refusals()
         self._callbacks = Callbacks()
         self._outage = Outage(where.addresses, settings.connect_wait_s)

@@ -41,6 +41,7 @@ from distq.master.view import MasterView
 from distq.net.descriptors import TooFewDescriptors, room_for_connections
 from distq.net.serve import Server
 from distq.net.stop_signals import stop_signals
+from distq.net.tls_server import http_tls, master_tls
 from distq.protocol.hello import Greeting
 from distq.storage import MEMORY, open_store
 
@@ -100,13 +101,22 @@ class Master:
             return 0
         server, broker = self.server, self.broker
         bound = await server.start(settings.bind)
+        loopback = settings.loopback_bind and await server.start(settings.loopback_bind, without_tls=True)
         self.listening.set_result(bound)
         cycle = asyncio.create_task(broker.run())
         cycle.add_done_callback(self._end)
         watching = asyncio.create_task(self.store_watch.run())
         losing = asyncio.create_task(self.store.lost())
         losing.add_done_callback(self._end)
-        self.log.info("master_listened", address=str(bound), store=settings.store, pid=os.getpid(), version=__version__)
+        self.log.info(
+            "master_listened",
+            address=str(bound),
+            loopback=loopback and str(loopback),
+            tls=server.tls is not None,
+            store=settings.store,
+            pid=os.getpid(),
+            version=__version__,
+        )
         http = await self._serve_http()
         self._sample_lag(asyncio.get_running_loop().time())
         await self.ended.wait()
@@ -187,7 +197,13 @@ class Master:
         if ledger.state.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.state.tasks), held=len(absent.held))
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
-        self.server = Server(dispatcher, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
+        self.server = Server(
+            dispatcher,
+            settings.authkeys,
+            settings,
+            lambda: secrets.token_bytes(NONCE_BYTES),
+            master_tls(settings, self.log),
+        )
         self.store_watch = StoreWatch(store, self.log)
         broker.committed = self.store_watch.committed
         self.view = MasterView(
@@ -227,9 +243,10 @@ class Master:
         from distq.web.app import create_app  # noqa: PLC0415
         from distq.web.server import HttpServer  # noqa: PLC0415
 
-        http = HttpServer(create_app(self.view))
+        tls = http_tls(self.settings, self.log)
+        http = HttpServer(create_app(self.view), tls)
         bound = await http.start(address)
-        self.log.info("http_listened", address=str(bound))
+        self.log.info("http_listened", address=str(bound), tls=tls is not None)
         return http
 
     async def _drain(self, cycle: asyncio.Task[None], losing: asyncio.Task[str]) -> int:

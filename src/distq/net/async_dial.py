@@ -9,12 +9,16 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final, cast
 
+from distq.core.errors import DistqError
 from distq.net.address import Address
-from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, set_options
-from distq.wire.errors import AuthenticationFailed, WireError
+from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, no_tls, set_options, tls_stream
+from distq.net.tls_files import TlsFiles
+from distq.net.tls_stream import TlsStream
+from distq.wire.errors import AuthenticationFailed, TlsFailed, WireError
 from distq.wire.framing import Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
 from distq.wire.messages import decode_reply, encode_call
@@ -25,8 +29,10 @@ DIAL_S: Final = 5.0
 class AsyncConnection(asyncio.Protocol):
     """One connection to the master; `open_channel` makes it."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, tls: TlsStream | None = None) -> None:
         self.address = address
+        self._tls = tls
+        self._tls_failure: TlsFailed | None = None
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done when the connection has ended, with the reason."""
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
@@ -38,9 +44,13 @@ class AsyncConnection(asyncio.Protocol):
         """Set the socket's options; asyncio calls this when the connection is established."""
         self._transport = cast("asyncio.Transport", transport)
         set_options(transport.get_extra_info("socket"))
+        if self._tls is not None:
+            self._transport.write(self._tls.start())
 
     def data_received(self, data: bytes) -> None:
         """Queue each frame that these bytes complete."""
+        if self._tls is not None and not (data := self._unseal(self._tls, data)):
+            return
         try:
             for frame in self._framer.feed(data):
                 self._frames.put_nowait(frame)
@@ -117,9 +127,26 @@ class AsyncConnection(asyncio.Protocol):
     def _send(self, body: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             raise self._error()
-        self._transport.writelines(pack_parts(body))
+        parts = pack_parts(body)
+        self._transport.writelines(parts if self._tls is None else (self._tls.seal(parts),))
 
-    def _error(self) -> ConnectionLost:
+    def _unseal(self, tls: TlsStream, data: bytes) -> bytes:
+        """Return the plain bytes of received ones, and send what TLS has to answer."""
+        plain = b""
+        try:
+            plain = tls.receive(data)
+        except TlsFailed as error:
+            self._tls_failure = error
+        unsent = tls.unsent()
+        if unsent and self._transport is not None:
+            self._transport.write(unsent)  # after an error too: the other end's log gets the reason
+        if self._tls_failure is not None:
+            self._end(str(self._tls_failure))
+        return plain
+
+    def _error(self) -> DistqError:
+        if self._tls_failure is not None:
+            return self._tls_failure
         why = self.lost.result() if self.lost.done() else "it is being closed"
         return ConnectionLost(f"The connection to {self.address} is lost: {why}.")
 
@@ -130,24 +157,30 @@ class AsyncConnection(asyncio.Protocol):
             self._transport.close()
 
 
-async def open_channel(addresses: Sequence[Address], authkey: bytes, frame_bytes_max: int) -> AsyncConnection:
-    """Connect to the first address that answers, and prove the key.
+async def open_channel(
+    addresses: Sequence[Address], authkey: bytes, frame_bytes_max: int, tls: TlsFiles | None = None
+) -> AsyncConnection:
+    """Connect to the first address that answers, and prove the key; with `tls` as `distq.net.dial.dial` does.
 
     Raises:
         CannotReach: no address answers, or the server there does not use this protocol.
         AuthenticationFailed: a master answers and has another key.
+        TlsFailed: a master answers, and the two ends make no TLS connection, or only one of them uses TLS.
+        TlsUnusable: a file of `tls` cannot be used.
     """
     failures: list[str] = []
     for address in addresses:
         try:
             async with asyncio.timeout(DIAL_S):
-                return await _open_one(address, authkey, frame_bytes_max)
+                return await _open_one(address, authkey, frame_bytes_max, tls)
         except TimeoutError:
             failures.append(f"The master at {address} cannot be reached: no answer came in time.")
         except OSError as error:
             # The text of asyncio repeats the address, but does not give the reason.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             failures.append(f"The master at {address} cannot be reached: {why}.")
+        except TlsFailed as error:
+            raise no_tls(str(address), error) from None
         except AuthenticationFailed as error:
             raise AuthenticationFailed(f"The master at {address} does not let us in: {error}") from None
         except (ConnectionLost, WireError) as error:
@@ -155,14 +188,15 @@ async def open_channel(addresses: Sequence[Address], authkey: bytes, frame_bytes
     raise CannotReach(" ".join(failures))
 
 
-async def _open_one(address: Address, authkey: bytes, frame_bytes_max: int) -> AsyncConnection:
+async def _open_one(address: Address, authkey: bytes, frame_bytes_max: int, tls: TlsFiles | None) -> AsyncConnection:
     loop = asyncio.get_running_loop()
     hosts = await _resolve(address)
     channel: AsyncConnection | None = None
     while channel is None:
         host = hosts.pop(0)
+        made = AsyncConnection(address, None if tls is None else tls_stream(tls, address.host))
         try:
-            _, channel = await loop.create_connection(lambda: AsyncConnection(address), host, address.port)
+            _, channel = await loop.create_connection(partial(_given, made), host, address.port)
         except OSError:
             if not hosts:
                 raise
@@ -172,6 +206,10 @@ async def _open_one(address: Address, authkey: bytes, frame_bytes_max: int) -> A
         channel.close()
         raise
     return channel
+
+
+def _given(connection: AsyncConnection) -> AsyncConnection:
+    return connection
 
 
 async def _resolve(address: Address) -> list[str]:

@@ -12,13 +12,17 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from distq.core.errors import DistqError
-from distq.wire.errors import AuthenticationFailed, FrameTooLarge, WireError
+from distq.net.tls_files import TlsFiles
+from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
 from distq.wire.framing import Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
 from distq.wire.messages import decode_reply, encode_call
+
+if TYPE_CHECKING:
+    from distq.net.tls_stream import TlsStream
 
 Address = tuple[str, int]
 """A host and a port. The `Address` of the settings is such a tuple too, but its import takes 30 ms."""
@@ -66,12 +70,13 @@ class HasFileno(Protocol):
 class Connection:
     """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
-    __slots__ = ("_framer", "_poll", "_readable", "_socket", "address")
+    __slots__ = ("_framer", "_poll", "_readable", "_socket", "_tls", "address")
 
-    def __init__(self, connected: socket.socket, address: Address) -> None:
+    def __init__(self, connected: socket.socket, address: Address, tls: TlsStream | None = None) -> None:
         connected.setblocking(False)
         self.address = address
         self._socket = connected
+        self._tls = tls
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
@@ -144,7 +149,7 @@ class Connection:
     @property
     def is_answering(self) -> bool:
         """Whether a part of an answer has been read; that part does not make the socket readable any more."""
-        return self._framer.partial
+        return self._framer.partial or (self._tls is not None and self._tls.has_partial_record)
 
     def busy_wait(self, awake_s: float) -> bool:
         """Poll for an answer's first bytes, and yield the processor in between; return False after `awake_s` seconds.
@@ -190,6 +195,8 @@ class Connection:
     def authenticate(self, authkey: bytes, frame_bytes_max: int, deadline: float | None) -> None:
         """Prove the key to the master, and check the master's proof; `dial` calls this once."""
         handshake = ClientHandshake(authkey, os.urandom(NONCE_BYTES))
+        if self._tls is not None:
+            self._send_parts([self._tls.start()], deadline)
         try:
             while not handshake.done:
                 for body in handshake.receive(self._receive(deadline)):
@@ -201,7 +208,10 @@ class Connection:
         self._framer.limit_bytes = frame_bytes_max
 
     def _send(self, body: bytes, deadline: float | None) -> None:
-        parts: list[bytes | memoryview] = list(pack_parts(body))
+        parts = pack_parts(body)
+        self._send_parts(list(parts) if self._tls is None else [self._tls.seal(parts)], deadline)
+
+    def _send_parts(self, parts: list[bytes | memoryview], deadline: float | None) -> None:
         try:
             while parts:
                 try:
@@ -229,6 +239,8 @@ class Connection:
                     continue
                 if not data:
                     raise self._lost("the other end closed it")
+                if self._tls is not None and not (data := self._unseal(self._tls, data, deadline)):
+                    continue
                 if (whole := framer.whole(data)) is not None:
                     return whole
                 framer.push(data)
@@ -238,6 +250,19 @@ class Connection:
         except OSError as error:
             raise self._lost(error.strerror or str(error)) from None
         return frame
+
+    def _unseal(self, tls: TlsStream, data: bytes, deadline: float | None) -> bytes:
+        """Return the plain bytes of received ones, and send what TLS has to answer."""
+        try:
+            return tls.receive(data)
+        except TlsFailed:
+            with suppress(ConnectionLost):
+                self._send_parts([tls.unsent()], deadline)  # the other end's log gets the reason
+            self.close()
+            raise
+        finally:
+            if unsent := tls.unsent():
+                self._send_parts([unsent], deadline)
 
     def _wait_writable(self, deadline: float | None) -> None:
         poll = select.poll()
@@ -260,6 +285,19 @@ def _text(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def tls_stream(files: TlsFiles, host: str) -> TlsStream:
+    """Return the TLS side of a new connection to a host; raises TlsUnusable and TlsFailed."""
+    from distq.net.tls_context import client_context  # noqa: PLC0415 - imports `ssl`, which takes 20 ms
+    from distq.net.tls_stream import TlsStream  # noqa: PLC0415
+
+    return TlsStream(client_context(files), host)
+
+
+def no_tls(address: str, error: TlsFailed) -> TlsFailed:
+    """Return the error with the address of the master."""
+    return TlsFailed(f"There is no TLS connection to the master at {address}. {error}")
+
+
 def set_options(connected: socket.socket) -> None:
     """Switch off Nagle's algorithm for a TCP socket, and let the kernel detect a peer whose host has gone."""
     tcp = socket.IPPROTO_TCP
@@ -277,35 +315,50 @@ def dial(
     *,
     timeout_s: float,
     frame_bytes_max: int = FRAME_BYTES_MAX,
+    tls: TlsFiles | None = None,
 ) -> Connection:
     """Connect to the first address that answers and prove the key, within `timeout_s` seconds in all.
+
+    With `tls` the connection is TLS, and the master's certificate must be signed by its CA and have the host's name.
+    The files are read each time: they may be replaced while the program runs.
 
     Raises:
         CannotReach: no address answers, or the server there does not use this protocol.
         AuthenticationFailed: a master answers and has another key.
+        TlsFailed: a master answers, and the two ends make no TLS connection, or only one of them uses TLS.
+        TlsUnusable: a file of `tls` cannot be used.
     """
     deadline = _clock() + timeout_s
     failures: list[str] = []
     for tried, address in enumerate(addresses):
         share_s = (deadline - _clock()) / (len(addresses) - tried)
         try:
-            return _dial_one(address, authkey, max(share_s, 0.001), frame_bytes_max)
+            return _dial_one(address, authkey, max(share_s, 0.001), frame_bytes_max, tls)
         except CannotReach as error:
             failures.append(str(error))
     raise CannotReach(" ".join(failures))
 
 
-def _dial_one(address: Address, authkey: bytes, timeout_s: float, frame_bytes_max: int) -> Connection:
+def _dial_one(
+    address: Address, authkey: bytes, timeout_s: float, frame_bytes_max: int, tls: TlsFiles | None
+) -> Connection:
     deadline = _clock() + timeout_s
+    try:
+        stream = None if tls is None else tls_stream(tls, address[0])
+    except TlsFailed as error:
+        raise no_tls(_text(address), error) from None
     try:
         connected = socket.create_connection(address, timeout_s)
     except OSError as error:
         why = "no answer came in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise CannotReach(f"The master at {_text(address)} cannot be reached: {why}.") from None
     set_options(connected)
-    connection = Connection(connected, address)
+    connection = Connection(connected, address, stream)
     try:
         connection.authenticate(authkey, frame_bytes_max, deadline)
+    except TlsFailed as error:
+        connection.close()
+        raise no_tls(_text(address), error) from None
     except AuthenticationFailed as error:
         connection.close()
         raise AuthenticationFailed(f"The master at {_text(address)} does not let us in: {error}") from None

@@ -11,20 +11,31 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.core.errors import DistqError
 from distq.core.plurals import counted
 from distq.net.address import Address
 from distq.net.descriptors import room_for_connections
+from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
+from distq.wire.errors import TlsFailed
 from distq.wire.framing import Buffer, pack
+from distq.wire.handshake import TLS_ONLY
 from distq.wire.inert import InertCall
 from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
+
+if TYPE_CHECKING:
+    from distq.net.tls_context import ServerTls
+    from distq.net.tls_stream import TlsStream
 
 BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Maximum unanswered calls of one peer that the server reads ahead; with more it stops reading."""
 CATCH_UP_S: Final = 0.01
+TLS_HELLO_S: Final = 1.0
+"""Seconds in which a peer at a port with TLS must begin the handshake; a peer without TLS would wait for ever."""
+TLS_HELLO: Final = b"\x16\x03"
+"""The first bytes of a TLS handshake."""
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
 """Milliseconds without an acknowledgement after which the kernel ends the connection (`TCP_USER_TIMEOUT`)."""
@@ -72,12 +83,18 @@ class ConnectionLimits(Protocol):
 
 
 class Server:
-    """Listens at one address and holds its connections."""
+    """Listens at one address, or also at one without TLS, and holds its connections."""
 
     def __init__(
-        self, handler: CallHandler, keys: Sequence[bytes], limits: ConnectionLimits, nonce: Callable[[], bytes]
+        self,
+        handler: CallHandler,
+        keys: Sequence[bytes],
+        limits: ConnectionLimits,
+        nonce: Callable[[], bytes],
+        tls: ServerTls | None = None,
     ) -> None:
         self.handler = handler
+        self.tls = tls
         self.keys = tuple(keys)
         self.limits = limits
         self.nonce = nonce
@@ -90,25 +107,28 @@ class Server:
         self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
         self.unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
         """Maximum connections without a proved key: at most half of all, so that peers with the key find room."""
-        self._server: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
 
-    async def start(self, address: Address) -> Address:
+    async def start(self, address: Address, *, without_tls: bool = False) -> Address:
         """Listen, and return the address with the port that the system chose for port 0; raises CannotListen."""
         loop = asyncio.get_running_loop()
+
+        def accept() -> ServerConnection:
+            return ServerConnection(self, loop, None if self.tls is None or without_tls else self.tls.stream())
+
         try:
-            self._server = await loop.create_server(
-                lambda: ServerConnection(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
-            )
+            listener = await loop.create_server(accept, address.host, address.port, backlog=BACKLOG, reuse_address=True)
         except OSError as exc:
             # For a port in use, the event loop gives a text of its own; for an unknown host, a number that is no errno.
             reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
             raise CannotListen(f"cannot listen at {address}: {reason}.") from exc
-        return Address(address.host, self._server.sockets[0].getsockname()[1])
+        self._listeners.append(listener)
+        return Address(address.host, listener.sockets[0].getsockname()[1])
 
     def stop_listening(self) -> None:
         """Accept no more connections; open connections stay open."""
-        if self._server is not None:
-            self._server.close()
+        for listener in self._listeners:
+            listener.close()
 
     def close(self) -> None:
         """Stop listening, and end each connection after its written bytes are sent."""
@@ -120,7 +140,7 @@ class Server:
 class ServerConnection(asyncio.Protocol):
     """One accepted connection."""
 
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, tls: TlsStream | None) -> None:
         self.peer = "unknown"
         """Address of the peer, for logs."""
         self.state: object = None
@@ -137,6 +157,7 @@ class ServerConnection(asyncio.Protocol):
         self._is_behind = False
         """Whether the transport holds bytes that it must send before the next reply."""
         self._handshake_timer: asyncio.TimerHandle | None = None
+        self._tls = tls
 
     # -- asyncio's side ------------------------------------------------------------------------
 
@@ -163,10 +184,15 @@ class ServerConnection(asyncio.Protocol):
             oldest.abort()
         self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
-        self._write((self._session.start(),))
+        if self._tls is None:
+            self._write((self._session.start(),))
+        else:
+            self._loop.call_later(min(TLS_HELLO_S, server.limits.handshake_s / 2), self._refuse_silent_peer)
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
         self._has_written = False
+        if self._tls is not None and not (data := self._unseal(self._tls, data)):
+            return
         todo = self._calls
         for event in self._session.receive(data):
             if isinstance(event, InertCall):
@@ -174,7 +200,7 @@ class ServerConnection(asyncio.Protocol):
             elif isinstance(event, PeerRefused):
                 todo.append(event.reply)
             else:
-                self._handle(event)
+                self._handle(event, data)
         if todo:
             if self._is_busy:
                 self._server.handler.called_again(self)
@@ -259,6 +285,9 @@ class ServerConnection(asyncio.Protocol):
 
         The event loop would send at the end of its turn, in any order, and one reply would wait for the others.
         """
+        self._send(parts if self._tls is None else (self._tls.seal(parts),))
+
+    def _send(self, parts: Sequence[Buffer]) -> None:
         self._has_written = True
         if self._is_behind:
             self._transport.writelines(parts)
@@ -282,7 +311,48 @@ class ServerConnection(asyncio.Protocol):
         elif self.open:
             self._loop.call_later(CATCH_UP_S, self._catch_up)
 
-    def _handle(self, event: Send | Authenticated | Closed) -> None:
+    def _unseal(self, tls: TlsStream, data: bytes) -> bytes:
+        """Return the plain bytes of received ones; after the handshake of TLS the session begins."""
+        was_open = tls.is_open
+        try:
+            plain = tls.receive(data)
+        except TlsFailed as error:
+            self._send((tls.unsent(),))
+            self._refuse(str(error))
+            return b""
+        if unsent := tls.unsent():
+            self._send((unsent,))
+        if tls.is_open and not was_open:
+            server_tls = self._server.tls
+            if server_tls is not None and (name := tls.peer_name):
+                server_tls.on_verified(self.peer, name)
+                self.peer = f"{self.peer} ({name})"
+            self._write((self._session.start(),))
+        return plain
+
+    def _refuse_silent_peer(self) -> None:
+        """Send a peer that waits for the server's first bytes a sentence: only a peer without TLS waits for them."""
+        waits = self._tls is not None and not self._tls.has_begun and not self._transport.is_closing()
+        if waits and self.open and self._has_sent_nothing():
+            self._send((pack(TLS_ONLY),))
+            self._refuse(NO_HELLO)
+
+    def _has_sent_nothing(self) -> bool:
+        """Whether no bytes of the peer wait in the socket: a timer may run before the event loop reads them."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _refuse(self, reason: str) -> None:
+        self._server.authentication_failures += 1
+        self._server.handler.connection_refused(self, reason)
+        self._transport.close()
+
+    def _handle(self, event: Send | Authenticated | Closed, data: bytes) -> None:
         server = self._server
         match event:
             case Send(data):
@@ -293,9 +363,11 @@ class ServerConnection(asyncio.Protocol):
                 server.unauthenticated.pop(self, None)
             case Closed(reason, authentication_failed):
                 if authentication_failed:
-                    server.authentication_failures += 1
-                    server.handler.connection_refused(self, reason)
-                self._transport.close()
+                    self._refuse(reason)
+                elif data.startswith(TLS_HELLO) and self in server.unauthenticated:
+                    self._refuse(NO_TLS_AT_THIS_PORT)
+                else:
+                    self._transport.close()
 
     def _next(self) -> None:
         """Pass the next call to the handler, if no call waits for its reply and the peer reads its replies."""

@@ -22,6 +22,7 @@ from distq.settings.errors import SettingsError
 from distq.settings.row import Role, Row
 from distq.settings.store_url import split_secrets, without_values
 from distq.settings.table import ROWS, Settings
+from distq.settings.tls_check import check_tls
 
 PREFIX = "DISTQ_"
 
@@ -81,6 +82,8 @@ def load(
         raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
     settings = Settings(**values)
     _cross_check(settings)
+    if needs_authkey:
+        check_tls(settings, role)
     if needs_authkey and role is Role.MASTER:
         warnings += _check_key_length(settings)
     return Loaded(settings, tuple(warnings), texts)

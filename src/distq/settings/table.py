@@ -2,6 +2,7 @@
 
 `python -m distq.settings` writes `.env.example` and the reference from it, and a test fails when they differ.
 """
+
 # ruff: noqa: RUF009 - `_row` returns a fresh dataclass field each time, as `dataclasses.field` does
 
 import dataclasses
@@ -14,6 +15,7 @@ from distq.settings import kinds
 from distq.settings.address import Address
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row
 from distq.settings.row import row as _row
+from distq.settings.tls_table import TLS, TlsSettings
 
 NETWORK = "Network"
 KEYS = "Keys"
@@ -27,7 +29,7 @@ SCALING = "Autoscaling"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(TlsSettings):
     """All settings, parsed and checked by `distq.settings.load`; the repr never shows a key."""
 
     address: tuple[Address, ...] = _row(
@@ -359,20 +361,10 @@ class Settings:
         at_least=64 * 1024,
     )
     handshake_s: float = _row(
-        kinds.DURATION,
-        "5s",
-        "How long a peer may take to authenticate.",
-        LIMITS,
-        MASTER,
-        at_least=0.1,
+        kinds.DURATION, "5s", "How long a peer may take to authenticate.", LIMITS, MASTER, at_least=0.1
     )
     unauthenticated_max: int = _row(
-        kinds.COUNT,
-        "1000",
-        "Maximum connections that have not authenticated yet.",
-        LIMITS,
-        MASTER,
-        at_least=1,
+        kinds.COUNT, "1000", "Maximum connections that have not authenticated yet.", LIMITS, MASTER, at_least=1
     )
     connections_max: int | None = _row(
         kinds.COUNT.or_word(kinds.AUTO),
@@ -394,6 +386,7 @@ class Settings:
 
 ROWS: tuple[Row, ...] = tuple(
     Row(**{"name": f"DISTQ_{field.name.upper()}", "field": field.name, **field.metadata})
+    for group in (NETWORK, TLS, KEYS, STORAGE, LOGS, PLAIN, WORKERS, DELIVERY, LIMITS, SCALING)
     for field in dataclasses.fields(Settings)
-    if field.metadata
+    if field.metadata.get("group") == group
 )

@@ -18,6 +18,8 @@ class MasterAccess(NamedTuple):
     frame_bytes_max: int
     payload_bytes_max: int
     reconnect_max_s: float
+    tls: tuple[str | None, str | None, str | None] | None = None
+    """The files of the certificate, its key and the CA; None without TLS."""
 
 
 access: MasterAccess | None = None

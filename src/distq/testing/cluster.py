@@ -42,9 +42,9 @@ BASE: Final = {
 """The settings of a test cluster that differ from the defaults: the output of tasks goes to the test's own output."""
 FIXED: Final = frozenset(
     {"DISTQ_ADDRESS", "DISTQ_BIND", "DISTQ_HTTP_ADDRESS", "DISTQ_STORE", "DISTQ_AUTHKEY", "DISTQ_AUTHKEY_FILE"}
-    | {"DISTQ_TASKS", "DISTQ_CONCURRENCY"}
+    | {"DISTQ_TASKS", "DISTQ_CONCURRENCY", "DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"}
 )
-"""The settings that a test cluster makes itself."""
+"""The settings that a test cluster makes itself, or leaves out because it has no TLS."""
 DAY_S: Final = 86_400.0
 HOUR_S: Final = 3_600.0
 MINUTE_S: Final = 60.0

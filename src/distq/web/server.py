@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from distq.core.errors import DistqError
 from distq.net.address import Address
+from distq.net.tls_context import ServerTls
 from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, ConnectionGuard
 
 BACKLOG = 128
@@ -43,7 +44,7 @@ class _Uvicorn(uvicorn.Server):
 class HttpServer:
     """One HTTP port; `start` it once, `stop` it once."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tls: ServerTls | None = None) -> None:
         config = uvicorn.Config(
             app,
             http=ConnectionGuard().protocol(),  # type: ignore[arg-type] # a class by its type; uvicorn calls it
@@ -60,6 +61,9 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
+        if tls is not None:
+            config.load()
+            config.ssl = tls.reloading_context()
         self._server = _Uvicorn(config)
         self._serving: asyncio.Task[None] | None = None
 

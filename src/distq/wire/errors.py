@@ -34,6 +34,13 @@ class AuthenticationFailed(WireError):
         self.reply = reply
 
 
+class TlsFailed(AuthenticationFailed):
+    """The two ends make no TLS connection; the text says why, and what to do."""
+
+    code = "TLS_FAILED"
+    hint = ""
+
+
 class BadCall(WireError):
     """A frame is not a call, or the call lacks an argument; the connection stays usable."""
 

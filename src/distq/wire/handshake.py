@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from distq.wire.errors import AuthenticationFailed
+from distq.wire.errors import AuthenticationFailed, TlsFailed
 
 # The standard library's own limit: a peer can make this end store at most one such frame before it proves the key.
 HANDSHAKE_FRAME_BYTES_MAX = 256
@@ -19,6 +19,13 @@ HANDSHAKE_FRAME_BYTES_MAX = 256
 CHALLENGE = b"#CHALLENGE#"
 WELCOME = b"#WELCOME#"
 FAILURE = b"#FAILURE#"
+
+# What a port with TLS sends to a peer that waits for the challenge. A program of the standard library shows the bytes
+# in its error, so they are a text; like every frame of a handshake it has at most 256 bytes.
+TLS_ONLY = (
+    b"#TLS# This port accepts only TLS. A distq program: set DISTQ_TLS_CA. A program of Python's standard library: "
+    b"run `distq tunnel` beside it, or use the master's DISTQ_LOOPBACK_BIND."
+)
 
 DIGESTS = frozenset({"md5", "sha256", "sha384", "sha3_256", "sha3_384"})
 PREFERRED_DIGEST = "sha256"
@@ -82,6 +89,8 @@ def _proved(keys: Sequence[bytes], challenge: bytes, answer: bytes) -> bytes | N
 
 
 def _cut_challenge(body: bytes) -> bytes:
+    if body.startswith(b"#TLS#"):
+        raise TlsFailed("It accepts only TLS. Set DISTQ_TLS_CA to the file of the CA that has signed its certificate.")
     if not body.startswith(CHALLENGE):
         raise AuthenticationFailed("The other end sent no challenge: it speaks something else.")
     return body[len(CHALLENGE) :]

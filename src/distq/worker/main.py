@@ -12,6 +12,9 @@ from distq.core.option_values import PROCESS, executor_label
 from distq.logs import LEVELS, get_logger
 from distq.net.backoff import ReconnectBackoff
 from distq.net.descriptors import make_room_for
+from distq.net.tls_context import client_context
+from distq.net.tls_files import client_files
+from distq.net.tls_server import http_tls
 from distq.protocol.hello import WorkerHello, write_worker_hello
 from distq.settings import Settings
 from distq.worker.shared.clock import MONOTONIC
@@ -39,6 +42,8 @@ def run(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     log = get_logger()
     make_room_for(settings.concurrency)
+    if (tls := client_files(settings)) is not None:
+        client_context(tls)  # a file that cannot be used ends the worker here, not each of its connections
     name, supervisor, pool, master_session = compose(settings, os.environ)
     log.info(
         "worker_started",
@@ -84,6 +89,7 @@ def compose(settings: Settings, environ: Mapping[str, str]) -> tuple[str, Superv
         pool.renew,
         log,
         MONOTONIC,
+        client_files(settings),
     )
     return name, supervisor, pool, master_session
 
@@ -97,7 +103,10 @@ async def _with_http(
     from distq.web.app import create_worker_app  # noqa: PLC0415
     from distq.web.server import AddressTaken, HttpServer  # noqa: PLC0415
 
-    server = HttpServer(create_worker_app(WorkerView(supervisor, pool, master_session, settings.pool)))
+    server = HttpServer(
+        create_worker_app(WorkerView(supervisor, pool, master_session, settings.pool)),
+        tls := http_tls(settings, get_logger()),
+    )
     try:
         bound = await server.start(settings.http_address)
     except AddressTaken as taken:
@@ -105,7 +114,7 @@ async def _with_http(
         # all the same.
         get_logger().warning("http_not_served", address=str(settings.http_address), why=f"{taken} {HTTP_TAKEN}")
     else:
-        get_logger().info("http_listened", address=str(bound))
+        get_logger().info("http_listened", address=str(bound), tls=tls is not None)
     try:
         return await supervisor.run(pool, master_session)
     finally:
@@ -135,6 +144,7 @@ def _executor_config(settings: Settings, name: str, session: str) -> ExecutorCon
         started_at=MONOTONIC(),
         log_level=LEVELS[settings.log_level],
         captures=settings.capture_output,
+        tls=client_files(settings),
     )
 
 

@@ -53,7 +53,12 @@ def main(args: Sequence[str]) -> int:
         return os.EX_OK
     die_with_parent(config.supervisor_pid)
     access.access = MasterAccess(
-        config.addresses, config.authkey, config.frame_bytes_max, config.payload_bytes_max, config.reconnect_max_s
+        config.addresses,
+        config.authkey,
+        config.frame_bytes_max,
+        config.payload_bytes_max,
+        config.reconnect_max_s,
+        config.tls,
     )
     reporter = Reporter(report_fd)
     page = BatchPage(page_fd) if config.executor == PROCESS else SlotsPage(page_fd)

@@ -105,7 +105,13 @@ class Runner:
 
     def _dial(self) -> Connection:
         config = self._config
-        return dial(config.addresses, config.authkey, timeout_s=DIAL_S, frame_bytes_max=config.frame_bytes_max)
+        return dial(
+            config.addresses,
+            config.authkey,
+            timeout_s=DIAL_S,
+            frame_bytes_max=config.frame_bytes_max,
+            tls=config.tls,
+        )
 
     def _greet(self, connection: Connection) -> bool:
         """Introduce the executor to the master; True if the server is the standard library's and knows no `hello`."""

@@ -8,6 +8,7 @@ import os
 import pickle
 from typing import NamedTuple
 
+from distq.net.tls_files import TlsFiles
 from distq.wire.framing import Framer, pack
 
 CONFIG_BYTES_MAX = 60_000
@@ -50,6 +51,8 @@ class ExecutorConfig(NamedTuple):
     """The lowest level of Python's logging at which tasks log."""
     captures: bool = True
     """Whether prints and logging of tasks go to the supervisor."""
+    tls: TlsFiles | None = None
+    """The files with which the executor connects; None without TLS."""
 
 
 def write_config(fd: int, config: ExecutorConfig) -> None:

@@ -16,6 +16,7 @@ from distq.net.address import Address
 from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
+from distq.net.tls_files import TlsFiles
 from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, read_answer, write_report
 from distq.protocol.hello import Greeting, read_greeting, with_holds
 from distq.protocol.methods import BROKER, HEARTBEAT, HELLO
@@ -61,6 +62,7 @@ class MasterSession:
         renew: Callable[[float, float], None],
         log: FilteringBoundLogger,
         clock: Clock,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.connected = False
         """Whether a master, or a standard-library server, answers now."""
@@ -69,6 +71,7 @@ class MasterSession:
         self._addresses = addresses
         self._authkey = authkey
         self._frame_bytes_max = frame_bytes_max
+        self._tls = tls
         self._reconnect = reconnect
         self._introduction = introduction
         self._holds = holds
@@ -145,7 +148,7 @@ class MasterSession:
             await asyncio.sleep(self._reconnect.pause_s())
 
     async def _serve_connection(self) -> None:
-        connection = await open_channel(self._addresses, self._authkey, self._frame_bytes_max)
+        connection = await open_channel(self._addresses, self._authkey, self._frame_bytes_max, self._tls)
         try:
             greeted_at = self._clock()
             greeting = await self._hello(connection)
@@ -159,7 +162,7 @@ class MasterSession:
 
     async def _stay_at_stdlib_server(self) -> None:
         """Keep a connection to a standard-library server, to notice its end; `hello`'s connection was closed by it."""
-        connection = await open_channel(self._addresses, self._authkey, self._frame_bytes_max)
+        connection = await open_channel(self._addresses, self._authkey, self._frame_bytes_max, self._tls)
         try:
             await connection.call(None, "accept_connection", "distq", timeout_s=HELLO_S)
             self._is_connected(connection, is_stdlib=True)

@@ -1,0 +1,77 @@
+"""Certificates for tests, which the program `openssl` makes when a test needs them."""
+
+import subprocess
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from distq.net.tls_files import TlsFiles
+
+NEW_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+CA_CONFIG: Final = """\
+[ca]
+default_ca = own
+[own]
+new_certs_dir = {folder}
+database = {folder}/index.txt
+rand_serial = yes
+default_md = sha256
+policy = any
+copy_extensions = copy
+unique_subject = no
+[any]
+commonName = supplied
+"""
+
+
+class Certificate(NamedTuple):
+    """The files of a certificate and its key."""
+
+    cert: str
+    key: str
+
+
+class Authority:
+    """A CA, in a folder of its own."""
+
+    def __init__(self, folder: Path, name: str = "test-ca") -> None:
+        self.folder = folder / name
+        self.folder.mkdir(parents=True)
+        self.cert = str(self.folder / "ca.crt")
+        self._key = str(self.folder / "ca.key")
+        (self.folder / "index.txt").touch()
+        (self.folder / "ca.cnf").write_text(CA_CONFIG.format(folder=self.folder))
+        run("req", "-x509", *NEW_KEY, "-keyout", self._key, "-out", self.cert, "-subj", f"/CN={name}", "-days", "30")
+
+    def issue(self, name: str = "localhost", *others: str, expired: bool = False) -> Certificate:
+        """Return a new certificate for host names and IP addresses; the first one is its common name."""
+        stem = self.folder / f"{name.replace(':', '_')}{'-expired' if expired else ''}"
+        cert, key, request = f"{stem}.crt", f"{stem}.key", f"{stem}.csr"
+        names = ",".join(f"{'IP' if one.replace('.', '').isdigit() else 'DNS'}:{one}" for one in (name, *others))
+        wanted = ("-subj", f"/CN={name}", "-addext", f"subjectAltName={names}")
+        run("req", *NEW_KEY, "-keyout", key, "-out", request, *wanted)
+        dates = ("-startdate", "20200101000000Z", "-enddate", "20200102000000Z") if expired else ("-days", "30")
+        config = ("-batch", "-notext", "-config", str(self.folder / "ca.cnf"))
+        run("ca", *config, "-cert", self.cert, "-keyfile", self._key, "-in", request, "-out", cert, *dates)
+        return Certificate(cert, key)
+
+    def server(self, *names: str, expired: bool = False) -> TlsFiles:
+        """Return the files of a master whose clients this CA verifies, too."""
+        cert, key = self.issue(*(names or ("localhost", "127.0.0.1")), expired=expired)
+        return TlsFiles(cert, key, self.cert)
+
+    @property
+    def client(self) -> TlsFiles:
+        """The files of a client that has no certificate of its own."""
+        return TlsFiles(None, None, self.cert)
+
+
+def settings_of(files: TlsFiles) -> dict[str, str]:
+    """Return the settings that name the files."""
+    named = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), files, strict=True)
+    return {name: path for name, path in named if path is not None}
+
+
+def run(*arguments: str) -> None:
+    """Run `openssl`; its complaints become the test's."""
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"openssl {' '.join(arguments)}\n{done.stderr}"
