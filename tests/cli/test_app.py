@@ -1,5 +1,6 @@
 """The frame of all commands: errors are sentences with exit codes, commands are imported when used, Ctrl-C is 130."""
 
+import errno
 import json
 import os
 import re
@@ -477,12 +478,44 @@ def distq_into(path: str, environ: dict[str, str], command: str = "settings") ->
         )
 
 
+@pytest.mark.parametrize("settings", [{}, {"PYTHONUNBUFFERED": "1"}])
 @pytest.mark.parametrize("command", ["settings", "--help"])
-def test_an_output_that_cannot_be_written_is_a_sentence(command: str) -> None:
+def test_an_output_that_cannot_be_written_is_a_sentence(command: str, settings: dict[str, str]) -> None:
     """A full disk is no defect of distq."""
-    done = distq_into("/dev/full", {}, command)
+    done = distq_into("/dev/full", settings, command)
     assert done.stderr == "distq: The output cannot be written: No space left on device.\n"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        (["master"], "distq.master.main.run"),
+        (["worker"], "distq.worker.main.run"),
+        (["store", "stat", "queue.db"], "distq.storage.inspect.inspect"),
+    ],
+)
+@pytest.mark.parametrize("path", [None, "/tmp/distq/page"])
+def test_a_full_disk_that_is_not_that_of_the_output_is_said_as_such(
+    command: list[str],
+    function: str,
+    path: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The store, or /tmp; it was called the output, on which the operator then made room."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    monkeypatch.setenv("DISTQ_LOG_FORMAT", "console")
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(function, fail)
+    assert run(command) == 1
+    said = capsys.readouterr().err
+    where = path or "A file of this process"
+    assert f"{where} cannot be written: No space left on device. `df` shows which volume is full" in said
+    assert "defect" not in said
 
 
 def test_characters_that_the_output_cannot_encode_are_escaped() -> None:

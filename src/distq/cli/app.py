@@ -7,12 +7,13 @@ every few seconds, imports neither logs nor metrics nor tables.
 import importlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from distq._version import __version__
 from distq.cli import USAGE
-from distq.cli.early import INTERRUPTED, shadowed
+from distq.cli.early import INTERRUPTED, SERVICES, command_of, shadowed
 from distq.cli.exit_report import report_end
 from distq.cli.groups import Group
 from distq.cli.paths import in_words
@@ -98,10 +99,11 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, ImportError | AttributeError) and shadowed():
             raise  # the explanation needs modules that cannot be imported either
-        known = in_words(error)
+        known = in_words(error, is_service=command_of(list(args))[0] in SERVICES)
         text, exit_code = explained(known)
         text = without_long_arguments(text, args)
-        report_end(args, text, exit_code, None if isinstance(known, DistqError | click.ClickException) else error)
+        with suppress(OSError):  # standard error cannot be written either
+            report_end(args, text, exit_code, None if isinstance(known, DistqError | click.ClickException) else error)
         return exit_code
     return result if isinstance(result, int) else 0
 
