@@ -335,6 +335,18 @@ def test_a_workers_probes_distinguish_alive_from_ready(grid: Cluster) -> None:
     assert 'distq_worker_tasks_total{pool="default",outcome="success"} 1\n' in status(grid.http_port, "/metrics")[1]
 
 
+def test_a_master_names_the_worker_that_has_taken_its_http_address(grid: Cluster) -> None:
+    """With one `.env` for both, the worker that starts first has it: the error has its process and command."""
+    shared = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
+    worker = grid.worker("square", 1, **shared)
+    worker.logs("http_listened")
+    master = grid.run("master", **shared)
+    assert master.ends() == 2
+    assert f"Process {worker.popen.pid} listens there: " in master.text
+    assert "-m distq worker" in master.text
+    assert "DISTQ_HTTP_ADDRESS" in master.text
+
+
 def test_a_worker_beside_a_master_with_the_same_http_address_works_without_one(grid: Cluster) -> None:
     """One `.env` sets the same address for both: the worker logs that the address is taken, and runs its tasks."""
     shared = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}

@@ -7,6 +7,7 @@ after the reply. This limits what the master holds for a peer, and the protocol 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
@@ -17,6 +18,7 @@ from distq.core.errors import DistqError
 from distq.core.plurals import counted
 from distq.net.address import Address
 from distq.net.descriptors import room_for_connections
+from distq.net.port_holder import held_by
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
 from distq.wire.errors import TlsFailed
 from distq.wire.framing import Buffer, pack
@@ -121,7 +123,8 @@ class Server:
         except OSError as exc:
             # For a port in use, the event loop gives a text of its own; for an unknown host, a number that is no errno.
             reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
-            raise CannotListen(f"cannot listen at {address}: {reason}.") from exc
+            holder = held_by(address.port) if exc.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"cannot listen at {address}: {reason}. {holder}".rstrip()) from exc
         self._listeners.append(listener)
         return Address(address.host, listener.sockets[0].getsockname()[1])
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from distq.core.errors import DistqError
 from distq.net.address import Address
+from distq.net.port_holder import held_by
 from distq.net.tls_context import ServerTls
 from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, ConnectionGuard
 
@@ -103,6 +104,8 @@ async def _listen(address: Address) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        kind = AddressTaken if error.errno == errno.EADDRINUSE else CannotServe
-        raise kind(f"HTTP cannot be served at {address}: {error.strerror or error}.") from error
+        fact = f"HTTP cannot be served at {address}: {error.strerror or error}."
+        if error.errno == errno.EADDRINUSE:
+            raise AddressTaken(f"{fact} {held_by(address.port)}".rstrip()) from error
+        raise CannotServe(fact) from error
     return listener
