@@ -122,8 +122,7 @@ class Cluster:
             self._drain(until)
         else:
             self._accepted(until)
-        own = len(self._sessions())
-        self._host.ask(partial(self._host.watch.advance, by_s, until, own, wait=wait, heartbeats=heartbeats))
+        self._host.ask(partial(self._host.watch.advance, by_s, until, wait=wait, heartbeats=heartbeats))
         if wait:
             self._drain(until)
 
@@ -174,8 +173,7 @@ class Cluster:
         count = -1
         while count != (count := len(self._host.submissions)):  # a result may make the test's process submit more
             self._accepted(until)
-            own = len(self._sessions())
-            self._host.ask(partial(self._host.watch.wait_until_quiet, until, own))
+            self._host.ask(partial(self._host.watch.wait_until_quiet, until))
             self._collected(until)
 
     def _collected(self, until: float) -> None:

@@ -122,7 +122,7 @@ class ClusterHost:
     async def _work(self, master: Master) -> None:
         settings = dataclasses.replace(self._worker_settings, address=(self.address,))
         _, supervisor, pool, session = compose(settings, self._environ)
-        self.watch = MasterWatch(master, self.clock, pool, session, self.submissions)
+        self.watch = MasterWatch(master, self.clock, pool, session)
         working = asyncio.create_task(supervisor.run(pool, session, listens=False))
         stopping = asyncio.create_task(self._stopping.wait())
         try:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from distq.core.task import Task
     from distq.master.cycle.requests import Request
     from distq.master.main import Master
-    from distq.testing.submitted import Submissions
     from distq.worker.supervisor.executor_pool import ExecutorPool
     from distq.worker.supervisor.master_session import MasterSession
 
@@ -30,8 +29,6 @@ CHECK_S: Final = 0.001
 """Seconds between two checks of a fact."""
 IDLE_PASSES: Final = 3
 """Passes of the event loop in a row that must find the master idle: each reads what has arrived meanwhile."""
-LATE_SUBMITS_S: Final = 0.02
-"""Seconds that a task's own client may take, after the end of the task, to send the submits that the task has made."""
 NAMED_MAX: Final = 5
 """Maximum tasks that an error names."""
 
@@ -65,14 +62,11 @@ class MovableClock(SystemClock):
 class MasterWatch:
     """Waits for the tasks of a test cluster, and moves its clock; every method runs in the cluster's event loop."""
 
-    def __init__(
-        self, master: Master, clock: MovableClock, pool: ExecutorPool, session: MasterSession, submissions: Submissions
-    ) -> None:
+    def __init__(self, master: Master, clock: MovableClock, pool: ExecutorPool, session: MasterSession) -> None:
         self._master = master
         self._clock = clock
         self._pool = pool
         self._session = session
-        self._submissions = submissions
         self._holds = 0
         """The blocks of `hold` that have not ended."""
 
@@ -112,19 +106,12 @@ class MasterWatch:
             return False
         return not self._count(READY) or self._master.broker.draining or self.is_ready
 
-    async def wait_until_quiet(self, until: float, own_clients: int) -> None:
-        """Wait until `is_quiet`; `own_clients` is the number of clients outside of tasks.
+    async def wait_until_quiet(self, until: float) -> None:
+        """Wait until `is_quiet`.
 
         Raises TasksUnfinished at `until` (of the monotonic clock), or if there are tasks that no executor can run.
         """
-        while True:
-            submitted = len(self._submissions)
-            if await self.is_quiet():
-                if len(self._master.dispatcher.clients.sessions) <= own_clients:
-                    break
-                await asyncio.sleep(LATE_SUBMITS_S)
-                if await self.is_quiet() and submitted == len(self._submissions):
-                    break
+        while not await self.is_quiet():
             if monotonic() >= until:
                 raise TasksUnfinished(f"Tasks have not ended in time. {self._explained(self._tasks(LEASED, READY))}")
             await asyncio.sleep(CHECK_S)
@@ -132,7 +119,7 @@ class MasterWatch:
         if stuck and not self._master.broker.draining:
             raise TasksUnfinished(f"No executor of the cluster can run tasks that wait. {self._explained(stuck)}")
 
-    async def advance(self, by_s: float, until: float, own_clients: int, *, wait: bool, heartbeats: bool) -> None:
+    async def advance(self, by_s: float, until: float, *, wait: bool, heartbeats: bool) -> None:
         """Move the clock forward by `by_s`, from one instant at which something is due to the next.
 
         With `wait`, the tasks that are ready at an instant run before the clock moves on. Raises TasksUnfinished.
@@ -144,7 +131,7 @@ class MasterWatch:
 
         while True:
             if wait:
-                await self.wait_until_quiet(until, own_clients)
+                await self.wait_until_quiet(until)
             else:
                 await self._idle()
             now = self._clock.now()
