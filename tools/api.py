@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import distq
 from distq import testing
+from distq.client.future_state import FutureState
 from distq.core.ranges import COUNTS, DAY_S, SPANS
 from distq.tasks import options
 from distq.tasks.options import CHAIN, OF_CODE, SCHEDULE, SUBMIT, USES, Options
@@ -55,6 +56,8 @@ INTERNAL: Final = {
     "TaskFuture": (
         "claim",
         "fail",
+        "has_callbacks",
+        "has_ended",
         "packed_outcome",
         "settle",
         "task_key",
@@ -127,7 +130,8 @@ def _attributes(cls: type) -> Iterator[str]:
         if _is_internal(cls.__name__, name):
             continue
         yield f"| `{name}` | {_in_a_row(text)} |"
-    for name, member in vars(cls).items():
+    members = {**(vars(FutureState) if issubclass(cls, FutureState) else {}), **vars(cls)}
+    for name, member in members.items():
         if isinstance(member, property) and not _is_internal(cls.__name__, name):
             yield f"| `{name}` | {_in_a_row(inspect.getdoc(member) or '')} |"
 

@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from distq.client import stuck_tasks
-from distq.client.control_connection import ControlConnection
 from distq.client.pending_futures import PendingFutures
+from distq.client.steps import MasterCall, run
 from distq.client.stuck_tasks import PAUSE_MAX_S, WAITED_S, WARNINGS_MAX, StuckTasks
 from distq.net.dial import CannotReach
 from distq.wire.errors import RemoteRefusal
@@ -35,9 +35,11 @@ class Fakes:
         """Do as `PendingFutures` does."""
         return self.pending[:count]
 
-    def ask(self, method: str, keys: list[int]) -> Any:
-        """Do as `ControlConnection` does."""
-        assert method == "stuck"
+    def ask(self, request: MasterCall) -> Any:
+        """Answer a request as the master does."""
+        assert request.method == "stuck"
+        (keys,) = request.args
+        assert isinstance(keys, list)
         self.calls.append(keys)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -48,7 +50,7 @@ class Fakes:
         end = self.now + seconds
         while (pause_s := stuck_tasks.pause_s()) is not None and self.now + pause_s <= end:
             self.now += pause_s
-            stuck_tasks.look()
+            run(stuck_tasks.look(), self.ask)
         self.now = end
 
 
@@ -62,7 +64,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
 
 def watching(fakes: Fakes) -> StuckTasks:
     """Return the object under test."""
-    return StuckTasks(cast("PendingFutures", fakes), cast("ControlConnection", fakes))
+    return StuckTasks(cast("PendingFutures[Any]", fakes))
 
 
 def test_each_reason_of_a_task_that_waits_for_five_seconds_is_logged_once(

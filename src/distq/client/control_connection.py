@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
 from distq.client.locks import OwnedLock
 from distq.client.master_connection import ConnectionConfig, MasterConnection
+from distq.client.steps import Steps, run
 from distq.core.errors import DistqError
-from distq.core.task_ids import id_text
-from distq.protocol.methods import ADMIN, BROKER, CANCEL
-from distq.tasks.current import Progress
+from distq.protocol.methods import BROKER
 from distq.wire.errors import RemoteRefusal
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+R = TypeVar("R")
 
 CONTROL_CALL_S: Final = 10.0
 """How long the master may take to answer."""
@@ -70,18 +68,6 @@ class ControlConnection:
         connection = self.master_connection.ensure_connected()
         return connection.call(BROKER, method, args, timeout_s=wait_s + CONTROL_CALL_S)
 
-    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
-        """Whether all of these tasks are cancelled now; False also if no master answers."""
-        try:
-            reply = self.ask(CANCEL, list(keys), running)
-        except DistqError:
-            return False
-        return bool(reply["done"] == len(keys))
-
-    def progress(self, task_key: int) -> Progress | None:
-        """How far a task is, None if it has not said so, or is not known (any more); raises as `ask`."""
-        try:
-            progress_row = self.ask(ADMIN, "show", {"id": id_text(task_key)})["progress"]
-        except RemoteRefusal:
-            return None
-        return None if progress_row is None else Progress(*progress_row)
+    def run(self, steps: Steps[R]) -> R:
+        """Run steps whose requests go to the master on this connection."""
+        return run(steps, lambda request: self.ask(request.method, *request.args, wait_s=request.wait_s))

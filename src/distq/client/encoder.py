@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from distq.client.by_value import ByValueSender, pack_by_value
 from distq.client.chains import Planned, Stage, planned
-from distq.client.future import FUTURE_IS_LOCAL, TaskFuture
+from distq.client.future_state import FUTURE_IS_LOCAL, FutureState
 from distq.client.outbox import SubmitOptions
 from distq.client.unsendable import ClassOfMain, NotPicklable
 from distq.core.errors import DistqError
@@ -218,6 +218,6 @@ def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[
     try:
         return spec, pack_json(args, kwargs)
     except (TypeError, ValueError, RecursionError) as error:
-        has_future = any(isinstance(one, TaskFuture) for one in (*args, *kwargs.values()))
+        has_future = any(isinstance(one, FutureState) for one in (*args, *kwargs.values()))
         reason = FUTURE_IS_LOCAL if has_future else error
         raise NotPicklable(f"JSON cannot write the arguments of {name}: {reason}.") from error

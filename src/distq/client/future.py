@@ -6,34 +6,25 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from distq.client.future_state import FutureState
 from distq.client.inside_task import wait_inside_task
 from distq.client.lazy_future import LazyFuture, shared_lock
-from distq.client.outcome import FailedOutcome, unpacked
+from distq.client.outcome import FailedOutcome
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
-from distq.core.states import CANCELLED as TASK_CANCELLED
 from distq.core.states import SUCCEEDED
-from distq.core.task import BY_CLIENT
 from distq.core.task_ids import id_text
 from distq.tasks import access
 from distq.tasks.current import Progress
 
 if TYPE_CHECKING:
     from distq.client.reader import Reader
-    from distq.client.refusals import UnseenRefusal
     from distq.protocol.results import TaskEnd
 
 R = TypeVar("R")
-
-FUTURE_IS_LOCAL: Final = (
-    "a future belongs to the process that submitted its task. Pass the result, future.result(), or let the master pass "
-    "it: client.chain(distq.call(first, ...), distq.call(second)); to find the future elsewhere, pass its task_id"
-)
-"""Why a future cannot be an argument of a task, and what to do instead."""
-CANCELLED_PER_CALL = 10_000
-"""Maximum keys that the client sends in one `cancel`; the master refuses a call with more."""
+F = TypeVar("F", bound=FutureState[Any])
 
 
 class FutureOfParent(DistqError, RuntimeError):
@@ -46,19 +37,6 @@ class FutureOfParent(DistqError, RuntimeError):
 
 class TaskFuture(LazyFuture[R]):
     """A `concurrent.futures.Future` of a task; it unpickles the result when the program reads it."""
-
-    _claimed: bool = False
-    """Whether one thread has claimed the task, either to send it to the master or to cancel it before that."""
-    waits_for_room: bool = False
-    """In a task: whether the queue was full, so that the submit waits for room."""
-    task_key: int | None = None
-    """The key of the task; None until the master has accepted it."""
-    unseen: UnseenRefusal | None = None
-    """Set if the master refused the submit, until the program has read the error."""
-    _packed: bytes | FailedOutcome | None = None
-    """The outcome as it arrived, until the program reads it."""
-    _is_running: bool = False
-    """Whether the task ran at the last answer of the master."""
 
     def __init__(self, reader: Reader | None = None, name: str = "") -> None:
         self._reader = reader
@@ -76,39 +54,10 @@ class TaskFuture(LazyFuture[R]):
             self._exception = FutureOfParent(f"The future{of_task} was made before a fork, by process {os.getppid()}.")
             self._state = FINISHED
 
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, as an argument of a task or of another process; raises TypeError."""
-        raise TypeError(FUTURE_IS_LOCAL)
-
-    def __repr__(self) -> str:
-        """The task's name, its id and the state that this client knows."""
-        words = [type(self).__name__, self._name, self.task_id or "", self._stage()]
-        return f"<{' '.join(word for word in words if word)}>"
-
-    def _repr_html_(self) -> str:
-        """The same for a notebook."""
-        import html  # noqa: PLC0415 - a client's start would take 10 ms longer
-
-        name, task_id, stage = (html.escape(text) for text in (self._name, self.task_id or "", self._stage()))
-        return f"<code>{type(self).__name__}</code> <b>{name}</b> <code>{task_id}</code> {stage}"
-
     def _stage(self) -> str:
         if self._reader is not None and self._reader.disowned:
             return "of the parent process"
-        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
-            return "cancelled"
-        if self._state != FINISHED:
-            return ("running" if self._is_running else "accepted") if self.task_key is not None else "not accepted yet"
-        if self._packed is not None:
-            return "finished" if isinstance(self._packed, bytes) else "finished without a result"
-        if self._exception is not None:
-            return f"finished raised {type(self._exception).__name__}"
-        return f"finished returned {type(self._result).__name__}"
-
-    @property
-    def task_id(self) -> str | None:
-        """The id of the task; None until the master has accepted it."""
-        return None if self.task_key is None else id_text(self.task_key)
+        return super()._stage()
 
     def running(self) -> bool:
         """Whether the task runs.
@@ -190,6 +139,10 @@ class TaskFuture(LazyFuture[R]):
         """Note that the task is cancelled, and wake the threads that wait for it."""
         if self._set_cancelled():
             self._call_back()
+
+    def _withdrawn_by_master(self) -> None:
+        if self._set_cancelled():
+            self._call_back_elsewhere()
 
     def _set_cancelled(self) -> bool:
         with self._condition:
@@ -294,31 +247,6 @@ class TaskFuture(LazyFuture[R]):
         is_cancelled = state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         return is_cancelled, is_cancelled, None, None
 
-    def _mark_seen(self) -> None:
-        """Note that the program has read the error."""
-        unseen, self.unseen = self.unseen, None
-        if unseen is not None:
-            unseen.seen()
-
-    def _unpickle(self, body: bytes | FailedOutcome) -> None:
-        """Unpickle the outcome; two threads may do so at the same time."""
-        self._result, self._exception = unpacked(body, self.task_key)
-        self._packed = None
-
-    def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
-        """Set the outcome that the master has sent."""
-        if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
-            if self._set_cancelled():
-                self._call_back_elsewhere()
-        elif state == SUCCEEDED:
-            self._finish(body, None)
-        else:
-            self._finish((state, body, causes), None)
-
-    def fail(self, error: BaseException) -> None:
-        """Fail the future with an error that the client found: the task is lost, or the master refused it."""
-        self._finish(None, error)
-
     def _finish(self, body: bytes | FailedOutcome | None, error: BaseException | None) -> None:
         with shared_lock():
             if self.has_ended:
@@ -340,7 +268,7 @@ class TaskFuture(LazyFuture[R]):
         self._call_back_elsewhere()
 
 
-def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
+def claim(futures: Iterable[F]) -> list[F]:
     """Claim futures, to send or to cancel their tasks; returns those that no other thread has claimed before."""
     claimed = []
     with shared_lock():
@@ -365,8 +293,7 @@ def cancel_all(futures: Sequence[TaskFuture[Any]], *, running: bool = False) -> 
         if not future.has_ended and future.task_key is not None and future._reader is not None:  # noqa: SLF001 - as above
             accepted.setdefault(future._reader, []).append(future.task_key)  # noqa: SLF001
     for reader, keys in accepted.items():
-        for at in range(0, len(keys), CANCELLED_PER_CALL):
-            reader.cancel(keys[at : at + CANCELLED_PER_CALL], running=running)
+        reader.cancel(keys, running=running)
 
 
 def settle_all(ended: Iterable[tuple[TaskFuture[Any], TaskEnd]]) -> None:

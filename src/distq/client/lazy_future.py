@@ -9,14 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distq.client.future_state import FutureState
 from distq.client.locks import is_owned
 
 R = TypeVar("R")
-
-_ENDED = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
 
 
 class _Shared:
@@ -26,17 +24,14 @@ class _Shared:
     """Held while a future's condition is made, and while a result is set on a future that has none."""
 
 
-class LazyFuture(Future[R]):
+class LazyFuture(FutureState[R], Future[R]):
     """A future without a lock of its own until a thread waits for it."""
 
     _own_condition: threading.Condition | None = None
     _own_waiters: list[Any] | None = None
     _own_callbacks: list[Callable[[Future[R]], object]] | None = None
 
-    # Future.__init__ is not called: it makes what this class makes when it is needed.
-    _state: str = PENDING
-    _result: R | None = None
-    _exception: BaseException | None = None
+    # Future.__init__ is not called: it makes what this class makes when it is needed, and sets what the class has.
 
     def __init__(self) -> None:
         """Make nothing."""
@@ -78,11 +73,6 @@ class LazyFuture(Future[R]):
     def has_callbacks(self) -> bool:
         """Whether a callback, `wait` or `as_completed` waits for the end of the future."""
         return bool(self._own_callbacks or self._own_waiters)
-
-    @property
-    def has_ended(self) -> bool:
-        """As `done()`, without making the lock of a future for which no thread waits."""
-        return self._state in _ENDED
 
 
 def shared_lock() -> threading.RLock:

@@ -1,4 +1,4 @@
-"""The outbox: tasks that a client has not sent yet; callers add them, and the sender thread takes them in batches."""
+"""The outbox: tasks that a client has not sent yet; callers add them, and the sender takes them in batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from distq.client.future import TaskFuture, claim
+from distq.client.future_state import FutureState
 from distq.client.locks import Wakeup
 from distq.core.constraints import Headers
 from distq.protocol.submit import WireTuple, with_headers, write_run
@@ -27,6 +28,8 @@ UNACCEPTED_MAX: Final = 10_000
 
 LOOK_S: Final = 0.5
 """Seconds between two checks of a flush, because a caller that Ctrl-C interrupts may end a submit without notice."""
+
+F = TypeVar("F", bound=FutureState[Any])
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
@@ -52,12 +55,12 @@ class SubmitOptions(NamedTuple):
         return 0.0 if full == RAISE else math.inf if full == BLOCK else float(full)
 
 
-class PendingSubmit(NamedTuple):
+class PendingSubmit(NamedTuple, Generic[F]):
     """One task on its way to the master."""
 
     options: SubmitOptions
     body: bytes
-    future: TaskFuture[Any]
+    future: F
 
     def run(self, index: int, count: int) -> WireTuple:
         """A run of `count` tasks like this one in its wire form; `index` is the index of their envelope."""
@@ -65,18 +68,16 @@ class PendingSubmit(NamedTuple):
         return write_run(index, count, when, constraints)
 
 
-class Outbox:
+class UnsentTasks(Generic[F]):
     """Holds tasks in the order of their submits, at most `UNACCEPTED_MAX` with those that were sent."""
 
     def __init__(self) -> None:
-        self.waiting: deque[PendingSubmit] = deque()
-        """The tasks that the sender thread has not taken; other objects only read it."""
+        self.waiting: deque[PendingSubmit[F]] = deque()
+        """The tasks that the sender has not taken; other objects only read it."""
         self._taken_count = 0
-        """The number of tasks that the sender thread has taken and the master has not answered."""
+        """The number of tasks that the sender has taken and the master has not answered."""
         self.in_flight: Mapping[int, int] = {}
         """The submits that were begun and not answered, also direct ones: this is the dict of the state machine."""
-        self._wakeup = Wakeup()
-        self._changed = threading.Condition()
         self.closed = False
         """Whether `close` was called: tasks that are put now are not sent any more."""
 
@@ -88,29 +89,29 @@ class Outbox:
         """Whether the next task must wait."""
         return len(self.waiting) + (self._taken_count or len(self.in_flight)) >= UNACCEPTED_MAX
 
-    def put(self, submit: PendingSubmit) -> None:
+    def put(self, submit: PendingSubmit[F]) -> None:
         """Add a task."""
         self.waiting.append(submit)
-        self._wakeup.set()
+        self.wake()
 
     def wake(self) -> None:
-        """Have `wait_for_tasks` return, also without a task."""
-        self._wakeup.set()
+        """Have the sender look at its tasks."""
+        raise NotImplementedError
 
-    def wait_for_tasks(self, timeout_s: float | None) -> bool:
-        """Wait until there is a task, `timeout_s` is over (None: never), or `wake` is called.
+    def answered(self) -> None:
+        """Wake those calls that wait for room or for the answers to all submits."""
+        raise NotImplementedError
 
-        Returns False if the outbox is closed and empty.
-        """
-        if not self.waiting and not self.closed:
-            self._wakeup.wait(timeout_s)
-        return bool(self.waiting) or not self.closed
+    def close(self) -> None:
+        """Have the sender end once it has sent all tasks."""
+        self.closed = True
+        self.wake()
 
-    def take_batch(self) -> list[PendingSubmit]:
+    def take_batch(self) -> list[PendingSubmit[F]]:
         """Take the tasks of the next submit, at most BATCH_TASKS_MAX; cancelled tasks are left out."""
-        batch: list[PendingSubmit] = []
+        batch: list[PendingSubmit[F]] = []
         while not batch and self.waiting:
-            taken: list[PendingSubmit] = []
+            taken: list[PendingSubmit[F]] = []
             size = 0
             while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
                 self._taken_count += 1  # first, so that the task is always counted
@@ -131,20 +132,41 @@ class Outbox:
         self._taken_count -= count
         self.answered()
 
+    def take_all(self) -> list[PendingSubmit[F]]:
+        """Take all tasks that were not sent; cancelled tasks are left out."""
+        taken = []
+        while self.waiting:
+            with suppress(IndexError):  # the sender takes from the same end
+                taken.append(self.waiting.popleft())
+        self.answered()
+        return _claimed(taken)
+
+
+class Outbox(UnsentTasks[TaskFuture[Any]]):
+    """The same for threads: callers add tasks and wait, and the sender thread takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wakeup = Wakeup()
+        self._changed = threading.Condition()
+
+    def wake(self) -> None:
+        """Have `wait_for_tasks` return, also without a task."""
+        self._wakeup.set()
+
+    def wait_for_tasks(self, timeout_s: float | None) -> bool:
+        """Wait until there is a task, `timeout_s` is over (None: never), or `wake` is called.
+
+        Returns False if the outbox is closed and empty.
+        """
+        if not self.waiting and not self.closed:
+            self._wakeup.wait(timeout_s)
+        return bool(self.waiting) or not self.closed
+
     def answered(self) -> None:
         """Wake the threads that wait for room or for an empty outbox, after submits were answered."""
         with self._changed:
             self._changed.notify_all()
-
-    def take_all(self) -> list[PendingSubmit]:
-        """Take all tasks that were not sent; cancelled tasks are left out."""
-        taken = []
-        while self.waiting:
-            with suppress(IndexError):  # the sender thread takes from the same end
-                taken.append(self.waiting.popleft())
-        with self._changed:
-            self._changed.notify_all()
-        return _claimed(taken)
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until there is room for another task; False if `timeout_s` is over first."""
@@ -162,13 +184,8 @@ class Outbox:
                 self._changed.wait_for(lambda: not self, left_s)
         return True
 
-    def close(self) -> None:
-        """Have `wait_for_tasks` return False once the outbox is empty."""
-        self.closed = True
-        self._wakeup.set()
 
-
-def _claimed(taken: list[PendingSubmit]) -> list[PendingSubmit]:
+def _claimed(taken: list[PendingSubmit[F]]) -> list[PendingSubmit[F]]:
     """Claim the taken tasks; returns those that were not cancelled while they waited."""
     claimed = claim([sending.future for sending in taken])
     if len(claimed) == len(taken):
@@ -177,7 +194,7 @@ def _claimed(taken: list[PendingSubmit]) -> list[PendingSubmit]:
     return [sending for sending in taken if id(sending.future) in those]
 
 
-def packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
+def packed(batch: Sequence[PendingSubmit[F]]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
     """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
     envelopes: dict[WireTuple, int] = {}
     runs: list[WireTuple] = []

@@ -6,32 +6,42 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from distq.client.future import TaskFuture, settle_all
+from distq.client.future_state import FutureState
 from distq.client.locks import is_owned
 from distq.client.state_machine import ClientState, Stage
+from distq.client.steps import MasterCall, Steps
 from distq.core.states import LATER
+from distq.protocol.methods import WATCH
 from distq.protocol.results import TaskEnd
 
 if TYPE_CHECKING:
-    from distq.client.outbox import Outbox, PendingSubmit
+    from distq.client.outbox import PendingSubmit, UnsentTasks
+
+F = TypeVar("F", bound=FutureState[Any])
 
 WATCHED_MAX: Final = 5_000
 """Maximum tasks a master is asked about in one call."""
 
 
-class PendingFutures:
+class PendingFutures(Generic[F]):
     """Holds futures of accepted tasks without an outcome, and outcomes received before the answer to their submit."""
 
-    def __init__(self, outbox: Outbox, on_settled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        outbox: UnsentTasks[F],
+        on_settled: Callable[[], None],
+        settle_all: Callable[[list[tuple[F, TaskEnd]]], None],
+    ) -> None:
+        self._settle_all = settle_all
         self._outbox = outbox
         self._on_settled = on_settled
         self._lock = threading.RLock()
         """Re-entrant: a signal handler or a finalizer may run in the thread that holds it."""
-        self._pending: ClientState[TaskFuture[Any]] = ClientState()
+        self._pending: ClientState[F] = ClientState()
         outbox.in_flight = self._pending.in_flight
-        self._dropped: dict[int, weakref.ref[TaskFuture[Any]]] = {}
+        self._dropped: dict[int, weakref.ref[F]] = {}
         """Weak references to futures of a released client, by key: each is awaited while the program refers to it."""
 
     def __bool__(self) -> bool:
@@ -73,7 +83,7 @@ class PendingFutures:
                 self._pending.refuse(number)
         self._outbox.answered()
 
-    def take(self, number: int, batch: Sequence[PendingSubmit], first: int, taken: Mapping[int, int | None]) -> None:
+    def take(self, number: int, batch: Sequence[PendingSubmit[F]], first: int, taken: Mapping[int, int | None]) -> None:
         """Give a submit's tasks the keys from `first` on, as `ClientState.take` does, and settle the early ends."""
         with self._lock:
             ended = self._pending.take(number, [sending.future for sending in batch], first, taken)
@@ -87,12 +97,12 @@ class PendingFutures:
 
     # -- ends ----------------------------------------------------------------------------------
 
-    def adopt(self, future: TaskFuture[Any], task_key: int) -> None:
+    def adopt(self, future: F, task_key: int) -> None:
         """Await a task that the master already has."""
         with self._lock:
             self._pending.adopt(future, task_key)
 
-    def abandon(self, future: TaskFuture[Any]) -> None:
+    def abandon(self, future: F) -> None:
         """Stop awaiting that future; the other futures of its task stay."""
         with self._lock:
             self._pending.abandon(future)
@@ -107,18 +117,18 @@ class PendingFutures:
         self._settle(ended)
         self._on_settled()
 
-    def _settle(self, ended: list[tuple[TaskFuture[Any], TaskEnd]]) -> None:
+    def _settle(self, ended: list[tuple[F, TaskEnd]]) -> None:
         if ended:
-            settle_all(ended)
+            self._settle_all(ended)
             with self._lock:
                 self._pending.end(ended)
 
-    def ask_about(self, keys: Sequence[int], watch: Callable[[list[int]], Iterable[TaskEnd]]) -> None:
-        """Ask the master for the ends of tasks that it already has; `watch` sends one call for some of the keys."""
+    def ask_about(self, keys: Sequence[int]) -> Steps[None]:
+        """Ask the master for the ends of tasks that it already has, some of the keys in each call."""
         left = list(keys)
         while left:
             asked, left = left[:WATCHED_MAX], left[WATCHED_MAX:]
-            rows = list(watch(asked))
+            rows: list[TaskEnd] = list((yield MasterCall(WATCH, (asked,))))
             self.receive(rows)
             left += [task_key for task_key, state, *_ in rows if state == LATER]
 
@@ -140,12 +150,12 @@ class PendingFutures:
         with self._lock:
             return [*itertools.islice(self._pending.futures, count)]
 
-    def futures(self) -> list[TaskFuture[Any]]:
+    def futures(self) -> list[F]:
         """The futures of all awaited tasks, one for each task."""
         with self._lock:
             return list(self._pending.futures.values())
 
-    def fail(self, keys: Iterable[int] | None, error_of: Callable[[TaskFuture[Any]], Exception]) -> None:
+    def fail(self, keys: Iterable[int] | None, error_of: Callable[[F], Exception]) -> None:
         """Fail the futures of tasks (None: all awaited tasks) whose ends will not arrive."""
         with self._lock:
             if self._dropped:

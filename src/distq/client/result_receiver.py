@@ -12,14 +12,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from distq.client import control_steps
 from distq.client.lazy_future import is_settling_here
 from distq.client.locks import CalledInside, OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection
 from distq.client.running_tasks import RunningTasks
 from distq.client.streams import parts_of
 from distq.core.errors import DistqError
-from distq.core.task_ids import id_text
-from distq.protocol.methods import ADMIN, BROKER, RESULTS
+from distq.protocol.methods import BROKER, RESULTS
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from distq.client.callbacks import Callbacks
     from distq.client.control_connection import ControlConnection
+    from distq.client.future import TaskFuture
     from distq.client.pending_futures import PendingFutures
     from distq.client.reader import Readable
     from distq.client.submit_sender import SubmitSender
@@ -56,7 +57,7 @@ class ResultReceiver:
     def __init__(
         self,
         master_connection: MasterConnection,
-        pending: PendingFutures,
+        pending: PendingFutures[TaskFuture[Any]],
         sender: SubmitSender,
         control: ControlConnection,
         callbacks: Callbacks,
@@ -64,7 +65,7 @@ class ResultReceiver:
         self.master_connection = master_connection
         self._control = control
         self._callbacks = callbacks
-        self._running = RunningTasks(control, pending)
+        self._running = RunningTasks(pending)
         self.expected = threading.Event()
         """Set when there are results to wait for."""
         self._pending = pending
@@ -103,23 +104,19 @@ class ResultReceiver:
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Have the master cancel these tasks; returns whether it has cancelled all of them."""
-        return self._control.cancel(keys, running=running)
+        return self._control.run(control_steps.cancel(keys, running=running))
 
     def progress(self, task_key: int) -> Progress | None:
         """The progress that a task has reported; None if there is none."""
-        return self._control.progress(task_key)
+        return self._control.run(control_steps.progress(task_key))
 
     def is_running(self, task_key: int) -> bool:
         """Whether a task runs; False also if no master answers."""
-        return self.master_connection.failure is None and self._running.has(task_key)
+        return self.master_connection.failure is None and self._control.run(self._running.has(task_key))
 
     def deadlock(self, task: str, task_key: int) -> str:
         """The reason why a task that waits for another task waits for ever; '' if it does not, or that is not known."""
-        try:
-            reply = self._control.ask(ADMIN, "wait", {"task": task, "other": id_text(task_key)})
-        except DistqError:  # no master answers, or it has an earlier version
-            return ""
-        return str(reply["why"])
+        return self._control.run(control_steps.deadlock(task, task_key))
 
     def call_back(self, callbacks: Callable[[], None]) -> None:
         """Have the callbacks thread call a future's callbacks."""

@@ -9,27 +9,28 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from distq.client import exits
+from distq.client import control_steps, exits
 from distq.client.callbacks import Callbacks
 from distq.client.control_connection import ControlConnection
-from distq.client.future import TaskFuture, cancel_all
+from distq.client.future import TaskFuture, cancel_all, settle_all
+from distq.client.known_master import KnownMaster
 from distq.client.locks import CalledInside
 from distq.client.master_connection import MasterConnection, Outage, is_passing, new_session
 from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
 from distq.client.pending_futures import PendingFutures
-from distq.client.refusals import Refusals, ScheduleRefused
+from distq.client.refusals import Refusals
 from distq.client.result_receiver import RESULTS_WAIT_S, ResultReceiver
+from distq.client.steps import MasterCall, run
 from distq.client.stuck_tasks import StuckTasks
 from distq.client.submit_sender import SubmitSender
+from distq.client.submit_steps import SubmitSteps
 from distq.core.errors import PayloadTooLarge
 from distq.net.dial import CannotReach, Connection
 from distq.protocol.hello import Greeting
-from distq.protocol.methods import ADMIN, BROKER, WATCH
+from distq.protocol.methods import BROKER
 from distq.settings import Address, Settings
 from distq.tasks import access
-from distq.tasks.failure import TaskLost
 from distq.tasks.tracing import API, outgoing
-from distq.wire.errors import RemoteRefusal
 
 ENDED_S: Final = 1.0
 """Maximum seconds that `shutdown` waits for each thread of the client, which has nothing left to do."""
@@ -49,10 +50,6 @@ class ClientRuntime:
         self._payload_bytes_max = settings.payload_bytes_max
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
-        self._epoch: int | None = None
-        """The epoch of the last master that answered: the keys that it gives are valid."""
-        self._durable = True
-        """Whether the keys of the masters before it are valid too, because it keeps tasks in a store."""
         self._closing = False
         self._closed = False
         self._checks_first = False
@@ -65,18 +62,22 @@ class ClientRuntime:
         self._callbacks = Callbacks()
         self._outage = Outage(where.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
-        self._pending = PendingFutures(self._outbox, self._on_settled)
+        self._pending = PendingFutures(self._outbox, self._on_settled, settle_all)
+        self._master: KnownMaster[TaskFuture[Any]] = KnownMaster(self._pending)
         self.control = ControlConnection(where._replace(role="cli"))  # without a session: it awaits no results
+        steps = SubmitSteps(
+            self._outbox, self._pending, self.refusals, settings.connect_wait_s, self._on_accepted, self._on_settled
+        )
         self._sender = SubmitSender(
             MasterConnection(where, self._on_hello, self._outage),
             self._outbox,
             self._pending,
+            steps,
             settings.connect_wait_s,
-            self._on_accepted,
             self._on_settled,
             self._on_idle,
-            self.refusals,
-            StuckTasks(self._pending, self.control),
+            StuckTasks(self._pending),
+            self.control,
         )
         results = MasterConnection(where, self._on_results_hello, self._outage)
         self._receiver = ResultReceiver(results, self._pending, self._sender, self.control, self._callbacks)
@@ -117,7 +118,7 @@ class ClientRuntime:
     def _send_last(self) -> None:
         """Flush, because the process ends and there may be no later flush; fail the task if the client was closed."""
         if self._outbox.closed:
-            self._sender.fail_unsent()
+            self._sender.steps.fail_unsent()
         else:
             self.flush(self._settings.connect_wait_s)
 
@@ -140,12 +141,7 @@ class ClientRuntime:
         """The master's answer to an operator's request; raises the error with which the master refuses it."""
         if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
-        try:
-            return self.control.ask(ADMIN, action, dict(arguments))
-        except RemoteRefusal as error:
-            if action.startswith("schedule_"):
-                raise ScheduleRefused(str(error)) from None
-            raise
+        return self.control.run(control_steps.administer(action, arguments))
 
     def follow(self, task_key: int) -> TaskFuture[Any]:
         """The future of a task that the master already has; blocks and raises as `Client.future` does."""
@@ -255,21 +251,14 @@ class ClientRuntime:
                 raise failure or self._outage.error()
             link.wait_for_attempt(link.attempts, min(deadline - _now(), 0.1))
 
-    def _on_accepted(self, first: int, count: int) -> None:
-        """Handle that a master has accepted `count` tasks, under keys from `first` on."""
+    def _on_accepted(self, first: int, count: int) -> Sequence[int]:
+        """Handle that a master has accepted `count` tasks, under keys from `first` on; returns those to ask about."""
         if not self._receiver.expected.is_set():
             self._receiver.expected.set()
         if self._outbox.closed:
             self.close()
-        elif first >> 40 != self._epoch:
-            self._ask_again(range(first, first + count))
-
-    def _ask_again(self, keys: Sequence[int]) -> None:
-        """Ask a restarted master about tasks that the one before accepted; fail their futures if it has no store."""
-        if not self._durable:
-            self._forget_others()
-            return
-        self._sender.ask_about(keys)
+            return ()
+        return self._master.keys_to_ask(first, count)
 
     def _on_settled(self) -> None:
         if self._closing:
@@ -287,27 +276,16 @@ class ClientRuntime:
             self._close_if_idle()
 
     def _on_hello(self, greeting: Greeting, _connection: Connection) -> None:
-        """Read a master's greeting; a master without a store does not know the tasks that the one before accepted."""
-        with self._lock:
-            self._epoch = greeting.epoch
-            self._durable = bool(greeting.durable)
-        if not self._durable:
-            self._forget_others()
+        self._master.greet(greeting)
 
     def _on_results_hello(self, greeting: Greeting, connection: Connection) -> None:
         """Do the same on the results connection, and ask a restarted master with a store about the awaited tasks."""
-        keys = self._pending.keys_of_other_masters(greeting.epoch)
-        self._on_hello(greeting, connection)
-        if self._durable:
+        keys = self._master.greet_for_results(greeting)
 
-            def watch(some: list[int]) -> Any:
-                return connection.call(BROKER, WATCH, (some,), timeout_s=RESULTS_WAIT_S)
+        def ask(request: MasterCall) -> Any:
+            return connection.call(BROKER, request.method, request.args, timeout_s=RESULTS_WAIT_S)
 
-            self._pending.ask_about(keys, watch)
-
-    def _forget_others(self) -> None:
-        if self._epoch is not None:
-            self._pending.fail(self._pending.keys_of_other_masters(self._epoch), _lost)
+        run(self._pending.ask_about(keys), ask)
 
     # -- inside: the end -----------------------------------------------------------------------
 
@@ -337,7 +315,7 @@ class ClientRuntime:
         self._sender.retry_requested.set()
         self._receiver.expected.set()
         if self._outbox:
-            self._sender.fail_unsent()
+            self._sender.steps.fail_unsent()
         if self._pending:
             self._pending.fail(None, _no_result)
         self._callbacks.close()
@@ -380,10 +358,6 @@ def check_size(body: bytes, bytes_max: int) -> None:
     """Raise PayloadTooLarge for a payload of more than `bytes_max` bytes."""
     if len(body) > bytes_max:
         raise PayloadTooLarge(f"the arguments have {len(body):,} bytes, and {bytes_max:,} are allowed.")
-
-
-def _lost(future: TaskFuture[Any]) -> TaskLost:
-    return TaskLost(f"task {future.task_id}: the master that had it was restarted without a store.")
 
 
 def _no_result(_: TaskFuture[Any]) -> CannotReach:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from distq.client.outcome import unpacked
+from distq.client.steps import MasterCall, Pause, StepsWithPauses, run
 from distq.core.errors import DistqError
 from distq.protocol.methods import STREAM
 from distq.tasks.failure import TaskPartsGone, TaskUnknown
@@ -26,49 +27,66 @@ PAUSE_S: Final = 0.2
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
+class Awaited(Protocol):
+    """What the steps of a stream need of a future."""
+
+    task_key: int | None
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of its task."""
+        ...
+
+
 def parts_of(control: ControlConnection, future: Readable, timeout_s: float | None) -> Iterator[Any]:
     """Yield the parts as they arrive, then raise the future's exception if it has one; closes `control` at the end."""
+
+    def ask(request: MasterCall | Pause) -> Any:
+        if isinstance(request, Pause):
+            return time.sleep(request.pause_s)
+        return control.ask(request.method, *request.args, wait_s=request.wait_s)
+
     number = 0
     try:
         while future.task_key is None and not future.has_ended:
             time.sleep(PAUSE_S / 10)  # until the client has received its acceptance
         over = future.task_key is None
         while not over:
-            parts, over = _next_parts(control, future, number, timeout_s)
-            for part in parts:
-                if part is None:
-                    raise TaskPartsGone(f"part {number} of task {future.task_id} is not kept any more.")
-                yield _value_of(part, future)
+            parts, over = run(next_parts(future, number, timeout_s), ask)
+            for value in values_of(parts, number, future):
+                yield value
                 number += 1
         future.result()
     finally:
         control.close()
 
 
-def _value_of(part: bytes, future: Readable) -> Any:
-    value, error = unpacked(part, future.task_key)
-    if error is not None:
-        raise error
-    return value
+def values_of(parts: list[bytes | None], first: int, future: Awaited) -> Iterator[Any]:
+    """The values of parts, of which the first one has that number; raises TaskPartsGone, ResultUnreadable."""
+    for number, part in enumerate(parts, first):
+        if part is None:
+            raise TaskPartsGone(f"part {number} of task {future.task_id} is not kept any more.")
+        value, error = unpacked(part, future.task_key)
+        if error is not None:
+            raise error
+        yield value
 
 
-def _next_parts(
-    control: ControlConnection, future: Readable, number: int, timeout_s: float | None
-) -> tuple[list[bytes | None], bool]:
-    """The next parts, at least one unless the stream is over; and whether the stream is over."""
+def next_parts(future: Awaited, number: int, timeout_s: float | None) -> StepsWithPauses[tuple[list[Any], bool]]:
+    """The next parts, from that number on, at least one unless the stream is over; and whether the stream is over."""
     began = reached = _now()
     while True:
         left_s = WAIT_S if timeout_s is None else max(timeout_s - (_now() - began), 0.0)
         wait_s = min(left_s, WAIT_S)
         try:
-            parts, over = control.ask(STREAM, future.task_key, number, wait_s, wait_s=wait_s)
+            parts, over = yield MasterCall(STREAM, (future.task_key, number, wait_s), wait_s)
             reached = _now()
         except RemoteRefusal as error:
             raise TaskUnknown(str(error)) from None
         except DistqError:
             if _now() - reached > AWAY_S:
                 raise
-            time.sleep(PAUSE_S)
+            yield Pause(PAUSE_S)
             continue
         if parts or over:
             return parts, over

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from distq.client.steps import MasterCall, Steps
 from distq.core.errors import DistqError
 from distq.core.task_ids import id_text
 from distq.protocol.methods import STUCK
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
-    from distq.client.control_connection import ControlConnection
     from distq.client.pending_futures import PendingFutures
 
 WAITED_S: Final = 5.0
@@ -35,11 +35,10 @@ _now = time.monotonic  # noqa: TID251 - the edge: how long tasks have waited
 
 
 class StuckTasks:
-    """Asks the master why a client's tasks wait, and logs the reasons; only the sender thread uses it."""
+    """Asks the master why a client's tasks wait, and logs the reasons; only the sender uses it."""
 
-    def __init__(self, pending: PendingFutures, control: ControlConnection) -> None:
+    def __init__(self, pending: PendingFutures[Any]) -> None:
         self._pending = pending
-        self._control = control
         self._waiting: list[int] = []
         """The keys of the oldest tasks that were awaited when the present pause began."""
         self._pause_s = WAITED_S
@@ -57,13 +56,13 @@ class StuckTasks:
             self._begin()
         return max(self._look_at - _now(), PAUSE_MIN_S)
 
-    def look(self) -> None:
+    def look(self) -> Steps[None]:
         """Ask the master about the tasks that still wait after the pause, and log why they wait."""
         if self._is_over or not self._waiting or _now() < self._look_at:
             return
         waiting = [task_key for task_key in self._waiting if self._pending.knows(task_key)]
         if waiting:
-            self._ask(waiting)
+            yield from self._ask(waiting)
             self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
         else:
             self._pause_s = WAITED_S
@@ -73,9 +72,9 @@ class StuckTasks:
         self._waiting = self._pending.oldest(ASKED_MAX)
         self._look_at = _now() + self._pause_s
 
-    def _ask(self, keys: list[int]) -> None:
+    def _ask(self, keys: list[int]) -> Steps[None]:
         try:
-            reasons = self._control.ask(STUCK, keys)
+            reasons = yield MasterCall(STUCK, (keys,))
         except RemoteRefusal:
             self._is_over = True  # a master of an earlier version
             return

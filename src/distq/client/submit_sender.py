@@ -14,21 +14,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from distq.client.future import claim
+from distq.client.future import TaskFuture, claim
 from distq.client.locks import OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection, is_passing
-from distq.client.outbox import Outbox, PendingSubmit, packed
-from distq.client.refusals import RefusedUnique, refusal_of
+from distq.client.outbox import Outbox, PendingSubmit
+from distq.client.refusals import refusal_of
+from distq.client.steps import MasterCall, run
+from distq.client.submit_steps import SubmitSteps, submitted
 from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
-from distq.protocol.methods import BROKER, SUBMIT, WATCH
-from distq.protocol.submit import SubmitAccepted, SubmitRefused, read_answer
+from distq.protocol.methods import BROKER, SUBMIT
+from distq.protocol.submit import SubmitAccepted
 from distq.tasks import access
-from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
+    from distq.client.control_connection import ControlConnection
     from distq.client.pending_futures import PendingFutures
-    from distq.client.refusals import Refusals
     from distq.client.stuck_tasks import StuckTasks
     from distq.net.dial import Connection
 
@@ -51,7 +52,7 @@ class DirectSubmit(NamedTuple):
 
     number: int
     connection: Connection
-    batch: list[PendingSubmit]
+    batch: list[PendingSubmit[TaskFuture[Any]]]
     args: tuple[object, ...]
 
 
@@ -62,13 +63,13 @@ class SubmitSender:
         self,
         master_connection: MasterConnection,
         outbox: Outbox,
-        pending: PendingFutures,
+        pending: PendingFutures[TaskFuture[Any]],
+        steps: SubmitSteps[TaskFuture[Any]],
         wait_s: float,
-        on_accepted: Callable[[int, int], None],
         on_settled: Callable[[], None],
         on_idle: Callable[[], None],
-        refusals: Refusals,
         stuck_tasks: StuckTasks,
+        control: ControlConnection,
     ) -> None:
         self.master_connection = master_connection
         self.retry_requested = threading.Event()
@@ -76,12 +77,11 @@ class SubmitSender:
         self._outbox = outbox
         self._pending = pending
         self._wait_s = wait_s
-        self._on_accepted = on_accepted
         self._on_settled = on_settled
         self._on_idle = on_idle
-        self._refusals = refusals
         self._stuck_tasks = stuck_tasks
-        self._number = 0
+        self._control = control
+        self.steps = steps
         self._connection_lock = OwnedLock()
         """Held by the thread that uses the connection."""
         self._direct: DirectSubmit | None = None
@@ -101,7 +101,7 @@ class SubmitSender:
         """Whether the current thread is in the middle of a submit."""
         return self._connection_lock.is_mine
 
-    def send_immediately(self, submit: PendingSubmit) -> bool:
+    def send_immediately(self, submit: PendingSubmit[TaskFuture[Any]]) -> bool:
         """Send one task from the calling thread; False if it must go through the outbox."""
         if len(submit.body) > DIRECT_BYTES_MAX or access.access is not None or not self._connection_lock.acquire(0):
             return False  # a task's submits go through the outbox, whose sender finds out whether a queue is full
@@ -109,8 +109,8 @@ class SubmitSender:
             connection = self.master_connection.connection
             if connection is None or self._outbox or not claim((submit.future,)):
                 return False
-            self._number += 1
-            number = self._number
+            self.steps.number += 1
+            number = self.steps.number
             args = (number, [submit.options.envelope], [submit.run(0, 1)], [submit.body], self._wait_s)
             asked = DirectSubmit(number, connection, [submit], args)
 
@@ -126,7 +126,7 @@ class SubmitSender:
             self._connection_lock.release()
         return True
 
-    def send_now(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
+    def send_now(self, batch: Sequence[PendingSubmit[TaskFuture[Any]]], wait_s: float) -> None:
         """Submit tasks together and wait until the master accepts all or refuses all; up to `wait_s` for a full queue.
 
         The client awaits the end of the last task only. Raises QueueFull if the queue is still full after `wait_s`, or
@@ -137,29 +137,12 @@ class SubmitSender:
         while not self.master_connection.closed:
             slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
             with self._for_caller():  # one slice at a time: other threads submit to queues that have room
-                answer = self._sent_now(batch, slice_s)
+                answer = run(self.steps.send_together(batch, slice_s), self._ask)
             if isinstance(answer, SubmitAccepted):
                 return
             if answer.code != QueueFull.code or _now() >= deadline:
                 raise refusal_of(answer)
         raise CannotReach("the client was closed before the task was accepted.")
-
-    def _sent_now(self, batch: Sequence[PendingSubmit], slice_s: float) -> SubmitAccepted | SubmitRefused:
-        """Submit once and return the answer. The submit is begun first: an end received before the answer is kept."""
-        self._number += 1
-        number = self._number
-        args = (number, *packed(batch), slice_s)
-        self._pending.begin(number, 1)
-        try:
-            answer = self._answer_with_retries(
-                lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=slice_s + CALL_S)
-            )
-            if isinstance(answer, SubmitAccepted):
-                self._accept(number, batch[-1:], answer._replace(first=answer.first + len(batch) - 1))
-        finally:
-            self._pending.refuse(number)  # unless it was accepted
-            self._on_settled()
-        return answer
 
     @contextmanager
     def _for_caller(self) -> Iterator[None]:
@@ -177,11 +160,7 @@ class SubmitSender:
     def watch(self, keys: Sequence[int]) -> None:
         """Ask the master to report the ends of tasks that it already has."""
         with self._for_caller():
-            self.ask_about(keys)
-
-    def ask_about(self, keys: Sequence[int]) -> None:
-        """Do the same as `watch` in the thread that already holds the connection."""
-        self._pending.ask_about(keys, lambda some: self.master_connection.call(WATCH, (some,)))
+            run(self._pending.ask_about(keys), self._ask)
 
     def read_direct_answer(self) -> None:
         """Read the answer to the direct submit; not if it was read, or the connection stays busy for ANSWER_WAIT_S."""
@@ -194,7 +173,7 @@ class SubmitSender:
             connection = asked.connection
 
             def read_reply() -> bool:
-                self._handle_answer(asked, _answer_of(lambda: connection.answer(timeout_s=CALL_S)))
+                self._settle(asked, lambda: connection.answer(timeout_s=CALL_S))
                 return True
 
             if _or_close(connection, read_reply):
@@ -232,7 +211,7 @@ class SubmitSender:
                 if link.closed:
                     return
                 if not link.is_up:  # a wrong key is tried again only after another submit
-                    self.fail_unsent(error)
+                    self.steps.fail_unsent(error)
                     self.retry_requested.wait()
             self.retry_requested.clear()
         outbox.close()
@@ -242,10 +221,10 @@ class SubmitSender:
     def _wait(self) -> bool:
         """Wait for a task, or for LOOK_S if there was a direct submit since the last wait; False once closed."""
         self._on_idle()
-        idle = self._direct is None and self._number == self._number_at_last_wait
-        self._number_at_last_wait = self._number
+        idle = self._direct is None and self.steps.number == self._number_at_last_wait
+        self._number_at_last_wait = self.steps.number
         self._asleep = idle
-        self._stuck_tasks.look()
+        self._control.run(self._stuck_tasks.look())
         # Read `_direct` again: a caller that sends directly sets it first, and then reads `_asleep`.
         return self._outbox.wait_for_tasks(self._stuck_tasks.pause_s() if idle and self._direct is None else LOOK_S)
 
@@ -262,126 +241,33 @@ class SubmitSender:
             return connection.call(BROKER, SUBMIT, asked.args, timeout_s=self._wait_s + CALL_S)
 
         if not self._pending.is_over(asked.number):  # else its caller was interrupted after it had read the answer
-            self._handle_answer(asked, self._answer_with_retries(answer))
+            self._settle(asked, lambda: self.master_connection.retry(answer))
         self._direct = None
 
-    def _handle_answer(self, asked: DirectSubmit, answer: SubmitAccepted | SubmitRefused) -> None:
+    def _settle(self, asked: DirectSubmit, ask: Callable[[], object]) -> None:
         """Accept or refuse the direct submit as its answer says."""
-        if isinstance(answer, SubmitAccepted):
-            self._accept(asked.number, asked.batch, answer)
-        else:
-            self._refuse(asked.batch, refusal_of(answer))
-            self._pending.refuse(asked.number)
-            self._on_settled()
+        answer = run(submitted(asked.args, self._wait_s), lambda _: ask())
+        run(self.steps.settle(asked.number, asked.batch, answer), self._ask)
+
+    def _ask(self, request: MasterCall) -> Any:
+        return self.master_connection.call(request.method, request.args, request.wait_s)
 
     def _send_batch(self) -> bool:
         """Send the next tasks of the outbox; False if there are none."""
         batch = self._outbox.take_batch()
         if not batch:
             return False
-        try:
-            if access.access is None or not self._has_found_room(batch):
-                self._deliver(batch, self._wait_s)
-        except Exception as error:
-            self._refuse([sending for sending in batch if sending.future.task_key is None], error)
-            raise
-        finally:
-            self._outbox.sent(len(batch))
-            self._on_settled()
+        run(self.steps.send_batch(batch), self._ask)
         return True
 
-    def _has_found_room(self, batch: Sequence[PendingSubmit]) -> bool:
-        """Submit a batch without waiting for room in full queues; False if it must be submitted again.
-
-        The task that has made the submit may have to end before there is room: its executor looks at `waits_for_room`.
-        """
-        refusal = self._submit(batch, 0.0)
-        if refusal is not None and refusal.code == QueueFull.code:
-            for sending in batch:
-                sending.future.waits_for_room = True
-        return refusal is None
-
-    def _submit(self, batch: Sequence[PendingSubmit], wait_s: float) -> DistqError | None:
-        """Submit a batch; returns the error with which the master refuses it."""
-        self._number += 1
-        number = self._number
-        args = (number, *packed(batch), wait_s)
-        self._pending.begin(number, len(batch))
-        try:
-            answer = self._answer_with_retries(
-                lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=wait_s + CALL_S)
-            )
-            if isinstance(answer, SubmitAccepted):
-                self._accept(number, batch, answer)
-                return None
-        finally:
-            self._pending.refuse(number)  # unless it was accepted
-        return refusal_of(answer)
-
-    def _deliver(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
-        """Submit a batch. If the master refuses it, submit each half: only the tasks that must be refused are."""
-        begun = _now()
-        refusal = self._submit(batch, wait_s)
-        if refusal is None:
-            return
-        if len(batch) == 1:
-            self._refuse(batch, refusal)
-            return
-        if refusal.code != QueueFull.code:
-            wait_s = self._wait_s
-        elif _now() - begun >= wait_s / 2:
-            wait_s = 0.0  # the batch has waited for room already
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            try:
-                self._deliver(half, wait_s)
-            except DistqError as error:
-                self._refuse(half, error)
-
-    def _answer_with_retries(self, ask: Callable[[Connection], object]) -> SubmitAccepted | SubmitRefused:
-        return _answer_of(lambda: self.master_connection.retry(ask))
-
-    def _accept(self, number: int, batch: Sequence[PendingSubmit], answer: SubmitAccepted) -> None:
-        first, conflicts = answer
-        others = {index: other if stands_for_it else None for index, other, stands_for_it in conflicts}
-        self._pending.take(number, batch, first, others)
-        self._on_accepted(first, len(batch))
-        for index, other, stands_for_it in conflicts:
-            if not stands_for_it:
-                self._refuse([batch[index]], RefusedUnique(other))
-        if keys := [other for other in others.values() if other is not None]:
-            self.ask_about(keys)
-        self._pending.accept(number)  # last: after an interruption before this call, all steps are done again
-        self._on_settled()
-
     # -- refused and unsent tasks --------------------------------------------------------------
-
-    def _refuse(self, batch: Sequence[PendingSubmit], error: Exception) -> None:
-        """Fail the futures of a batch that have not ended."""
-        for sending in batch:
-            if not sending.future.has_ended:
-                self._refusals.note(sending.future, error)
-                sending.future.fail(error)
 
     def _refuse_direct(self, error: Exception) -> None:
         asked, self._direct = self._direct, None
         if asked is not None:
-            self._refuse(asked.batch, error)
+            self.steps.refuse(asked.batch, error)
             self._pending.refuse(asked.number)
             self._on_settled()
-
-    def fail_unsent(self, error: Exception | None = None) -> None:
-        """Fail the futures of all tasks that were not sent."""
-        self._refuse(self._outbox.take_all(), error or CannotReach("the client was closed before the task was sent."))
-        self._on_settled()
-
-
-def _answer_of(ask: Callable[[], object]) -> SubmitAccepted | SubmitRefused:
-    """The answer to a submit; the master's refusal to read the call becomes an answer too."""
-    try:
-        return read_answer(ask())
-    except RemoteRefusal as error:
-        return SubmitRefused(error.code, str(error))
 
 
 def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:

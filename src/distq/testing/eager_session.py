@@ -7,16 +7,17 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distq.client import control_steps
 from distq.client.control_connection import ControlConnection
 from distq.client.future import TaskFuture
 from distq.client.outbox import PendingSubmit, SubmitOptions, packed
-from distq.client.refusals import Refusals, RefusedUnique, ScheduleRefused, refusal_of
+from distq.client.refusals import Refusals, RefusedUnique, refusal_of
 from distq.client.session import check_size
 from distq.client.streams import parts_of
 from distq.core.states import LATER
 from distq.net.dial import CannotReach
 from distq.protocol.hello import CLI, CLIENT, write_hello
-from distq.protocol.methods import ADMIN, SUBMIT, WATCH
+from distq.protocol.methods import SUBMIT, WATCH
 from distq.protocol.submit import SubmitRefused, read_answer
 from distq.testing.errors import TasksUnfinished
 from distq.wire.errors import RemoteRefusal
@@ -99,7 +100,7 @@ class EagerSession:
         self._submit([PendingSubmit(options, body, future) for options, body in tasks], raises=True)
         return future
 
-    def _submit(self, batch: Sequence[PendingSubmit], *, raises: bool) -> None:
+    def _submit(self, batch: Sequence[PendingSubmit[TaskFuture[Any]]], *, raises: bool) -> None:
         self._check_open()
         self._master.check_stack()
         for submit in batch:
@@ -159,12 +160,7 @@ class EagerSession:
     def administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         """The master's answer to an operator's request."""
         self._check_open()
-        try:
-            return self._control.ask(ADMIN, action, dict(arguments))
-        except RemoteRefusal as error:
-            if action.startswith("schedule_"):
-                raise ScheduleRefused(str(error)) from None
-            raise
+        return self._control.run(control_steps.administer(action, arguments))
 
     def flush(self, timeout_s: float | None) -> bool:  # noqa: ARG002 - every submit has been answered
         """Whether the program has looked at every refused submit."""
@@ -229,11 +225,11 @@ class EagerSession:
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Make the master cancel tasks; returns whether it has cancelled all of them."""
-        return self._control.cancel(keys, running=running)
+        return self._control.run(control_steps.cancel(keys, running=running))
 
     def progress(self, key: int) -> Any:
         """The last progress report of a task."""
-        return self._control.progress(key)
+        return self._control.run(control_steps.progress(key))
 
     def is_running(self, key: int) -> bool:
         """Whether a task runs."""

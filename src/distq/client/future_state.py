@@ -1,0 +1,125 @@
+"""What a client knows of one task: its key, and its outcome as it arrived, until the program reads it."""
+
+from __future__ import annotations
+
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
+
+from distq.client.outcome import FailedOutcome, unpacked
+from distq.core.states import CANCELLED as TASK_CANCELLED
+from distq.core.states import SUCCEEDED
+from distq.core.task import BY_CLIENT
+from distq.core.task_ids import id_text
+
+if TYPE_CHECKING:
+    from distq.client.refusals import UnseenRefusal
+
+R = TypeVar("R")
+
+FUTURE_IS_LOCAL: Final = (
+    "a future belongs to the process that submitted its task. Pass the result, future.result(), or let the master pass "
+    "it: client.chain(distq.call(first, ...), distq.call(second)); to find the future elsewhere, pass its task_id"
+)
+"""Why a future cannot be an argument of a task, and what to do instead."""
+
+_ENDED = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
+
+
+class FutureState(Generic[R]):
+    """The state of one task's future; subclasses say how code waits for its end."""
+
+    _name: str = ""
+    _state: str = PENDING
+    _result: R | None = None
+    _exception: BaseException | None = None
+    _claimed: bool = False
+    """Whether one thread has claimed the task, either to send it to the master or to cancel it before that."""
+    waits_for_room: bool = False
+    """In a task: whether the queue was full, so that the submit waits for room."""
+    task_key: int | None = None
+    """The key of the task; None until the master has accepted it."""
+    unseen: UnseenRefusal | None = None
+    """Set if the master refused the submit, until the program has read the error."""
+    _packed: bytes | FailedOutcome | None = None
+    """The outcome as it arrived, until the program reads it."""
+    _is_running: bool = False
+    """Whether the task ran at the last answer of the master."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task; None until the master has accepted it."""
+        return None if self.task_key is None else id_text(self.task_key)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the future has its outcome."""
+        return self._state in _ENDED
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether any code waits for the end of the future."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, as an argument of a task or of another process; raises TypeError."""
+        raise TypeError(FUTURE_IS_LOCAL)
+
+    def __repr__(self) -> str:
+        """The task's name, its id and the state that this client knows."""
+        words = [type(self).__name__, self._name, self.task_id or "", self._stage()]
+        return f"<{' '.join(word for word in words if word)}>"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        import html  # noqa: PLC0415 - a client's start would take 10 ms longer
+
+        name, task_id, stage = (html.escape(text) for text in (self._name, self.task_id or "", self._stage()))
+        return f"<code>{type(self).__name__}</code> <b>{name}</b> <code>{task_id}</code> {stage}"
+
+    def _stage(self) -> str:
+        """The state that this client knows, in words."""
+        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+            return "cancelled"
+        if self._state != FINISHED:
+            return ("running" if self._is_running else "accepted") if self.task_key is not None else "not accepted yet"
+        if self._packed is not None:
+            return "finished" if isinstance(self._packed, bytes) else "finished without a result"
+        if self._exception is not None:
+            return f"finished raised {type(self._exception).__name__}"
+        return f"finished returned {type(self._result).__name__}"
+
+    def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
+        """Set the outcome that the master has sent."""
+        if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
+            self._withdrawn_by_master()
+        elif state == SUCCEEDED:
+            self._finish(body, None)
+        else:
+            self._finish((state, body, causes), None)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail the future with an error that the client found: the task is lost, or the master refused it."""
+        self._finish(None, error)
+
+    def withdraw(self) -> None:
+        """Note that the task is cancelled, and wake the code that waits for it."""
+        raise NotImplementedError
+
+    def _withdrawn_by_master(self) -> None:
+        """Do the same when the master reports that this client has cancelled the task."""
+        raise NotImplementedError
+
+    def _finish(self, body: bytes | FailedOutcome | None, error: BaseException | None) -> None:
+        """Set the outcome, as it arrived or as an error, unless the future has one, and wake the code that waits."""
+        raise NotImplementedError
+
+    def _mark_seen(self) -> None:
+        """Note that the program has read the error."""
+        unseen, self.unseen = self.unseen, None
+        if unseen is not None:
+            unseen.seen()
+
+    def _unpickle(self, body: bytes | FailedOutcome) -> None:
+        """Unpickle the outcome; two threads may do so at the same time."""
+        self._result, self._exception = unpacked(body, self.task_key)
+        self._packed = None
