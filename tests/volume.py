@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def small_volume(folder: Path, mib: int) -> Iterator[Path]:
-    """A new volume of so many MiB below the folder; needs root."""
+    """A new volume of the given size below the folder; needs root."""
     volume = folder / "volume"
     volume.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "distq-test", volume], check=True)

@@ -184,7 +184,7 @@ class Terse(DistqError):
     ("error", "text", "exit_code"),
     [
         (SettingsError("It is wrong."), "It is wrong.", 2),
-        (CannotReach("nobody is there"), f"Nobody is there. {CannotReach.hint}", 3),
+        (CannotReach("no master answers"), f"No master answers. {CannotReach.hint}", 3),
         (CommitRefused("The disk is full."), "The disk is full.", 4),
         (QueueFull("The queue is full."), f"The queue is full. {QueueFull.hint}", 1),
         (Terse(), "The docstring is the sentence. Do this instead.", 7),
@@ -213,7 +213,7 @@ def test_a_defect_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> Non
         (["--env-file", "form", "master"], "", "There is no key"),
     ],
 )
-def test_the_last_words_of_a_service_are_json_where_its_log_is(
+def test_the_last_message_of_a_service_is_json_where_its_log_is(
     args: list[str], form: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader of the log also gets the reason of a failed start; a short command prints plain text."""
@@ -244,7 +244,7 @@ def test_dotenv_is_read_from_the_folder_or_from_where_it_is_named(
     assert capsys.readouterr().out == "from-the-folder\nfrom-another\n"
 
 
-def test_main_runs_what_the_process_was_given(
+def test_main_runs_the_command_of_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`distq` and `python -m distq` both call it."""
@@ -439,7 +439,7 @@ def test_an_error_repeats_the_beginning_of_a_long_argument_alone(
     assert 20 < len(capsys.readouterr().err) < 700
 
 
-def test_a_rate_that_is_none_is_told_in_two_sentences(
+def test_a_text_that_is_no_rate_is_refused_in_two_sentences(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sentences say what is wrong, and how a rate is written."""

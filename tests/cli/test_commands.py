@@ -65,7 +65,7 @@ def test_health_is_what_readyz_says(
     assert capsys.readouterr() == ("", "not ready: The store is full.\n")
 
 
-def test_health_of_nobody_is_1_with_the_reason(
+def test_health_without_a_master_exits_with_1_and_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The process refuses the connection, does not speak HTTP, or has no HTTP address."""
@@ -187,7 +187,7 @@ def test_status_is_json_for_programs(
     assert found["workers"]["workers"][0]["name"] == "\x1b[2J[red]w2"
 
 
-def test_status_says_when_nobody_works(
+def test_status_says_when_no_worker_is_connected(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command also prints what the operator can do."""
@@ -200,7 +200,7 @@ def test_status_says_when_nobody_works(
     assert "No worker is connected." in out
 
 
-def test_status_with_a_wrong_key_is_3(
+def test_status_with_a_wrong_key_exits_with_3(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command prints a sentence."""
@@ -209,7 +209,9 @@ def test_status_with_a_wrong_key_is_3(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_status_of_nobody_is_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_without_a_master_exits_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The sentence names the address and the setting."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -49,7 +49,7 @@ def obey_permissions() -> None:
     ],
     ids=str,
 )
-def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
+def test_a_folder_that_this_user_may_not_enter_is_named_in_a_sentence(
     tmp_path: Path, arguments: list[str], settings: dict[str, str], *, inside: bool
 ) -> None:
     """The message is not that of a defect: it has the path, the user, the reason, and what to do."""
@@ -77,7 +77,7 @@ def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
     assert ended.returncode in {2, 4}
 
 
-def test_what_is_no_matter_of_a_path_stays_as_it_is() -> None:
+def test_an_error_without_a_path_stays_as_it_is() -> None:
     """A defect of distq is still reported as one."""
     for error in (ValueError("x"), OSError(13, "Permission denied"), OSError(2, "No such file or directory", "x")):
         assert in_words(error) is error

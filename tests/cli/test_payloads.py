@@ -60,7 +60,7 @@ def test_objects_are_shown_by_the_names_of_their_classes() -> None:
     )
 
 
-def test_nothing_is_run(tmp_path: Path) -> None:
+def test_a_payload_that_is_shown_runs_no_code(tmp_path: Path) -> None:
     """No code of a payload runs, and none of an error."""
     bomb = pickle.dumps(((Bomb(tmp_path / "gone off"),), {}))
     assert "pathlib.Path.touch" in describe(bomb, "f") or "getattr" in describe(bomb, "f")
@@ -79,7 +79,7 @@ def test_chunks_json_and_plain_items_are_shown_too() -> None:
     assert describe(item(put), "plain", plain=True) == "{'a': 1}"
 
 
-def test_what_cannot_be_read_is_measured() -> None:
+def test_a_payload_that_cannot_be_read_is_shown_by_its_size() -> None:
     """The payload is other data, too large, or nested too deeply; long texts are cut."""
     for payload in (b"", b"\x80nothing", b"{", json.dumps({"args": 1}).encode(), pickle.dumps(5)):
         assert describe(payload, "f") == f"not a call: {counted(len(payload), 'byte')}"
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_measured() -> None:
     assert [repr(name) for name in names[NAMES_MAX - 1 :]] == [f"m.n{NAMES_MAX - 1}"] + ["..."] * 10
 
 
-def test_an_error_is_told_as_its_executor_told_it() -> None:
+def test_an_error_is_shown_as_its_executor_reported_it() -> None:
     """The error has type, text and traceback; they are empty for a task that was lost."""
     try:
         raise KeyError("gone")  # noqa: TRY301 - so that it has a traceback

@@ -42,7 +42,7 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
-def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_that_python_does_not_read_is_shown_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON is nested too deeply, or has a number of too many digits: another program wrote it."""
     assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
     printed = capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_a_result_of_a_class_is_shown_and_not_made(
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_an_error_is_told_without_making_its_exception(
+def test_an_error_is_shown_without_making_its_exception(
     as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its type, text and traceback are texts."""

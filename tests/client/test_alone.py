@@ -136,7 +136,7 @@ def test_ctrl_c_interrupts_only_the_wait() -> None:
     with started(state) as client:
 
         def interrupt() -> None:
-            eventually(lambda: client._session._receiver._read_lock.is_held, "somebody who reads")
+            eventually(lambda: client._session._receiver._read_lock.is_held, "the thread that reads")
             signal.pthread_kill(main, signal.SIGINT)
 
         for key in range(2, 8):

@@ -57,7 +57,7 @@ def held() -> MasterState:
     ],
 )
 @pytest.mark.parametrize("is_early", [True, False])
-def test_wait_ends_as_its_mode_says(
+def test_the_function_wait_ends_as_its_mode_says(
     held: MasterState, mode: str, first: Result, second: Result | None, done: set[int], *, is_early: bool
 ) -> None:
     """Also if the outcomes were there before. The third task runs on, unless all are waited for."""
@@ -84,7 +84,7 @@ def test_wait_ends_as_its_mode_says(
         assert found.done | found.not_done == set(futures)
 
 
-def test_wait_gives_up_at_its_timeout(held: MasterState) -> None:
+def test_the_function_wait_gives_up_at_its_timeout(held: MasterState) -> None:
     """What has no outcome is in `not_done`."""
     with opened(held) as client:
         ended, runs = client.submit(double, 1), client.submit(double, 2)
@@ -277,7 +277,7 @@ def test_submit_passes_every_keyword_to_the_function() -> None:
             client.submit(fn=double)  # type: ignore[call-arg] # as above
 
 
-def test_after_shutdown_a_client_accepts_no_task_and_keeps_its_results() -> None:
+def test_a_client_after_shutdown_accepts_no_task_and_keeps_its_results() -> None:
     """Every way to submit raises RuntimeError; a second shutdown does nothing."""
     with opened(MasterState()) as client:
         future = client.submit(double, 1)

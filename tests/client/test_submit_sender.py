@@ -47,7 +47,7 @@ def test_submits_during_a_batch_form_the_next_batch() -> None:
         assert state.bodies[1:] == bodies(*range(1500))
 
 
-def test_submit_blocks_while_ten_thousand_submits_wait() -> None:
+def test_a_submit_blocks_while_ten_thousand_submits_wait() -> None:
     """Ten thousand submits may wait; the next one continues as soon as there is room."""
     state = MasterState(never)
     with serving(state) as master, client_of(master) as client:

@@ -478,7 +478,7 @@ class Model:
         for queue in queues:
             while left and self.tasks[left[0]].options.queue == queue:
                 task = self.tasks[left.pop(0)]
-                assert self.may_lease(queue, task.options.name, now), "its queue may not give out so much"
+                assert self.may_lease(queue, task.options.name, now), "its queue may not give out this task"
                 self._check_lease(task, self._ready(queue, wanted, held_back, self.slots[holder]))
                 self.leased_at.setdefault(queue, []).append(now)
         assert not left, "the queues were not served in the order that was asked for"

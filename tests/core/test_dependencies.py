@@ -197,7 +197,7 @@ def test_a_requeued_dependency_saves_a_callback_whose_end_is_not_decided() -> No
     assert bench.states([member, callback]) == [READY, HELD]
 
 
-def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
+def test_a_dead_letter_that_is_retried_is_waited_for_again() -> None:
     """A callback with the policy RUN waits again for its requeued dependency, one of two that had not ended."""
     bench = Bench()
     one, other, callback = bench.submit(None, None, (0, 2, RUN))

@@ -54,8 +54,8 @@ def test_a_histogram_counts_each_duration_in_the_bucket_whose_bound_it_does_not_
         assert sum(histogram.counts[:number]) == sum(seconds <= bound for seconds in durations)
 
 
-def test_an_open_table_counts_by_word() -> None:
-    """A word has a count only after it was counted once."""
+def test_an_open_table_counts_by_name() -> None:
+    """A name has a count only after it was counted once."""
     counters = TaskCounters()
     counters.count(counters.late, "failure")
     counters.count(counters.late, "failure")

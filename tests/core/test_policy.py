@@ -16,7 +16,7 @@ def test_a_rate_is_read_and_written(text: str, tasks: int, period_s: float) -> N
     assert str(Rate.parse(text)) == text
 
 
-def test_a_rate_in_other_words_is_the_same() -> None:
+def test_a_rate_of_another_spelling_is_the_same() -> None:
     """A rate is written with the largest unit that fits its period."""
     assert str(Rate.parse("10/60s")) == "10/m"
 

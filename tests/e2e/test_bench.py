@@ -31,7 +31,7 @@ def wait_for_load(grid: Cluster, least: int = 1_000) -> None:
         )
 
 
-def test_it_measures_and_leaves_other_queues_alone(grid: Cluster) -> None:
+def test_the_bench_measures_and_leaves_other_queues_alone(grid: Cluster) -> None:
     """The figures fit each other; a task of another queue waits as before."""
     grid.master()
     grid.tasks(2).logs("executor_joined", times=2)
@@ -60,7 +60,7 @@ def test_a_task_that_fails_ends_it_and_leaves_no_dead_letter(grid: Cluster) -> N
     assert left(grid) == ([], 0)
 
 
-def test_ctrl_c_removes_its_tasks(grid: Cluster) -> None:
+def test_ctrl_c_removes_the_tasks_of_the_bench(grid: Cluster) -> None:
     """Here no worker runs them: they wait in its queue."""
     grid.master()
     bench = grid.run("bench", "--queue", "mine")
@@ -94,7 +94,7 @@ def test_a_low_rate_is_said_before_anything_is_measured(grid: Cluster) -> None:
     assert left(grid) == ([], 0)
 
 
-def test_it_ends_soon_after_the_only_worker(grid: Cluster) -> None:
+def test_the_bench_ends_soon_after_the_only_worker(grid: Cluster) -> None:
     """It says that no worker is connected, not after the time of the whole measurement."""
     grid.master()
     worker = grid.tasks(1)
@@ -108,7 +108,7 @@ def test_it_ends_soon_after_the_only_worker(grid: Cluster) -> None:
     assert "No worker is connected." in bench.text
 
 
-def test_it_ends_soon_after_the_master(grid: Cluster) -> None:
+def test_the_bench_ends_soon_after_the_master(grid: Cluster) -> None:
     """It says that the connection is lost, and where tasks may remain."""
     master = grid.master()
     grid.tasks(1).logs("executor_joined")
@@ -154,7 +154,7 @@ def test_names_that_cannot_be_are_usage_errors(grid: Cluster, arguments: list[st
     assert "Traceback" not in bench.text
 
 
-def test_without_a_master_it_exits_with_3(grid: Cluster) -> None:
+def test_the_bench_without_a_master_exits_with_3(grid: Cluster) -> None:
     """As every command."""
     bench = grid.run("bench")
     assert bench.ends() == 3

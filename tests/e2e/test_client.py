@@ -229,7 +229,7 @@ def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Path, number: int) -> None:
+def test_distq_up_runs_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Path, number: int) -> None:
     """`distq up` prints prefixed lines and the exports that a client needs, and ends in order."""
     process = up(grid, tmp_path, "--workers", "2")
     eventually(lambda: process.text.count("master_connected") == 2, "workers", lambda: process.text)
@@ -246,7 +246,7 @@ def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Pa
     assert "worker_stopped" in process.text
 
 
-def test_up_restarts_its_workers_when_a_file_changes(grid: Cluster, tmp_path: Path) -> None:
+def test_distq_up_restarts_its_workers_when_a_file_changes(grid: Cluster, tmp_path: Path) -> None:
     """The new code runs the next task, and no task is lost."""
     process = up(grid, tmp_path, "--reload")
     with grid.client() as client:
@@ -281,7 +281,7 @@ def test_a_saved_mistake_ends_no_cluster_that_reloads(grid: Cluster, tmp_path: P
     assert process.ends() == 0, process.text
 
 
-def test_up_ends_with_its_first_process_that_ends(grid: Cluster, tmp_path: Path) -> None:
+def test_distq_up_ends_with_its_first_process_that_ends(grid: Cluster, tmp_path: Path) -> None:
     """If one process ends, for example because its port is taken, the others end too, and a sentence names it."""
     grid.master()
     process = up(grid, tmp_path)
@@ -289,7 +289,7 @@ def test_up_ends_with_its_first_process_that_ends(grid: Cluster, tmp_path: Path)
     assert "The master ended with exit code" in process.text
 
 
-def test_up_makes_a_missing_key(tmp_path: Path) -> None:
+def test_distq_up_makes_a_missing_key(tmp_path: Path) -> None:
     """`distq up` also prints the key."""
     port = free_port()
     environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{port}", "DISTQ_HTTP_ADDRESS": "off"}

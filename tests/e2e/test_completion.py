@@ -111,7 +111,7 @@ def interactive(shell: str, port: int, folder: Path) -> Iterator[Shell]:
 
 @pytest.mark.parametrize("shell", list(SETUP))
 def test_tab_completes_commands_options_and_queues(shell: str, port: int, tmp_path: Path) -> None:
-    """A master that is slow for a moment completes nothing, so Tab is pressed again."""
+    """A master that answers late completes nothing, so Tab is pressed again."""
     needs(shell)
     with interactive(shell, port, tmp_path) as typed:
         for beginning, whole in CASES:

@@ -123,7 +123,7 @@ def test_the_stack_of_a_coroutine_shows_where_it_waits(grid: Cluster, held: Path
         assert future.exception(10) is None
 
 
-def test_p5_a_poison_task_is_found_among_the_tasks_that_died_with_it(grid: Cluster, held: Path) -> None:
+def test_p5_a_task_that_kills_its_executor_is_found_among_the_tasks_lost_with_it(grid: Cluster, held: Path) -> None:
     """Each lost task may be the cause: the master leases each of them alone, and only the poison task dies again."""
     master = grid.master()
     worker(grid)

@@ -54,7 +54,7 @@ def test_p7_a_full_disk_refuses_submits_until_it_has_free_space(grid: Cluster, v
         running(held)
         assert ready(grid)[0] == 200
         assert "The last commit took" in ready(grid)[1]
-        other = volume / "somebody-elses"
+        other = volume / "of-another-program"
         free_mib = os.statvfs(volume)
         with other.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free_mib.f_bavail * free_mib.f_frsize - (FREE_MIB << 20))

@@ -77,7 +77,7 @@ def test_the_example_order_shows_concurrency_limits(grid: Cluster) -> None:
     assert "films of two slots each that ran at once, of four slots: 2\n" in output
     found = re.search(r"mails in any second, at most: (\d)\n", output)
     assert found is not None, output
-    assert int(found[1]) <= 6, "five are given out in time, and one of them may begin a moment later"
+    assert int(found[1]) <= 6, "five are given out in time, and one of them may begin later"
     assert "nothing is given out\n" in output
 
 

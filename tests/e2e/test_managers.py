@@ -50,7 +50,7 @@ class Manager(distq.QueueManager):
     """A subclass, as every example has one."""
 
 
-Manager.register("get_work_queue", callable=lambda: pytest.fail("nobody calls this"))
+Manager.register("get_work_queue", callable=lambda: pytest.fail("no client calls it"))
 Manager.register("get_jobs")
 
 

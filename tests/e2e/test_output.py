@@ -32,7 +32,7 @@ def all_json(process: Process) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["kill", "fault"])
-def test_what_a_task_has_printed_before_a_crash_is_logged(grid: Cluster, kind: str, way: str) -> None:
+def test_the_output_of_a_task_before_a_crash_is_logged(grid: Cluster, kind: str, way: str) -> None:
     """A SIGKILL or a fault in C ends the task; the fault's stack is logged, too."""
     grid.master()
     at_work = worker(grid, kind)
@@ -138,7 +138,7 @@ def test_a_flood_of_prints_waits_in_its_task(grid: Cluster) -> None:
     assert int(status.split("VmHWM:")[1].split()[0]) < 120_000
 
 
-def test_capture_can_be_switched_off(grid: Cluster) -> None:
+def test_the_capture_of_output_can_be_switched_off(grid: Cluster) -> None:
     """Without capture the log contains a task's output unchanged, even before a crash."""
     grid.master()
     at_work = worker(grid, DISTQ_CAPTURE_OUTPUT="0")

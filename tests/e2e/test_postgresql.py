@@ -23,7 +23,7 @@ def server() -> Iterator[PostgresServer]:
         yield made
 
 
-def test_p1_what_was_accepted_survives_a_killed_master(grid: Cluster, server: PostgresServer) -> None:
+def test_p1_tasks_that_postgresql_stores_survive_a_killed_master(grid: Cluster, server: PostgresServer) -> None:
     """Tasks and plain items survive; the password stands in no log."""
     store = {"DISTQ_STORE": server.url.replace("distq@", f"distq:{SECRET}@")}
     master = grid.master(**store)

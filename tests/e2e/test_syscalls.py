@@ -59,7 +59,7 @@ def submit(grid: Cluster) -> None:
     info = {"role": "client", "protocol": [1, 1], "version": "test", "session": "s"}
     connection.call("broker", "hello", (info,), timeout_s=20)
     for number in range(1, SUBMITS + 1):
-        envelope = ("default", "nobody:knows", None, None, None, None, None)
+        envelope = ("default", "unknown:task", None, None, None, None, None)
         answer = connection.call("broker", "submit", (number, [envelope], [(0, 1)], [b"x"], 0.0), timeout_s=20)
         assert isinstance(answer, tuple)
         assert answer[0] is True

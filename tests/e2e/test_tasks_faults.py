@@ -51,7 +51,7 @@ def send(worker: Process, number: int) -> None:
         os.kill(pid, number)
 
 
-def test_a_task_whose_worker_is_frozen_runs_once_more_and_has_one_result(grid: Cluster, held: Path) -> None:
+def test_a_task_whose_worker_is_frozen_runs_again_and_has_one_result(grid: Cluster, held: Path) -> None:
     """The task runs on another worker; the late result of the first one is not a second result."""
     master = grid.master(**SHORT)
     frozen = grid.tasks()
@@ -172,7 +172,7 @@ def test_a_task_that_outlasts_the_drain_is_requeued_uncounted(grid: Cluster, hel
     assert master.events("task_lost") == []
 
 
-def test_a_poison_task_becomes_a_dead_letter(grid: Cluster) -> None:
+def test_a_task_that_kills_its_executors_becomes_a_dead_letter(grid: Cluster) -> None:
     """The task is dead after max_deliveries, with its cause; the worker lives on."""
     master = grid.master()
     worker = grid.tasks()

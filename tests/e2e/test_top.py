@@ -125,7 +125,7 @@ def test_a_lost_master_is_shown_and_reached_again(grid: Cluster) -> None:
         assert shown.is_restored()
 
 
-def test_without_a_master_or_a_terminal_the_screen_is_not_touched(grid: Cluster) -> None:
+def test_the_screen_is_not_touched_without_a_master_or_a_terminal(grid: Cluster) -> None:
     """The errors are sentences: 3 without a master, 2 without a terminal."""
     with top(grid) as shown:
         assert shown.ends() == 3

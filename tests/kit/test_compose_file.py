@@ -84,7 +84,7 @@ def test_the_tasks_of_workers_come_from_dotenv(tmp_path: Path) -> None:
         assert not SETTINGS_OF_TASKS & set(config[name].get("environment") or {})
 
 
-def test_there_are_two_workers_by_default() -> None:
+def test_the_default_number_of_workers_is_two() -> None:
     """One worker would not show that workers share the tasks."""
     assert SERVICES["worker"]["deploy"]["replicas"] == "${WORKER_REPLICAS:-2}"
 

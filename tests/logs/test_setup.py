@@ -69,7 +69,7 @@ def test_a_terminal_gets_text(no_color: bool, monkeypatch: pytest.MonkeyPatch) -
     assert ("\x1b[" in stream.getvalue()) is not no_color
 
 
-def test_json_can_be_had_on_a_terminal_and_text_elsewhere() -> None:
+def test_the_format_json_works_on_a_terminal_and_text_elsewhere() -> None:
     """The given format takes precedence over the kind of stream."""
     terminal, pipe = Terminal(), io.StringIO()
     configure("info", "json", terminal)

@@ -229,7 +229,7 @@ def test_the_exposed_metrics_and_the_catalogue_are_equal() -> None:
                 assert set(sample.labels) - {"le"} == set(listed[name].labels)
 
 
-def test_a_worker_tells_of_its_executors() -> None:
+def test_a_worker_has_series_for_its_executors() -> None:
     """Every cause exists from the start, so that `rate()` shows the first exit."""
     worker: WorkerMetrics = FakeWorker(pool="gpu", exits={"oom": 2}, tasks={"success": 9})
     text = "".join(worker_slices(worker)())

@@ -164,7 +164,7 @@ def test_pipelined_calls_are_answered_one_at_a_time_and_in_order(served: Serving
             peer.answer()
 
 
-def test_reading_pauses_while_too_many_calls_wait(served: Serving) -> None:
+def test_the_server_pauses_reading_while_too_many_calls_wait(served: Serving) -> None:
     """The server reads few calls behind a blocked one, so a peer cannot make it hold many."""
     with served.peer() as peer:
         peer.send("hold", 0)

@@ -55,7 +55,7 @@ def test_sizes_are_read_in_bytes(text: str, size: int) -> None:
         (parse_addresses, ["", ",", "a:1,b"]),
     ],
 )
-def test_what_a_parser_does_not_know_is_refused(parse: Callable[[str], object], texts: list[str]) -> None:
+def test_a_text_that_a_parser_does_not_know_is_refused(parse: Callable[[str], object], texts: list[str]) -> None:
     """No parser guesses."""
     for text in texts:
         with pytest.raises(ValueError):
@@ -76,8 +76,8 @@ def test_plain_queues_are_a_mapping_of_getters_to_queues() -> None:
     }
 
 
-def test_flags_choices_and_words_ignore_case() -> None:
-    """Words are accepted in upper and lower case."""
+def test_flags_choices_and_keywords_ignore_case() -> None:
+    """Texts are accepted in upper and lower case."""
     assert kinds.parse_flag("On") is True
     assert kinds.parse_flag("no") is False
     assert kinds.choice("json", "console").parse("JSON") == "json"

@@ -79,7 +79,7 @@ def test_a_worker_serves_no_http_unless_asked() -> None:
     assert settings(DISTQ_HTTP_ADDRESS="off").http_address is None
 
 
-def test_the_master_listens_where_clients_connect_unless_told() -> None:
+def test_the_master_listens_where_clients_connect_unless_a_setting_differs() -> None:
     """DISTQ_BIND follows the first DISTQ_ADDRESS."""
     assert settings(DISTQ_ADDRESS="m:1,n:2").bind == Address("m", 1)
     assert settings(DISTQ_ADDRESS="m:1", DISTQ_BIND="0.0.0.0:1").bind == Address("0.0.0.0", 1)
@@ -128,7 +128,7 @@ def test_no_key_is_an_error_that_says_how_to_make_one(environ: dict[str, str]) -
             load(environ, role)
 
 
-def test_several_keys_may_be_valid_at_once() -> None:
+def test_several_keys_may_be_valid_at_the_same_time() -> None:
     """Commas separate them; blanks around them are ignored."""
     assert settings(DISTQ_AUTHKEY=f"{KEY}, {KEY}2,").authkeys == (KEY.encode(), f"{KEY}2".encode())
 
@@ -180,7 +180,7 @@ def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("role", [Role.MASTER, Role.WORKER, Role.CLIENT])
-def test_what_stands_around_a_key_is_an_error_that_does_not_repeat_the_key(
+def test_a_character_around_a_key_is_an_error_that_does_not_repeat_the_key(
     role: Role, text: str, part: str, tmp_path: Path
 ) -> None:
     """Some programs keep the quotes of their files in the environment; each error says which source has the key."""
@@ -338,7 +338,7 @@ def test_quotes_of_a_word_processor_are_a_warning(tmp_path: Path) -> None:
     assert KEY not in warning
 
 
-def test_a_key_under_another_name_is_told_where_there_is_none(tmp_path: Path) -> None:
+def test_a_key_under_another_name_is_mentioned_where_the_key_is_missing(tmp_path: Path) -> None:
     """The command ends before it would print its warnings."""
     (tmp_path / ".env").write_text(f"distq_authkey={KEY}\n")
     with pytest.raises(SettingsError, match="distq_authkey is not a setting; did you mean DISTQ_AUTHKEY") as caught:
@@ -355,7 +355,7 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:
     )
 
 
-def test_what_kubernetes_injects_is_passed_over() -> None:
+def test_the_variables_that_kubernetes_injects_are_passed_over() -> None:
     """A Service called distq, or distq-anything, causes no warning; and no setting has such a name."""
     injected = [
         *("DISTQ_PORT", "DISTQ_SERVICE_HOST", "DISTQ_SERVICE_PORT", "DISTQ_PORT_9000_TCP_ADDR"),

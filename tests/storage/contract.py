@@ -106,7 +106,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_keep_amends_the_head_and_leaves_the_body(self) -> None:
+    def test_the_value_keep_amends_the_head_and_leaves_the_body(self) -> None:
         """A retry writes 260 bytes, and does not write the payload again."""
 
         async def scene(opener: Opener) -> None:
@@ -119,7 +119,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_none_drops_a_row_and_a_missing_row_is_no_error(self) -> None:
+    def test_the_value_none_drops_a_row_and_a_missing_row_is_no_error(self) -> None:
         """Rows are states, not steps: the same batch again gives the same rows."""
 
         async def scene(opener: Opener) -> None:

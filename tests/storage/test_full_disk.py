@@ -28,7 +28,7 @@ def make_volume(tmp_path: Path) -> Iterator[Path]:
 
 def fill(volume: Path, left_bytes: int) -> Path:
     """Write another program's file that leaves `left_bytes` free."""
-    path = volume / "somebody-elses"
+    path = volume / "of-another-program"
     room = os.statvfs(volume)
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_bytes)

@@ -51,7 +51,7 @@ CALLS: list[tuple[tuple[int, ...], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize("function", [add, needs_name, spread, optional, with_first, math.sqrt, int, print])
-def test_what_fits_is_what_the_call_would_take(function: Any) -> None:
+def test_a_fit_accepts_the_arguments_that_the_call_would_take(function: Any) -> None:
     """The quick check by number and the slow check by signature agree with Python."""
     fit = fit_of(function)
     for args, kwargs in CALLS:
@@ -71,7 +71,7 @@ def test_what_fits_is_what_the_call_would_take(function: Any) -> None:
                 assert taken
 
 
-def test_what_is_not_known_for_certain_fits() -> None:
+def test_a_function_with_an_uncertain_signature_fits_all_arguments() -> None:
     """A class may take any arguments, and a signature may be set by hand."""
 
     def lies() -> None: ...

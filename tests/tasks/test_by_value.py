@@ -66,7 +66,7 @@ def test_the_same_bytes_are_read_once() -> None:
     assert read_function("It", by_value.PYTHON, "", body) is not first
 
 
-def test_functions_that_are_kept_have_at_most_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_that_are_kept_have_a_limited_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Older ones make room; one that is too large alone is not kept."""
     monkeypatch.setattr(by_value, "KEPT_BYTES_MAX", 3000)
     for step in range(by_value.KEPT_FUNCTIONS_MAX):

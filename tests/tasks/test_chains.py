@@ -80,7 +80,7 @@ def test_an_exception_stands_in_the_place_of_a_result() -> None:
     assert seen == [("ValueError", "no"), (TaskFailed.__name__, "lost: by its client")]
 
 
-def test_what_is_json_throughout_stays_json() -> None:
+def test_a_call_that_is_json_throughout_stays_json() -> None:
     """A worker that takes only JSON can run it."""
     ends: list[DependencyEnd] = [(True, b"[1]", []), (True, b'"x"', [])]
     payload = with_dependencies(pack_json(["a"], {"b": 1}), ends, single=False)

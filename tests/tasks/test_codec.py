@@ -130,7 +130,7 @@ def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path
 
 @pytest.mark.parametrize("accept", [JSON, "pickle"])
 @pytest.mark.parametrize("task", [_act, _act_later])
-def test_what_a_worker_gives_cannot_be_given_by_a_submitter(accept: str, task: Any) -> None:
+def test_an_injected_argument_cannot_come_from_a_submitter(accept: str, task: Any) -> None:
     """By its name it is refused; by its place it is one argument too many."""
     role = {"role": "ADMIN"}
     assert "which only its worker gives" in refused(run(pack_json([1], {"role": role}), accept, task))
@@ -141,7 +141,7 @@ def test_what_a_worker_gives_cannot_be_given_by_a_submitter(accept: str, task: A
         assert "which only its worker gives" in refused(run(pickle.dumps(((1,), {"role": role})), accept, task))
 
 
-def test_a_client_is_told_so_at_the_submit() -> None:
+def test_a_client_refuses_an_injected_argument_at_the_submit() -> None:
     """The client raises before it sends anything."""
     from distq.tasks.arguments import fit_of  # noqa: PLC0415 - the one test that needs it
 

@@ -34,8 +34,8 @@ class Exhausted(StopIteration):
         ExceptionGroup("3", [ValueError(), ExceptionGroup("inner", [StopIteration()])]),
     ],
 )
-def test_what_would_end_the_program_that_waits_arrives_as_task_failed(error: BaseException) -> None:
-    """It was meant for the task; its kind and its text are told."""
+def test_an_exception_that_would_end_the_waiting_program_arrives_as_task_failed(error: BaseException) -> None:
+    """The exception was meant for the task; TaskFailed has its kind and its text."""
     arrived = exception_of(pack_failure(error), None)
     assert isinstance(arrived, TaskFailed)
     assert arrived.kind.endswith(f":{type(error).__qualname__}")

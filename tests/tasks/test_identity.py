@@ -139,7 +139,7 @@ def two(n: int) -> int:
         (functools.wraps(pays)(renamed(two, __name__, "pays")), "is not what the name|not what workers import"),
     ],
 )
-def test_what_a_worker_would_find_something_else_for_is_refused_at_the_submit(function: Any, text: str) -> None:
+def test_a_function_whose_name_a_worker_resolves_to_another_is_refused_at_the_submit(function: Any, text: str) -> None:
     """The error says what the worker would find."""
     with pytest.raises(NotATask, match=text):
         spec_of(function)
@@ -194,7 +194,7 @@ def plain(n): return n
 """
 
 
-def test_reading_a_module_again_or_by_another_name_is_no_second_task(
+def test_a_module_that_is_read_again_or_by_another_name_makes_no_second_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`importlib.reload`, also with another name of the function; the file imported as a part of a package as well."""

@@ -30,7 +30,7 @@ def noting(events: list[str], name: str) -> distq.Lifespan[str]:
     return distq.lifespan(hook)
 
 
-def test_it_is_set_up_once_and_torn_down_in_the_order_that_it_came_up_backwards() -> None:
+def test_a_hook_is_set_up_once_and_hooks_are_torn_down_in_reverse_order() -> None:
     """The hook's value exists in between."""
     events: list[str] = []
     first, second = noting(events, "first"), noting(events, "second")
@@ -51,7 +51,7 @@ def test_a_parameter_is_found_by_its_default() -> None:
     assert injections_of(len) == {}
 
 
-def test_who_calls_a_task_without_its_model_is_told_so() -> None:
+def test_a_call_of_a_task_outside_an_executor_is_an_error_about_its_hook() -> None:
     """At the first thing that is wanted of it."""
     hook = noting([], "model")
 
@@ -62,7 +62,7 @@ def test_who_calls_a_task_without_its_model_is_told_so() -> None:
         predict()
 
 
-def test_what_fails_says_which_hook_and_why() -> None:
+def test_an_error_of_a_hook_names_the_hook_and_the_reason() -> None:
     """The error may come at set-up or at the end; a hook that yields never or twice fails too."""
 
     @distq.lifespan
@@ -118,7 +118,7 @@ def test_what_fails_says_which_hook_and_why() -> None:
 
 
 @pytest.mark.parametrize("function", [len, lambda: None, 7])
-def test_what_is_no_generator_function_cannot_be_a_hook(function: Any) -> None:
+def test_a_function_that_is_no_generator_function_cannot_be_a_hook(function: Any) -> None:
     """A generator function with parameters cannot be a hook either."""
     with pytest.raises(TypeError, match="no generator function"):
         distq.lifespan(function)

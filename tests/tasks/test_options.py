@@ -12,14 +12,14 @@ from distq.tasks.function import spec_of, task
 from distq.tasks.options import Options, checked
 
 
-def test_durations_are_seconds_or_a_timedelta_and_a_moment_has_a_time_zone() -> None:
+def test_durations_are_seconds_or_a_timedelta_and_an_instant_has_a_time_zone() -> None:
     """They are sent as numbers."""
     options = checked(Options(), {"delay": timedelta(minutes=1), "expires": 2.5, "time_limit": timedelta(seconds=3)})
     assert (options.delay, options.expires, options.time_limit) == (60.0, 2.5, 3.0)
     assert checked(Options(), {"eta": datetime(2024, 1, 1, tzinfo=UTC)}).eta == 1704067200.0
 
 
-def test_what_is_not_given_stays_as_it_was() -> None:
+def test_an_option_that_is_not_given_stays_as_it_was() -> None:
     """None keeps the value of before."""
     before = checked(Options(), {"queue": "mail", "retries": 7})
     assert checked(before, {"retries": None, "priority": 9}) == before._replace(priority=9)
@@ -162,7 +162,7 @@ def test_a_pause_may_be_a_timedelta_and_is_nothing_else() -> None:
         distq.Snooze("soon")
 
 
-def test_outside_a_task_there_is_no_current_one() -> None:
+def test_a_program_outside_a_task_has_no_current_task() -> None:
     """A function that is called directly does not run as a task."""
     with pytest.raises(distq.DistqError, match="No task runs here"):
         distq.current()

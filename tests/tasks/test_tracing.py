@@ -13,7 +13,7 @@ TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
 ATTEMPT = Attempt("1-2a", "f", "q", 1, 1, (TRACE,))
 
 
-def test_who_does_not_trace_adds_nothing() -> None:
+def test_a_program_without_tracing_imports_nothing_for_it() -> None:
     """A program without tracing imports nothing for it."""
     assert API not in sys.modules
     assert outgoing("q", "f") == ()
@@ -41,7 +41,7 @@ def test_traces_that_do_not_work_stop_no_submit_and_no_run() -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_what_a_task_raises_comes_through() -> None:
+def test_an_exception_of_a_task_passes_through_its_span() -> None:
     """A time limit's exception is raised, too."""
     with pytest.raises(TimeLimitExceeded), run_of(ATTEMPT):
         raise TimeLimitExceeded("exceeded")

@@ -346,7 +346,7 @@ def test_a_cluster_that_has_ended_says_so(cluster: testing.Cluster) -> None:
     cluster.drain()
 
 
-def test_time_that_a_test_freezes_does_not_stop_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_a_test_freezes_does_not_stop_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The master's clock does not call the functions that freezing tools replace."""
     monkeypatch.setattr(time, "time", lambda: 1e9)
     with testing.cluster(jobs, concurrency=1) as cluster:

@@ -43,7 +43,7 @@ def test_arguments_and_results_are_copies(eager: testing.Eager) -> None:
     assert (numbers, result) == ([1], [1, 2])
 
 
-def test_what_a_client_refuses_is_refused_here_too(eager: testing.Eager) -> None:
+def test_a_call_that_a_client_refuses_is_refused_in_the_eager_mode_too(eager: testing.Eager) -> None:
     """Functions, arguments and options are checked by the same code."""
     with pytest.raises(TypeError, match="missing a required argument"):
         eager.client.submit(jobs.add)  # type: ignore[call-arg]

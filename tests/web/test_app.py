@@ -88,7 +88,7 @@ def test_probes_answer_with_a_status_and_a_reason(client: Client, master: FakeMa
     assert client.get("/livez").status_code == 200
 
 
-def test_readiness_tells_how_long_the_last_commit_took(client: Client, master: FakeMaster) -> None:
+def test_readiness_contains_the_duration_of_the_last_commit(client: Client, master: FakeMaster) -> None:
     """The text is there for a store in a file, ready or not; the overview has more figures, and no path."""
     health = {"kind": "sqlite", "file": "/secret/q.db", "bytes": 4096, "commit_s": 0.0012, "sqlite_version": "3.53.3"}
     master.store_health = {**health, "refusing": "The volume is full."}

@@ -40,7 +40,7 @@ def test_a_read_that_is_one_frame_is_taken_as_it_is(bodies: list[bytes], cut: in
 
 
 @pytest.mark.parametrize("held", [1, 3, 4, 5])
-def test_partial_is_true_for_an_unfinished_frame(held: int) -> None:
+def test_the_flag_partial_is_true_for_an_unfinished_frame(held: int) -> None:
     """The end that closes a connection can distinguish a break within a frame from an end."""
     framer = Framer(10)
     assert framer.feed(pack(b"abc")[:held]) == []

@@ -14,7 +14,7 @@ def press(state: State, *keys: str) -> State:
     return state
 
 
-def test_numbers_and_tab_change_the_view() -> None:
+def test_the_number_keys_and_tab_change_the_view() -> None:
     """The first page of the other view is asked for."""
     state = shown()
     for key, view in zip("1234", VIEWS, strict=True):
@@ -22,7 +22,7 @@ def test_numbers_and_tab_change_the_view() -> None:
     assert press(state, "tab").query["view"] == VIEWS[0]
 
 
-def test_s_goes_through_the_sorts() -> None:
+def test_the_key_s_goes_through_the_sort_orders() -> None:
     """The last one is followed by the first."""
     state = shown("workers")
     assert [press(state, "s").query["sort"] for _ in range(4)] == ["busy", "memory", "seen", "name"]
@@ -37,7 +37,7 @@ def test_a_filter_is_typed_applied_and_cleared() -> None:
     assert press(state, "escape").query["filter"] == ""
 
 
-def test_moving_beyond_the_last_row_turns_the_page() -> None:
+def test_a_move_beyond_the_last_row_turns_the_page() -> None:
     """The master is asked for the rows that the screen shows, and for no others."""
     state = shown()
     state.resize(24)
@@ -63,7 +63,7 @@ def test_a_page_of_an_earlier_query_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("view", ["queues", "workers"])
-def test_enter_on_a_queue_or_worker_shows_its_running_tasks(view: str) -> None:
+def test_the_enter_key_on_a_queue_or_worker_shows_its_running_tasks(view: str) -> None:
     """Its name is the filter."""
     state = press(shown(view), "enter")
     assert (state.view, state.query["filter"]) == ("running", {"queues": "mail", "workers": "w1"}[view])
@@ -135,7 +135,7 @@ def test_a_lost_master_is_shown_until_its_next_page() -> None:
     assert not state.lost
 
 
-def test_q_ends_and_other_keys_do_nothing() -> None:
+def test_the_key_q_ends_the_screen_and_other_keys_do_nothing() -> None:
     """Any key leaves the list of keys."""
     state = press(shown(), "?", "q", "x", "§")
     assert not state.ended

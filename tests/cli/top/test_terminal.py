@@ -18,6 +18,6 @@ from distq.cli.top.terminal import split_keys
         ("é漢", ["é", "漢"]),
     ],
 )
-def test_what_a_terminal_sends_is_split_into_keys(sent: str, keys: list[str]) -> None:
+def test_the_bytes_of_a_terminal_are_split_into_keys(sent: str, keys: list[str]) -> None:
     """Fast typing, or a slow line, sends several keys at the same time."""
     assert split_keys(sent) == keys

@@ -142,7 +142,7 @@ def test_rendered_objects_apply_twice_without_a_conflict() -> None:
 
 
 @pytest.mark.parametrize("how", ["gently", "at once"])
-def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str) -> None:
+def test_the_deletion_of_a_worker_in_mid_task_loses_nothing(release: Release, how: str) -> None:
     """A deleted pod ends its item and task in the drain; without a grace period, another worker runs them again."""
     if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
         release.upgrade(release.mount_test_tasks())
@@ -157,7 +157,7 @@ def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str)
 
 
 @pytest.mark.parametrize("how", ["gently", "at once"])
-def test_p1_deleting_the_master_in_mid_load_loses_nothing(release: Release, how: str) -> None:
+def test_p1_the_deletion_of_the_master_in_mid_load_loses_nothing(release: Release, how: str) -> None:
     """The master that replaces the deleted pod has every task, and each task has exactly one result."""
     if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
         release.upgrade(release.mount_test_tasks())

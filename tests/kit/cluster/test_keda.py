@@ -96,7 +96,7 @@ def test_keda_scales_a_pool_by_a_prometheus_too(release: Release) -> None:
     goes_up_and_down(release)
 
 
-def test_switching_keda_on_keeps_the_pods_that_run(release: Release) -> None:
+def test_the_switch_to_keda_keeps_the_pods_that_run(release: Release) -> None:
     """A Deployment of three pods that gets an autoscaler keeps its pods until KEDA has read the number."""
     release.helm("uninstall", "distq", "--wait", "--ignore-not-found")
     values = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}

@@ -32,7 +32,7 @@ def reached(port, until):
         try:
             socket.create_connection(("distq-master", port), timeout=5).close()
         except OSError:
-            time.sleep(0.2)  # a new pod is known to the network's rules a moment later
+            time.sleep(0.2)  # the network's rules learn of a new pod after its start
         else:
             return "reached"
     return "refused"
@@ -105,7 +105,7 @@ def killed(release: Release) -> float:
     return release.total("distq_task_redeliveries_total")
 
 
-def test_scaling_under_load_kills_no_task(release: Release) -> None:
+def test_a_change_of_replicas_under_load_kills_no_task(release: Release) -> None:
     """`kubectl scale` up and down removes only pods that have drained."""
     before = killed(release)
     client = loaded(release, 120)
@@ -264,7 +264,7 @@ DENY_ALL = {
 }
 
 
-def test_in_a_namespace_that_denies_all_traffic_a_release_works_with_no_values() -> None:
+def test_a_release_with_no_values_works_in_a_namespace_that_denies_all_traffic() -> None:
     """The chart finds the policy, and allows its pods to reach the master and DNS."""
     with namespace() as release:
         release.kubectl("apply", "--filename", "-", given=json.dumps(DENY_ALL))
@@ -273,7 +273,7 @@ def test_in_a_namespace_that_denies_all_traffic_a_release_works_with_no_values()
         assert "square(2) is 4" in release.helm("test", "distq", "--logs")
 
 
-def test_switching_an_autoscaler_on_keeps_the_pods_that_run() -> None:
+def test_the_switch_to_an_autoscaler_keeps_the_pods_that_run() -> None:
     """Three fixed pods that get an HPA keep running, also at the next upgrade."""
     with namespace() as release:
         values: dict[str, Any] = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}

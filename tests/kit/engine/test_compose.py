@@ -41,7 +41,7 @@ def test_the_recipes_job_runs(running: Stack) -> None:
     assert output[10:] == CLIENT_SQUARES
 
 
-def test_from_nothing_to_the_first_result_takes_less_than_a_minute(images: None) -> None:
+def test_the_first_result_of_a_new_project_comes_within_a_minute(images: None) -> None:
     """Without volume and key, `up` and ten results through the published port take less than a minute."""
     with stack() as project:
 
@@ -131,7 +131,7 @@ def busy_workers(project: Stack) -> list[str]:
     return [container for container in project.containers("worker") if metric(container, busy)]
 
 
-def test_stopping_drains_and_loses_nothing(images: None, tmp_path: Path) -> None:
+def test_docker_compose_stop_drains_and_loses_nothing(images: None, tmp_path: Path) -> None:
     """`docker compose stop worker` lets the running task end; its result arrives, and every exit code is 0."""
     with stack(with_test_tasks(tmp_path, DISTQ_PLAIN_HANDLER="tasks.test:nap")) as project:
         project.up("master", "worker", scale=1)

@@ -173,7 +173,7 @@ def test_keda_gets_the_needed_slots_from_a_prometheus(images: None) -> None:
 
 def overfill(client: distq.Client) -> None:
     """Fill a small queue whose tasks no worker can run, and submit one task too many."""
-    tiny = client.options(queue="tiny", requires="nobody", full="raise")
+    tiny = client.options(queue="tiny", requires="absent", full="raise")
     with suppress(distq.QueueFull):
         for _ in range(TINY + 1):
             tiny.submit(square, 1)

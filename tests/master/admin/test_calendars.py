@@ -93,7 +93,7 @@ def test_the_next_instant_is_never_over(minute: str, hour: str, name: str, secon
         assert next_instant(f"{minute} {hour} * * *", ZoneInfo(name), after) > after
 
 
-def test_lord_howe_clocks_go_back_by_half_an_hour_at_two() -> None:
+def test_the_clocks_of_lord_howe_go_back_by_half_an_hour_at_two() -> None:
     """On 5 April 2026 clocks show 1:30 to 2:00 twice, and 2:00 once."""
     zone = ZoneInfo("Australia/Lord_Howe")
     noon = datetime(2026, 4, 4, 12, tzinfo=zone).timestamp()

@@ -244,7 +244,7 @@ async def test_a_collected_result_ends_once_its_reply_is_written(bench: Bench) -
 
 
 @on_bench()
-async def test_collecting_results_settles_no_work(bench: Bench) -> None:
+async def test_a_get_of_a_result_settles_no_work(bench: Bench) -> None:
     """A worker may get results, and call `task_done` for them, while it works on an item."""
     connection = bench.connection()
     await bench.ask(connection, "work", "put", "a")
@@ -256,7 +256,7 @@ async def test_collecting_results_settles_no_work(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_more_task_done_than_gets_is_an_error(bench: Bench) -> None:
+async def test_a_task_done_beyond_the_gets_is_an_error(bench: Bench) -> None:
     """The error is that of queue.Queue."""
     connection = bench.connection()
     assert "too many times" in str(await bench.ask(connection, "work", "task_done"))

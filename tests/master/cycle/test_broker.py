@@ -86,7 +86,7 @@ async def test_all_requests_of_a_cycle_are_one_commit(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=10))
-async def test_waits_that_are_over_leave_nothing_behind(bench: Bench) -> None:
+async def test_a_wait_that_is_over_leaves_nothing_behind(bench: Bench) -> None:
     """An exchange waits at most 10 s and usually less; the broker drops the deadlines of answered exchanges."""
     bench.worker()
     connection, client = bench.executor(), bench.client()

@@ -35,7 +35,7 @@ def rest(busy_poll: BusyPoll, times: Times, duration_s: float) -> int:
     return times.yields - before
 
 
-def test_after_a_short_rest_the_master_polls_until_the_next_request() -> None:
+def test_the_master_polls_until_the_next_request_after_a_short_rest() -> None:
     """The first short rest makes polling worthwhile; in the second the master polls until the request comes."""
     times = Times()
     busy_poll = BusyPoll(times.clock, times.yield_processor)
@@ -43,7 +43,7 @@ def test_after_a_short_rest_the_master_polls_until_the_next_request() -> None:
     assert rest(busy_poll, times, BUSY_POLL_S / 2) == 5
 
 
-def test_after_a_poll_without_a_request_the_master_sleeps_immediately_the_next_time() -> None:
+def test_the_master_sleeps_immediately_after_a_poll_without_a_request() -> None:
     """The master polls for BUSY_POLL_S at most, and not again before a rest was short."""
     times = Times()
     busy_poll = BusyPoll(times.clock, times.yield_processor)

@@ -302,7 +302,7 @@ async def test_reports_that_make_no_sense_change_nothing(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_poison_task_is_dead_with_its_causes(bench: Bench) -> None:
+async def test_a_task_that_kills_its_executors_is_a_dead_letter_with_its_causes(bench: Bench) -> None:
     """P5: it is dead after `max_deliveries`, and its causes say how each executor ended."""
     supervisor = bench.worker()
     client = bench.client()

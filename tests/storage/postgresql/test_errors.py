@@ -109,7 +109,7 @@ async def test_a_session_that_ended_between_two_commits_is_unknown(server: Postg
 
 
 @on_loop
-async def test_p1_what_was_confirmed_is_there_after_the_server_was_killed(server: PostgresServer) -> None:
+async def test_p1_confirmed_rows_are_there_after_the_server_was_killed(server: PostgresServer) -> None:
     """The commit that the kill met is stored completely or not at all."""
     confirmed: list[int] = []
 

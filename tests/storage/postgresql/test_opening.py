@@ -67,7 +67,7 @@ async def test_a_second_master_waits_until_the_first_one_has_ended(place: str) -
 
 
 @on_loop
-async def test_p1_what_was_confirmed_is_there_after_the_master_was_killed(place: str) -> None:
+async def test_p1_confirmed_rows_are_there_after_the_master_was_killed(place: str) -> None:
     """The next master takes over as soon as the server has seen the end of the connection."""
     with committer(place) as process:
         assert process.stdout is not None
@@ -135,7 +135,7 @@ async def test_more_heads_than_one_answer_are_loaded_in_order(place: str, monkey
 
 @on_loop
 async def test_a_database_that_does_not_run_is_waited_for(server: PostgresServer) -> None:
-    """A restart of the database, or of both, needs nobody: the store names what it waits for."""
+    """A restart of the database, or of both, needs no operator: the store names what it waits for."""
     server.stop()
     async with opened(server.url, lead=False) as store:
         following = asyncio.ensure_future(follow(store))

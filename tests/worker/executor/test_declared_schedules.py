@@ -60,7 +60,7 @@ def test_each_task_with_a_schedule_is_declared_with_its_options(module: ModuleTy
         return amount
 
     def nightly() -> None:
-        """Run at night."""
+        """Run once a day."""
 
     def needs_arguments(what: str, *, how: str) -> str:
         return what + how

@@ -307,7 +307,7 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
         (distq.Retry(), Outcome.FAILURE, "Retry", None),
     ],
 )
-def test_what_a_function_requests_is_its_outcome(
+def test_the_outcome_that_a_function_requests_is_its_outcome(
     kind: str, raised: BaseException, outcome: int, text: str, after_s: float | None
 ) -> None:
     """The test covers tasks and plain handlers."""

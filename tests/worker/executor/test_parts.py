@@ -176,7 +176,7 @@ def write(folder: Path, **files: str) -> None:
         (folder / name.replace("__", ".")).write_text(text)
 
 
-def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
+def test_the_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
     """The files are in the group's folder, which /proc/self/cgroup names."""
     write(tmp_path / "proc/self", cgroup="0::/pod/worker\n")
     write(
@@ -193,7 +193,7 @@ def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
     assert group.cached_bytes == 300
 
 
-def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
+def test_the_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
     """A container shows only the root of the hierarchy; a huge limit counts as none."""
     write(tmp_path / "proc/self", cgroup="5:cpu:/x\n4:memory:/docker/abc\n0::/\n")
     write(

@@ -97,7 +97,7 @@ def test_only_the_first_reason_before_the_end_counts(bench: Bench, name: str) ->
 
 @pytest.fixture
 def _restless() -> Iterator[None]:
-    """Let threads switch so often that one is interrupted at every place."""
+    """Let threads switch every 10 microseconds, so that one is interrupted at every place."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield

@@ -80,7 +80,7 @@ def test_a_useful_life_ends_a_row_of_early_deaths() -> None:
     assert slot.early_deaths == 1
 
 
-def test_draining_asks_each_executor_once_and_waits() -> None:
+def test_a_drain_asks_each_executor_once_and_waits() -> None:
     """The supervisor kills no executor before the time is over, and empty slots stay empty."""
     pool = slots(2)
     pool.append(ExecutorPlace(2))
