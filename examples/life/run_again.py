@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import again
 
@@ -15,6 +16,11 @@ import distq
 def operator(*words: str) -> str:
     """Return the output of an operator's command."""
     return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
+
+
+def schedules() -> dict[str, dict[str, Any]]:
+    """Return the schedules by name, as the master lists them."""
+    return {one["name"]: one for one in json.loads(operator("schedule", "list", "--json"))}
 
 
 def wait_for(folder: Path, pattern: str, count: int) -> None:
@@ -47,13 +53,13 @@ def main() -> int:
             print(f"refused: {error}")
 
         print(operator("schedule", "pause", "tick"))
-        time.sleep(0.6)  # tasks submitted before the pause have run by then
+        client.result(schedules()["tick"]["last_id"], timeout=30)  # the last task from before the pause
         before = len(ticks.read_text().splitlines())
-        time.sleep(1.2)
+        time.sleep(1.2)  # two of its instants pass
         print("while it is paused none comes:", len(ticks.read_text().splitlines()) == before)
         client.result(operator("schedule", "run", "tick"), timeout=30)
         print("run by hand:", len(ticks.read_text().splitlines()) == before + 1)
-        listed = {one["name"]: one for one in json.loads(operator("schedule", "list", "--json"))}
+        listed = schedules()
         print("listed:", ", ".join(sorted(listed)), "| slow skipped some:", listed["slow"]["skipped"] > 0)
         print(
             operator("schedule", "add", "by-hand", "again:report", '"hourly"', "--every", "1h").split(":")[0], "added"

@@ -48,7 +48,7 @@ def test_tasks_run_in_a_cluster_with_tls(grid: Cluster, authority: Authority, ex
     assert status.ends() == 0, status.text
 
 
-def test_with_verified_clients_the_log_has_the_names_of_their_certificates(grid: Cluster, authority: Authority) -> None:
+def test_the_log_has_the_names_of_the_certificates_of_verified_clients(grid: Cluster, authority: Authority) -> None:
     """A worker without a certificate ends with a sentence; one with a certificate runs tasks."""
     master = grid.master(DISTQ_TLS_VERIFY_CLIENTS="1", **settings_of(authority.server()))
     unnamed = grid.tasks(1, **peer_settings(grid, authority.client))

@@ -26,7 +26,7 @@ def process(proc: Path, number: int, inode: int, command: bytes) -> None:
     (proc / str(number) / "cmdline").write_bytes(command)
 
 
-def test_what_the_system_does_not_say_is_left_out(tmp_path: Path) -> None:
+def test_a_fact_that_the_system_does_not_show_is_left_out(tmp_path: Path) -> None:
     """There may be no /proc, and a process of another user hides its descriptors."""
     assert held_by(9001, tmp_path) == ""
     (tmp_path / "net").mkdir()

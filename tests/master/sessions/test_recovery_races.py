@@ -80,7 +80,7 @@ async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_payload_that_kills_executors_is_found_in_the_middle_of_a_leased_batch(bench: Bench) -> None:
-    """Earlier tasks are settled, later ones go back uncounted; the task that killed the executor is blamed and runs alone."""
+    """Earlier tasks are settled, later ones go back uncounted; the task that killed the executor is blamed."""
     supervisor, connection = bench.worker(), bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"poison", b"c"])
     rows = await bench.exchange(connection, want=3)
