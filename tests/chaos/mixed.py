@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.chaos.mixed_tasks import traced
+from tests.chaos.mixed_tasks import LEFT, traced
 from tests.chaos.run import CLIENTS, Chaos, chaos
 from tests.e2e.cluster import KEY, Cluster, Process
 from tests.waiting import eventually
@@ -142,14 +142,10 @@ class Mixed(Chaos):
 
     def check(self) -> str:
         """Check what the run has left, and return the report. Raises AssertionError."""
-        kinds: dict[int, str] = {}
-        keys: dict[int, int] = {}
-        for path in self.folder.glob("accepted-*"):
-            for line in path.read_text().splitlines():
-                number, ident, kind = line.split()
-                kinds[int(number)] = kind
-                keys[task_key_of(ident)] = int(number)
+        kinds, keys = self._accepted()
         ends = self._check_ends(keys, kinds)
+        lost = self._lost()
+        assert not lost, f"the tasks {sorted(lost)} have succeeded, and what they submitted is lost"
         results = self._check_outcomes(kinds)
         log = (self.folder / "clients.log").read_text()
         assert "has no outcome" not in log, log
@@ -161,6 +157,27 @@ class Mixed(Chaos):
             f"{results:,} results received.\n{len(spans)} limits held at every instant, by "
             f"{sum(map(len, spans.values())):,} runs.\n{len(self.faults)} faults: {dict(faults.most_common())}"
         )
+
+    def _accepted(self) -> tuple[dict[int, str], dict[int, int]]:
+        """Return the kind of each accepted task by its number, and its number by its key."""
+        kinds: dict[int, str] = {}
+        keys: dict[int, int] = {}
+        for path in self.folder.glob("accepted-*"):
+            for line in path.read_text().splitlines():
+                number, ident, kind = line.split()
+                kinds[int(number)] = kind
+                keys[task_key_of(ident)] = int(number)
+        return kinds, keys
+
+    def _lost(self) -> set[int]:
+        """Return the numbers of tasks that have succeeded and whose own submit has not run."""
+        kinds, keys = self._accepted()
+        keys = {key: number for key, number in keys.items() if kinds[number] == "leaves"}
+        numbers = {keys[key] for key, state, *_ in self._ends(list(keys)) if state == SUCCEEDED}
+        for path in self.folder.glob("runs-*"):
+            if any(line.startswith(LEFT) for line in path.read_text().splitlines()):
+                numbers.discard(int(path.name.rpartition("-")[2]))
+        return numbers
 
     def _check_ends(self, keys: dict[int, int], kinds: dict[int, str]) -> Counter[str]:
         """Check that every accepted task has an end that its kind may have."""

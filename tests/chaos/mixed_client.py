@@ -62,6 +62,7 @@ class Submits:
             "dies": lambda number, run_s: client.submit(tasks.dies, number, run_s),
             "streamed": lambda number, run_s: client.submit(tasks.streamed, number, run_s),
             "resumed": lambda number, run_s: client.submit(tasks.resumed, number, run_s * 5),
+            "leaves": lambda number, run_s: client.submit(tasks.leaves, number, run_s),
             "group": self._group,
             "chain": self._chain,
             "judged": self._judged,

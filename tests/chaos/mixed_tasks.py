@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import Generator
@@ -12,6 +13,7 @@ import distq
 from distq.tasks.task_error import TaskError
 
 FOLDER = "CHAOS_FOLDER"
+LEFT = "left"
 STEPS = 20
 STEP_S = 0.01
 PARTS = 5
@@ -91,6 +93,24 @@ def resumed(number: int, run_s: float) -> str:
         run.progress(step / STEPS, "on the way")
         run.checkpoint(step + 1)
     return "ok"
+
+
+@functools.cache
+def own_client() -> distq.Client:
+    """Return the client of all tasks of an executor."""
+    return distq.Client()
+
+
+def leaves(number: int, run_s: float) -> str:
+    """Submit another task at the end, and do not wait until the master has accepted it."""
+    traced(number, run_s)
+    own_client().submit(left, number)
+    return "ok"
+
+
+def left(number: int) -> None:
+    """Trace that the task was not lost."""
+    _trace(LEFT, number, "")
 
 
 def squared(number: int, run_s: float, base: int) -> int:
