@@ -15,6 +15,7 @@ import click
 
 from distq.cli.ask import PATIENCE_S, master, seconds
 from distq.cli.environment import settings_of_command
+from distq.cli.options import json_object
 from distq.cli.text import printable
 from distq.core.errors import DistqError
 from distq.core.plurals import counted
@@ -98,7 +99,7 @@ class Figures(NamedTuple):
     "--duration", metavar="DURATION", default="3s", show_default=True, help="Time in which the throughput is measured."
 )
 @click.option("--queue", metavar="QUEUE", help="Queue for workers that serve only some queues; a new one by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.pass_context
 def command(context: click.Context, task: str, duration: str, queue: str | None, as_json: bool) -> int:
     """Measure the cluster with tasks that do nothing, or with a task without arguments, and say what limits it.

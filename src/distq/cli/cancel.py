@@ -4,6 +4,7 @@ import click
 
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
+from distq.cli.options import without_question
 from distq.cli.text import printable
 
 FAILED = 1
@@ -15,7 +16,7 @@ SHOWN_MAX = 5
 @click.option("--queue", shell_complete=complete_queues, metavar="QUEUE", help="Cancel the tasks of this queue.")
 @click.option("--name", metavar="NAME", help="Cancel the tasks of this name.")
 @click.option("--running", is_flag=True, help="Cancel running tasks too: stop them, and kill those that do not stop.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@without_question
 @click.pass_context
 def command(
     context: click.Context, ids: tuple[str, ...], queue: str | None, name: str | None, running: bool, yes: bool

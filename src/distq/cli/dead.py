@@ -10,6 +10,7 @@ import click
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
 from distq.cli.groups import group
+from distq.cli.options import json_object, only_count, without_question
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
@@ -91,7 +92,7 @@ def _print_list(found: dict[str, Any], chosen: dict[str, str | None]) -> None:
 
 @command.command("show")
 @click.argument("ident", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.pass_context
 def show(context: click.Context, ident: str, as_json: bool) -> None:
     """Show a dead letter: its arguments, its traceback, its attempts and their causes.
@@ -129,7 +130,7 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
 @click.argument("ids", metavar="[ID ...]", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All dead letters, or all that the other options choose.")
 @filters
-@click.option("--dry-run", is_flag=True, help="Only count them.")
+@only_count
 @click.pass_context
 def retry(context: click.Context, /, ids: tuple[str, ...], every: bool, dry_run: bool, **chosen: str | None) -> None:
     """Retry dead letters, with all their attempts."""
@@ -145,8 +146,8 @@ def retry(context: click.Context, /, ids: tuple[str, ...], every: bool, dry_run:
 @click.argument("ids", metavar="[ID ...]", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All dead letters, or all that the other options choose.")
 @filters
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--dry-run", is_flag=True, help="Only count them.")
+@without_question
+@only_count
 @click.pass_context
 def purge(
     context: click.Context, /, ids: tuple[str, ...], every: bool, yes: bool, dry_run: bool, **chosen: str | None

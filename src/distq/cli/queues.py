@@ -7,6 +7,7 @@ import click
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
 from distq.cli.groups import group
+from distq.cli.options import without_question
 from distq.cli.text import printable
 from distq.core.plurals import counted
 from distq.core.policy import BadPolicy, Rate
@@ -42,7 +43,7 @@ def resume(context: click.Context, queue: str | None, name: str | None) -> None:
 @click.command("purge")
 @of_queue
 @of_name
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@without_question
 @click.pass_context
 def purge(context: click.Context, queue: str | None, name: str | None, yes: bool) -> None:
     """Cancel the waiting tasks of a queue or of a name; running tasks continue, dead letters stay."""

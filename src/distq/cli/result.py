@@ -3,6 +3,7 @@
 import click
 
 from distq.cli.ask import seconds
+from distq.cli.options import json_object
 
 UNKNOWN = 1
 
@@ -10,7 +11,7 @@ UNKNOWN = 1
 @click.command("result")
 @click.argument("task_id", metavar="ID")
 @click.option("--timeout", metavar="DURATION", help="Maximum wait for the end of the task; unlimited by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.option("--unpickle", is_flag=True, help="Unpickle the result here, which runs code that the worker chose.")
 @click.pass_context
 def command(context: click.Context, task_id: str, timeout: str | None, as_json: bool, unpickle: bool) -> int:

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from distq.cli.ask import admin, seconds
-from distq.cli.completion import complete_queues
 from distq.cli.groups import group
+from distq.cli.options import arguments_of_task, queue_of_task
 from distq.cli.text import duration, printable
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
 
@@ -66,18 +66,11 @@ def _print_list(schedules: list[dict[str, Any]]) -> None:
 @command.command("add", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("task", metavar="MODULE:FUNCTION")
-@click.argument("texts", metavar="[JSON ...]", nargs=-1)
+@arguments_of_task
 @click.option("--every", metavar="DURATION", help="Interval between two runs, as in 30s or 1h.")
 @click.option("--cron", metavar="LINE", help="Cron line of five fields, as in '*/5 * * * *'.")
 @click.option("--timezone", metavar="ZONE", help="Time zone of the cron line, as in Europe/Rome; default UTC.")
-@click.option(
-    "--queue",
-    shell_complete=complete_queues,
-    metavar="NAME",
-    default="default",
-    show_default=True,
-    help="Queue of the task.",
-)
+@queue_of_task
 @click.option("--overlap", is_flag=True, help="Submit also if the previous task has not ended.")
 @click.option(
     "--catch-up", type=click.Choice(["one", "all", "none"]), help="Which missed scheduled runs to make up for."

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from distq.cli.ask import admin
+from distq.cli.options import json_object
 from distq.cli.text import printable, printable_lines
 from distq.core.plurals import counted
 
@@ -19,7 +20,7 @@ NUMBERS = ("priority", "cost", "attempt", "retries", "failures", "lost", "delive
 
 @click.command("show")
 @click.argument("task_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.pass_context
 def show(context: click.Context, task_id: str, as_json: bool) -> None:
     """Show everything about a task: its state, the reason, and how its attempts ended."""

@@ -13,6 +13,7 @@ import click
 from distq.cli.ask import PATIENCE_S, master
 from distq.cli.environment import read_settings, settings_of_command
 from distq.cli.groups import group
+from distq.cli.options import json_object
 from distq.cli.text import printable
 from distq.core.errors import DistqError
 from distq.core.plurals import counted
@@ -96,7 +97,7 @@ def _sync(file: BinaryIO) -> None:
 
 @command.command("stat", epilog=FILE_HELP)
 @click.argument("path", metavar="[FILE]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.pass_context
 def stat(context: click.Context, path: str | None, as_json: bool) -> None:
     """Show the contents of a file that no master has open."""
@@ -105,7 +106,7 @@ def stat(context: click.Context, path: str | None, as_json: bool) -> None:
 
 @command.command("check", epilog=FILE_HELP)
 @click.argument("path", metavar="[FILE]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.pass_context
 def check(context: click.Context, path: str | None, as_json: bool) -> None:
     """Check every page of a file that no master has open."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distq.cli.ask import seconds
-from distq.cli.completion import complete_queues
+from distq.cli.options import arguments_of_task, json_object, queue_of_task
 from distq.cli.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -18,18 +18,11 @@ FAILED = 1
 
 @click.command("submit", context_settings={"ignore_unknown_options": True})
 @click.argument("name", metavar="MODULE:FUNCTION")
-@click.argument("texts", metavar="[JSON ...]", nargs=-1)
-@click.option(
-    "--queue",
-    shell_complete=complete_queues,
-    metavar="NAME",
-    default="default",
-    show_default=True,
-    help="Queue of the task.",
-)
+@arguments_of_task
+@queue_of_task
 @click.option("--wait", is_flag=True, help="Wait for the end of the task, and print its result as JSON.")
 @click.option("--timeout", metavar="DURATION", help="With --wait: maximum wait; unlimited by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_object
 @click.pass_context
 def command(
     context: click.Context,

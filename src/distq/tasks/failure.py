@@ -67,7 +67,7 @@ class TaskUnknown(TaskLost):
     """The master has no task of this id, so its outcome is unknown."""
 
     code = "TASK_UNKNOWN"
-    hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL_S), or be another master's."
+    hint = NoSuchTask.hint
 
 
 class TaskPartsGone(TaskLost):
