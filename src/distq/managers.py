@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 START_S: Final = 20.0
 """Maximum seconds until an embedded master listens; after that the start fails."""
-LOOK_S: Final = 0.02
+POLL_S: Final = 0.02
 """Seconds between two attempts to connect to an embedded master that is starting."""
 KILL_S: Final = 5.0
 """Maximum seconds beyond its drain time that a master may take to end, before it is killed."""
@@ -101,14 +101,14 @@ class EmbeddedMaster:
     def _wait_until_it_listens(self, authkey: bytes) -> None:
         host, port = self.address
         here = ({"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - read
-        for _ in range(int(START_S / LOOK_S)):
+        for _ in range(int(START_S / POLL_S)):
             code = self._process.poll()
             if code is not None:
                 raise CannotStart(f"The embedded master ended with exit code {code}.")
             try:
                 dial([here], authkey, timeout_s=START_S).close()
             except (CannotReach, AuthenticationFailed):
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
             else:
                 return
         self.stop()

@@ -149,7 +149,9 @@ def test_ctrl_c_interrupts_only_the_wait() -> None:
 
 def test_a_future_by_id_leaves_the_reply_to_the_submit_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The call uses the connection on which the submit's reply is due, and must not take that reply for its own."""
-    monkeypatch.setattr("distq.client.submit_sender.LOOK_S", SOON_S)  # the client's thread does not read it first
+    monkeypatch.setattr(
+        "distq.client.submit_sender.DIRECT_POLL_S", SOON_S
+    )  # the client's thread does not read it first
     with started(MasterState()) as client:
         for n in range(2, 12):
             sent = client.submit(double, n)

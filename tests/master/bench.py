@@ -322,7 +322,7 @@ async def restarted(bench: Bench) -> Bench:
     again = Bench(store=cast("Store", store), ledger=ledger)
     again.clock.at = bench.clock.at
     again.absent = absent
-    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.unread)}
+    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.keys_of_bodies)}
     again.dispatcher.clients.restore(loader.sessions, bodies)
     again.dispatcher.schedules.restore(loader.schedules, bodies)
     assert restore_extras(ledger, loader, bodies) == []

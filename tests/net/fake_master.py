@@ -1,4 +1,4 @@
-"""A fake master: it sends real bytes through `ServerSession`, and the test decides its answers."""
+"""A fake master: it sends real bytes through `ServerReader`, and the test decides its answers."""
 
 import pickle
 import queue
@@ -12,7 +12,7 @@ from distq.wire.errors import RemoteRefusal
 from distq.wire.framing import pack
 from distq.wire.inert import InertCall
 from distq.wire.messages import raised, refused, returned
-from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
+from distq.wire.server_reader import Authenticated, Closed, PeerRefused, Send, ServerReader
 
 KEY = b"a key of the tests, long enough"
 NONCE = bytes(range(32))
@@ -64,7 +64,7 @@ class FakeMaster:
                 self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
-        session = ServerSession(self._keys, NONCE, FRAME_BYTES_MAX)
+        session = ServerReader(self._keys, NONCE, FRAME_BYTES_MAX)
         with connection, suppress(ConnectionError):
             connection.sendall(session.start())
             while data := connection.recv(65536):

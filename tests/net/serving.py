@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, Self
 import uvloop
 from tests.waiting import SOON_S, eventually
 
-from distq.net.address import Address
 from distq.net.serve import Server, ServerConnection
 from distq.net.tls_context import ServerTls
+from distq.settings.address import Address
 from distq.wire.framing import Framer, pack
 from distq.wire.handshake import ClientHandshake
 from distq.wire.inert import InertCall

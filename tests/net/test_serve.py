@@ -12,8 +12,8 @@ from tests.net.serving import Limits, Serving, serving
 from tests.waiting import eventually
 from tests.wire.bombs import BOMBS
 
-from distq.net.address import Address
 from distq.net.serve import CALLS_AHEAD_MAX, CannotListen
+from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack
 from distq.wire.messages import encode_call, returned

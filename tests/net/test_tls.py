@@ -16,12 +16,12 @@ from tests.net.serving import KEY, Limits, Serving, serving
 from tests.waiting import SOON_S, eventually
 
 from distq.core.errors import DistqError
-from distq.net.address import Address
 from distq.net.async_dial import open_channel
 from distq.net.dial import CannotReach, Connection, dial
 from distq.net.tls_context import ServerTls, client_context
 from distq.net.tls_files import TlsFiles, TlsUnusable
 from distq.net.tls_stream import TlsStream
+from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, TLS_ONLY
 

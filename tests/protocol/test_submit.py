@@ -20,13 +20,13 @@ from distq.protocol.submit import (
     instants,
     queue_of,
     read_answer,
-    read_run,
+    read_entry,
     read_submit,
     with_headers,
     write_answer,
     write_constraints,
+    write_entry,
     write_envelope,
-    write_run,
     write_when,
 )
 from distq.wire.errors import BadCall
@@ -66,9 +66,9 @@ def registry() -> Registry:
             with_headers(("k", 1, None, None, "reject", None, (("a", "1"), ("b", "2"))), (("b", "3"),)),
             ("k", 1, None, None, "reject", None, (("a", "1"), ("b", "3"))),
         ),
-        (write_run(0, 3, None, None), (0, 3)),
-        (write_run(0, 3, (1.0, None, None), None), (0, 3, (1.0, None, None))),
-        (write_run(0, 1, None, ("k", 1, None, None, "reject")), (0, 1, None, ("k", 1, None, None, "reject"))),
+        (write_entry(0, 3, None, None), (0, 3)),
+        (write_entry(0, 3, (1.0, None, None), None), (0, 3, (1.0, None, None))),
+        (write_entry(0, 1, None, ("k", 1, None, None, "reject")), (0, 1, None, ("k", 1, None, None, "reject"))),
     ],
 )
 def test_a_client_sends_the_same_bytes_as_the_release_before(written: object, sent: object) -> None:
@@ -82,9 +82,9 @@ def test_the_master_reads_a_submit_as_the_client_meant_it() -> None:
     keyed = write_constraints("k", 2, headers=TRACE)
     after = write_constraints(depends_on=DependsOn(0, 2, "run"))
     runs = [
-        write_run(0, 2, None, None),
-        write_run(1, 1, write_when(When(5.0, None, 60.0)), keyed),
-        write_run(0, 1, None, after),
+        write_entry(0, 2, None, None),
+        write_entry(1, 1, write_when(When(5.0, None, 60.0)), keyed),
+        write_entry(0, 1, None, after),
     ]
     args: Any = read_call(encode_call(BROKER, SUBMIT, (7, envelopes, runs, [b"a", b"b", b"c", b"d"], 1.5))).args
     number, (first, second, third), bodies, wait_s = read_submit(registry(), args, NOW)
@@ -105,16 +105,16 @@ def test_the_master_reads_a_submit_as_the_client_meant_it() -> None:
 def test_a_run_that_a_schedule_submits_is_read_in_the_same_way() -> None:
     """The tasks of such a client have no dependencies."""
     constraints = write_constraints(unique_key="u", on_conflict=REPLACE)
-    run = read_run(registry(), write_envelope(PLAIN), None, constraints, NOW)
+    run = read_entry(registry(), write_envelope(PLAIN), None, constraints, NOW)
     assert (run.constraints.unique_key, run.conflict) == ("u", "replace")
     with pytest.raises(ValueError, match="no dependencies"):
-        read_run(registry(), write_envelope(PLAIN), None, write_constraints(depends_on=DependsOn(0, 0)), NOW)
+        read_entry(registry(), write_envelope(PLAIN), None, write_constraints(depends_on=DependsOn(0, 0)), NOW)
 
 
 def test_fields_that_a_later_version_adds_to_constraints_are_not_read() -> None:
     """A master that is upgraded after its clients still serves them."""
     later = (*write_constraints("k", headers=TRACE), "later")
-    assert read_run(registry(), write_envelope(PLAIN), None, later, NOW).constraints.concurrency_key == "k"
+    assert read_entry(registry(), write_envelope(PLAIN), None, later, NOW).constraints.concurrency_key == "k"
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def has_free_slots(request: LeaseRequest, queue: Queue[Task]) -> bool:
         for ready_list in queue.ready_lists.values()
         if may_lease(request, ready_list) and ready_list.first() is not None
     ]
-    return max(costs, default=1) <= request.holder.room()
+    return max(costs, default=1) <= request.holder.free_slots()
 
 
 def slots_are_right(master: Master, workers: Sequence[Worker]) -> None:

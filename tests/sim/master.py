@@ -161,7 +161,7 @@ class Master:
         self.workers = Workers(self.broker, LEASE_S)
         greeting = Greeting(epoch=epoch, lease_s=LEASE_S, durable=self.durable)
         self.dispatcher = Dispatcher(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
-        bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
+        bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.keys_of_bodies)}
         self.dispatcher.clients.restore(loader.sessions, bodies)
         self.dispatcher.schedules.restore(loader.schedules, bodies)
         for key in restore_extras(self.ledger, loader, bodies):

@@ -9,11 +9,11 @@ from tests.storage.loop import on_loop
 
 from distq.core.ports import KEEP, CommitRefused, CommitUnknown, StoreError
 from distq.storage.queue_file import Connect
-from distq.storage.reserve import Room
+from distq.storage.reserve import SpaceLimits
 from distq.storage.sqlite import SqliteStore
 from distq.storage.sqlite_connection import SqliteConnection, SqliteError
 
-ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
+ROOM = SpaceLimits(free_bytes_min=0, reserve_bytes=4096)
 IOERR_FSYNC = 1034
 IOERR_WRITE = 778
 FULL = 13
@@ -55,7 +55,7 @@ async def faulty(path: Path) -> tuple[SqliteStore, FaultyLink]:
         return links[-1]
 
     checked: Connect = connect
-    store = SqliteStore(path, room=ROOM, connect=checked)
+    store = SqliteStore(path, space_limits=ROOM, connect=checked)
     await follow(store)
     await store.commit({1: (b"h", b"one"), 2: (b"h", b"two")})
     return store, links[-1]
@@ -83,7 +83,7 @@ async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path
         with pytest.raises(StoreError):
             await follow(store)
         await store.close()
-        store = SqliteStore(path, room=ROOM)
+        store = SqliteStore(path, space_limits=ROOM)
         await follow(store)
         assert await contents(store, (1, 2, 3)) in (BEFORE, AFTER)
         await store.close()

@@ -11,12 +11,12 @@ from tests.storage.loop import on_loop
 from tests.volume import small_volume
 
 from distq.core.ports import KEEP, CommitRefused, StoreError
-from distq.storage.reserve import MIB, Room
+from distq.storage.reserve import MIB, SpaceLimits
 from distq.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.root
 
-ROOM = Room(free_bytes_min=2 * MIB, reserve_bytes=2 * MIB)
+ROOM = SpaceLimits(free_bytes_min=2 * MIB, reserve_bytes=2 * MIB)
 
 
 @pytest.fixture(name="volume")
@@ -35,9 +35,9 @@ def fill(volume: Path, left_bytes: int) -> Path:
     return path
 
 
-async def opened(volume: Path, room: Room = ROOM) -> tuple[SqliteStore, dict[int, bytes]]:
+async def opened(volume: Path, room: SpaceLimits = ROOM) -> tuple[SqliteStore, dict[int, bytes]]:
     """Return a store that leads, and its heads."""
-    store = SqliteStore(volume / "queue.db", room=room)
+    store = SqliteStore(volume / "queue.db", space_limits=room)
     return store, await follow(store)
 
 
@@ -98,7 +98,7 @@ async def test_a_full_volume_is_opened_and_drained(volume: Path) -> None:
 @on_loop
 async def test_a_volume_that_ends_in_the_middle_of_a_batch_stores_none_of_it(volume: Path) -> None:
     """If the early refusal did not prevent it, SQLite's error becomes a refusal, and other rows stay as they are."""
-    store, _ = await opened(volume, Room(free_bytes_min=-(1 << 30), reserve_bytes=4096))
+    store, _ = await opened(volume, SpaceLimits(free_bytes_min=-(1 << 30), reserve_bytes=4096))
     await store.commit({1: (b"h", b"one")})
     with pytest.raises(CommitRefused, match="is full: make room"):
         await store.commit(dict.fromkeys(range(2, 200), (b"h", b"b" * 100000)))
@@ -116,7 +116,7 @@ async def test_a_read_only_volume_is_named(volume: Path) -> None:
     store, _ = await opened(volume)
     await store.close()
     remount_read_only(volume)
-    store = SqliteStore(volume / "queue.db", room=ROOM)
+    store = SqliteStore(volume / "queue.db", space_limits=ROOM)
     with pytest.raises(StoreError, match=r"queue\.db cannot be written .* mount it read-write"):
         await follow(store)
     await store.close()

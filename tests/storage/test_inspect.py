@@ -12,10 +12,10 @@ from distq.core.option_values import TASK
 from distq.core.ports import StoreError
 from distq.core.states import DEAD, READY
 from distq.storage.inspect import inspect, salvage
-from distq.storage.reserve import MIB, Room
+from distq.storage.reserve import MIB, SpaceLimits
 from distq.storage.sqlite import SqliteStore
 
-ROOM = Room(free_bytes_min=MIB, reserve_bytes=MIB)
+ROOM = SpaceLimits(free_bytes_min=MIB, reserve_bytes=MIB)
 TASKS = 5_000
 PAGE_BYTES = 4096
 
@@ -23,7 +23,7 @@ PAGE_BYTES = 4096
 async def filled(path: Path, *, close: bool = True) -> SqliteStore:
     """Make a store with TASKS tasks, every fifth of them dead."""
     envelope = new_ledger().registry.envelope("q", "f", TASK)
-    store = SqliteStore(path, room=ROOM)
+    store = SqliteStore(path, space_limits=ROOM)
     await follow(store)
     states = {key: DEAD if key % 5 == 0 else READY for key in range(1, TASKS + 1)}
     rows = {
@@ -78,7 +78,7 @@ async def test_the_readable_tasks_of_a_damaged_file_are_saved(tmp_path: Path) ->
     assert 0 < missing < 500
     assert TASKS - 500 < saved.copied <= TASKS - missing // 2
     assert inspect(new, thoroughly=True).problems == []
-    store = SqliteStore(new, room=ROOM)
+    store = SqliteStore(new, space_limits=ROOM)
     heads = await follow(store)
     assert (len(heads), store.epoch) == (saved.copied, 2)
     key = next(iter(heads))

@@ -9,7 +9,7 @@ from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS
 
 from distq.core.ports import KEEP, Batch
 from distq.storage.queue_file import KEY_MIN, QueueFile, Upkeep
-from distq.storage.reserve import Room
+from distq.storage.reserve import SpaceLimits
 from distq.storage.sqlite import LIMITS
 from distq.storage.sqlite_connection import ConnectionPort
 from distq.storage.writes import gather
@@ -36,7 +36,7 @@ class Record:
 
     def fresh(self) -> QueueFile:
         """Return the file, which is not open yet."""
-        return QueueFile(self.path, Room(0, 1), Upkeep(wal_idle_bytes=-1, wal_bytes_max=1 << 40), self.connect)
+        return QueueFile(self.path, SpaceLimits(0, 1), Upkeep(wal_idle_bytes=-1, wal_bytes_max=1 << 40), self.connect)
 
     def begin(self) -> None:
         """Open the file and compare it with the confirmed batches."""

@@ -15,11 +15,11 @@ from distq.cli.app import sentences
 from distq.core.ports import KEEP, Store, StoreError
 from distq.storage import schema
 from distq.storage.queue_file import HEADS_RUN, Upkeep
-from distq.storage.reserve import Room
+from distq.storage.reserve import SpaceLimits
 from distq.storage.sqlite import SqliteStore
 from distq.storage.sqlite_connection import ConnectionPort, SqliteConnection
 
-ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
+ROOM = SpaceLimits(free_bytes_min=0, reserve_bytes=4096)
 
 
 class Looks:
@@ -52,7 +52,7 @@ class TestSqliteStore(StoreContract):
 
     async def make(self, place: str) -> Store:
         """Return the store in the file of that name."""
-        return SqliteStore(self.folder / place, room=ROOM, connect=self.failing_reads)
+        return SqliteStore(self.folder / place, space_limits=ROOM, connect=self.failing_reads)
 
     def test_an_older_leader_is_fenced(self) -> None:
         """The file's lock fences it: the second store waits until the first closes, and then has all its commits."""
@@ -110,7 +110,7 @@ class TestSqliteStore(StoreContract):
 
         async def scene(opener: Opener) -> None:
             path = self.folder / "busy"
-            store = SqliteStore(path, room=ROOM, upkeep=Upkeep(wal_bytes_max=100_000))
+            store = SqliteStore(path, space_limits=ROOM, upkeep=Upkeep(wal_bytes_max=100_000))
             await follow(store)
             for key in range(200):
                 await store.commit({key: (b"h", b"b" * 10_000)})
@@ -244,7 +244,7 @@ async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 async def test_a_damaged_page_is_found_when_it_is_read(tmp_path: Path) -> None:
     """The store finds it while it loads, and never leads with only some of its tasks."""
     path = tmp_path / "queue.db"
-    store = SqliteStore(path, room=ROOM)
+    store = SqliteStore(path, space_limits=ROOM)
     await follow(store)
     await store.commit(dict.fromkeys(range(5000), (b"h" * 100, b"")))
     await store.close()
@@ -261,7 +261,7 @@ def names(folder: Path) -> list[str]:
 
 async def check_unusable(path: Path, sentence: str) -> None:
     """Assert that `follow` raises this sentence, with the file's name, and that the store does not lead."""
-    store = SqliteStore(path, room=ROOM)
+    store = SqliteStore(path, space_limits=ROOM)
     with pytest.raises(StoreError, match=sentence) as caught:
         await follow(store)
     assert path.name in sentences(caught.value)  # unchanged, also at the beginning of a sentence

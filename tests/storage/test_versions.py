@@ -15,11 +15,11 @@ from distq.core.option_values import PLAIN
 from distq.core.registry import Defaults, Registry
 from distq.core.states import DEAD, DELAYED, LEASED, READY, SUCCEEDED
 from distq.storage import schema
-from distq.storage.reserve import Room
+from distq.storage.reserve import SpaceLimits
 from distq.storage.sqlite import SqliteStore
 
 FILES = Path(__file__).parent / "files"
-ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
+ROOM = SpaceLimits(free_bytes_min=0, reserve_bytes=4096)
 FIRST = 1 << 40 | 1
 
 
@@ -42,7 +42,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
 
     @on_loop
     async def scene() -> None:
-        store = SqliteStore(file, room=ROOM)
+        store = SqliteStore(file, space_limits=ROOM)
         loader = Loader(Registry(Defaults()))
         loader.feed(list((await follow(store)).items()))
         ledger = Ledger(Defaults(), lambda: 0.5, store.epoch << 40 | 1)
@@ -72,7 +72,7 @@ def test_a_migrated_file_has_the_tables_that_the_previous_release_knows(file: Pa
 
     @on_loop
     async def scene() -> None:
-        store = SqliteStore(file, room=ROOM)
+        store = SqliteStore(file, space_limits=ROOM)
         await follow(store)
         await store.commit({FIRST + 100: (b"head", b"body")})
         await store.close()

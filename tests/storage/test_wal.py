@@ -29,9 +29,9 @@ def put(connection: SqliteConnection, key: int, byte_count: int) -> None:
 def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Path) -> None:
     """The log has none before the first commit, and before the file exists."""
     wal = Wal(tmp_path / "queue.db")
-    assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
+    assert (wal.size_bytes(), wal.uncopied_bytes()) == (0, 0)
     connection = prepared(tmp_path / "queue.db")
-    assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
+    assert (wal.size_bytes(), wal.uncopied_bytes()) == (0, 0)
     connection.close()
 
 
@@ -49,11 +49,11 @@ def test_the_log_size_equals_the_frames_that_sqlite_counts(
         else:
             ((_, frames, folded),) = connection.run("PRAGMA wal_checkpoint(PASSIVE)")
             counted = HEADER.size + frames * FRAME_BYTES if frames else 0
-            assert reopened.unfolded_bytes() == counted
+            assert reopened.uncopied_bytes() == counted
             assert frames == folded
-            wal.folded()
+            wal.note_all_copied()
             reopened = Wal(path)
-            assert wal.unfolded_bytes() == 0
+            assert wal.uncopied_bytes() == 0
     connection.close()
 
 
@@ -62,11 +62,11 @@ def test_a_folded_log_keeps_its_blocks_and_counts_from_the_front_again(tmp_path:
     path = tmp_path / "queue.db"
     connection, wal = prepared(path), Wal(path)
     put(connection, 1, 500_000)
-    size = wal.size()
-    assert wal.unfolded_bytes() == size
+    size = wal.size_bytes()
+    assert wal.uncopied_bytes() == size
     connection.run("PRAGMA wal_checkpoint(PASSIVE)")
-    wal.folded()
+    wal.note_all_copied()
     put(connection, 2, 10)
-    assert wal.size() == size
-    assert 0 < wal.unfolded_bytes() < 5 * FRAME_BYTES
+    assert wal.size_bytes() == size
+    assert 0 < wal.uncopied_bytes() < 5 * FRAME_BYTES
     connection.close()

@@ -62,7 +62,7 @@ def functions(accept: str = JSON) -> Functions:
 
 def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | RunOutcome:
     """Run a task in this process."""
-    return functions(accept).run_of("task", task.distq_name if hasattr(task, "distq_name") else NAME[task])(payload)
+    return functions(accept).runner_of("task", task.distq_name if hasattr(task, "distq_name") else NAME[task])(payload)
 
 
 NAME = {_act: f"{__name__}:_act", _act_later: f"{__name__}:_act_later"}
@@ -122,7 +122,7 @@ class Never:
 def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path) -> None:
     """Plain items are pickles."""
     some = Functions(lambda item: item, JSON, LIMIT, lambda _: None)
-    ran = some.run_of("plain", "plain")(pickle.dumps(Trap(flag)))
+    ran = some.runner_of("plain", "plain")(pickle.dumps(Trap(flag)))
     assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.UNKNOWN
     assert not flag.exists()

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from tests.metrics.fakes import FakeMaster
 
-from distq.net.address import Address
+from distq.settings.address import Address
 from distq.web import guard
 from distq.web.app import create_app
 from distq.web.server import HttpServer

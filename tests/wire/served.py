@@ -1,4 +1,4 @@
-"""A server of two queues that passes bytes through `ServerSession`: the smallest one for a standard-library client."""
+"""A server of two queues that passes bytes through `ServerReader`: the smallest one for a standard-library client."""
 
 import queue
 import socket
@@ -10,8 +10,8 @@ from distq.wire import splice
 from distq.wire.errors import BadCall
 from distq.wire.framing import pack
 from distq.wire.inert import InertCall
-from distq.wire.messages import created, raised, refused, returned, word_of
-from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
+from distq.wire.messages import created, object_of, raised, refused, returned
+from distq.wire.server_reader import Authenticated, Closed, PeerRefused, Send, ServerReader
 
 METHODS = ("put", "put_nowait", "get", "get_nowait", "qsize", "empty", "full")
 IDENTS = {"get_work_queue": "work", "get_result_queue": "result"}
@@ -33,7 +33,7 @@ class Served:
         if call.ident is None:
             return pack(self._manage(call))
         try:
-            return self._use(self.queues[word_of(call.ident)[0]], call)
+            return self._use(self.queues[object_of(call.ident)[0]], call)
         except queue.Empty as exc:
             return pack(raised(exc))
         except BadCall as exc:
@@ -43,7 +43,7 @@ class Served:
         match call.method:
             case "create":
                 return created(IDENTS[call.args[0]], METHODS)
-            case "get_methods" if word_of(call.args[0].ident)[0] in self.queues:
+            case "get_methods" if object_of(call.args[0].ident)[0] in self.queues:
                 return returned(METHODS)
             case "accept_connection" | "dummy" | "incref" | "decref":
                 return returned(None)
@@ -66,7 +66,7 @@ class Served:
 
     def serve(self, connection: socket.socket) -> None:
         """Pass one connection's bytes through a session until it ends."""
-        session = ServerSession(self.keys, NONCE, FRAME_BYTES_MAX)
+        session = ServerReader(self.keys, NONCE, FRAME_BYTES_MAX)
         # A peer may disconnect at any time.
         with connection, suppress(ConnectionError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -45,7 +45,7 @@ LATENCIES: Final = 100
 """Tasks that are submitted one after the other for the latency."""
 LATENCY_S: Final = 5.0
 """Maximum seconds of this part."""
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 """Pause between two looks at the executors during the throughput."""
 MEASURE_S_MAX: Final = 3600.0
 IN_FLIGHT: Final = 2_000
@@ -210,9 +210,9 @@ class Bench:
             raise CannotMeasure(f"The task {printable(self._task)} fails: {printable(future.exception())}")
 
     def _ended(self, future: "TaskFuture[Any]", until: float, limit_s: float) -> bool | None:
-        """Wait for LOOK_S; return whether the task has failed, None if it has not ended; raises as `_must_succeed`."""
+        """Wait for POLL_S; return whether the task has failed, None if it has not ended; raises as `_must_succeed`."""
         try:
-            error = future.exception(LOOK_S)
+            error = future.exception(POLL_S)
         except TimeoutError:
             self._check(future, until, limit_s)
             return None
@@ -289,7 +289,7 @@ class Bench:
         while _now() < until or (flying and _now() < until + DRAIN_S):
             while len(flying) < most and _now() < until:
                 flying.append(self._submit())
-            if _now() >= looked_at + LOOK_S:
+            if _now() >= looked_at + POLL_S:
                 totals, looked_at = self._live(), _now()
                 busy.append(totals["busy"] / max(totals["slots"], 1))
             has_failed = self._ended(flying[0], ended_at + self._stall_s, self._stall_s)

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from distq.tasks import access
 
-LOOK_S: Final = 0.5
+CHECK_S: Final = 0.5
 """Seconds between two checks, while the process waits at its end, whether a master answers."""
 WARNING_S: Final = 5.0
 """Seconds for which the process waits at its end before a warning says why."""
@@ -104,7 +104,7 @@ def _wait_for_all() -> None:
 
 def _wait_for(session: Session) -> None:
     warning_at = _now() + WARNING_S
-    while not session.wait_for_outcomes(LOOK_S):
+    while not session.wait_for_outcomes(CHECK_S):
         if session.is_cut_off:
             log.warning("The program ends without the outcomes of its tasks, because no master answers.")
             return

@@ -16,7 +16,7 @@ from distq.tasks import access
 if TYPE_CHECKING:
     from distq.client.reader import Readable, Reader
 
-LOOK_S: Final = 2.0
+DEADLOCK_CHECK_S: Final = 2.0
 """Seconds between two questions to the master; most waits end before the first."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
@@ -43,7 +43,7 @@ def wait_inside_task(future: Readable, reader: Reader, timeout_s: float | None) 
     task = access.task_running()
     deadline = None if timeout_s is None else _now() + timeout_s
     while not future.has_ended:
-        left_s = LOOK_S if deadline is None else min(LOOK_S, deadline - _now())
+        left_s = DEADLOCK_CHECK_S if deadline is None else min(DEADLOCK_CHECK_S, deadline - _now())
         if left_s <= 0:
             break
         rest_s = reader.read_until_done(future, left_s)

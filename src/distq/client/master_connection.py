@@ -72,12 +72,14 @@ class Outage:
     """Measures how long no master has answered, and logs one warning about it."""
 
     def __init__(self, addresses: Sequence[tuple[str, int]], wait_s: float) -> None:
-        self._text = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+        self._addresses_text = ", ".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses
+        )
         self._wait_s = wait_s
         self._since_at: float | None = None
         self._is_logged = False
 
-    def note(self, error: DistqError | None) -> None:
+    def note_failure(self, error: DistqError | None) -> None:
         """Note that no master has answered; log a warning once that has lasted for SILENT_S."""
         since = self._since_at
         if since is None:
@@ -87,7 +89,7 @@ class Outage:
             log.warning(
                 "No master has answered at %s for %.0f s%s. Trying again; a submit waits for up to %g s "
                 "(DISTQ_CONNECT_WAIT_S).",
-                self._text,
+                self._addresses_text,
                 _now() - since,
                 "" if error is None else f": {error}".rstrip("."),
                 self._wait_s,
@@ -103,11 +105,11 @@ class Outage:
         """Note that a master has answered; log that if a warning was logged before."""
         self._since_at, was_logged, self._is_logged = None, self._is_logged, False
         if was_logged:
-            log.warning("A master has answered at %s.", self._text)
+            log.warning("A master has answered at %s.", self._addresses_text)
 
     def error(self) -> CannotReach:
         """The error that a submit raises if no attempt to connect has failed yet."""
-        return CannotReach(f"No master has answered at {self._text} within {self._wait_s:g} s.")
+        return CannotReach(f"No master has answered at {self._addresses_text} within {self._wait_s:g} s.")
 
 
 class MasterConnection:
@@ -122,10 +124,10 @@ class MasterConnection:
         self._config = config
         self._on_hello = on_hello
         self._outage = outage
-        self._takes_goodbye = False
+        self._accepts_goodbye = False
         self._connection: Connection | None = None
         self._closed = threading.Event()
-        self._attempted = threading.Condition()
+        self._attempt_ended = threading.Condition()
         self.is_up = False
         """Whether the last attempt to connect succeeded, and no loss was noticed since."""
         self.failure: DistqError | None = None
@@ -140,17 +142,17 @@ class MasterConnection:
         """Whether `close` was called."""
         return self._closed.is_set()
 
-    def close(self, *, gently: bool = False) -> None:
+    def close(self, *, sends_goodbye: bool = False) -> None:
         """Close the connection for good; a pause before a reconnection ends immediately.
 
-        With `gently` the thread that uses the connection closes it, after it has sent its goodbye.
+        With `sends_goodbye` the thread that uses the connection closes it, after it has sent its goodbye.
         """
         self._closed.set()
         connection = self._connection
-        if connection is not None and not gently:
+        if connection is not None and not sends_goodbye:
             connection.abort()
-        with self._attempted:
-            self._attempted.notify_all()
+        with self._attempt_ended:
+            self._attempt_ended.notify_all()
 
     def release(self) -> None:
         """Close the socket: its thread has ended, or this is a fork's copy of the parent's socket, which stays open."""
@@ -166,7 +168,7 @@ class MasterConnection:
 
     def send_goodbye(self) -> None:
         """Send the master that this session wants no more results, if its version accepts that; await no answer."""
-        if self._connection is not None and self._takes_goodbye:
+        if self._connection is not None and self._accepts_goodbye:
             with suppress(DistqError):
                 self._connection.ask(BROKER, GOODBYE, timeout_s=GOODBYE_S)
 
@@ -176,8 +178,8 @@ class MasterConnection:
 
     def wait_for_attempt(self, attempts_seen: int, timeout_s: float) -> None:
         """Wait until more than `attempts_seen` attempts have ended, `close` is called, or `timeout_s` is over."""
-        with self._attempted:
-            self._attempted.wait_for(lambda: self.attempts > attempts_seen or self.closed, max(timeout_s, 0.0))
+        with self._attempt_ended:
+            self._attempt_ended.wait_for(lambda: self.attempts > attempts_seen or self.closed, max(timeout_s, 0.0))
 
     def call(self, method: str, args: tuple[object, ...], wait_s: float = 0.0) -> Any:
         """Call the broker, and repeat the call after each lost connection until the broker has answered.
@@ -207,11 +209,11 @@ class MasterConnection:
             try:
                 return ask(self.ensure_connected())
             except DistqError as error:
-                if not is_passing(error):
+                if not is_connection_error(error):
                     raise
                 self.drop(error)
                 if self._outage is not None:
-                    self._outage.note(error)
+                    self._outage.note_failure(error)
             self.pause(backoff.pause_s())
         self.drop(CannotReach("the client was closed."))
         raise CannotReach("the client was closed.")
@@ -223,9 +225,9 @@ class MasterConnection:
             try:
                 self._connection = self._dial()
             except DistqError as error:
-                self._note(error)
+                self._note_attempt(error)
                 raise
-            self._note(None)
+            self._note_attempt(None)
             if self._outage is not None:
                 self._outage.end()
             if self.closed:
@@ -233,14 +235,14 @@ class MasterConnection:
         return self._connection
 
     def _dial(self) -> Connection:
-        where = self._config
+        config = self._config
         connection = dial(
-            where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max, tls=where.tls
+            config.addresses, config.authkey, timeout_s=DIAL_S, frame_bytes_max=config.frame_bytes_max, tls=config.tls
         )
-        hello = write_hello(where.role, where.name, where.session)
+        hello = write_hello(config.role, config.name, config.session)
         try:
             greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))
-            self._takes_goodbye = bool(greeting.goodbye)
+            self._accepts_goodbye = bool(greeting.goodbye)
             self._on_hello(greeting, connection)
         except RemoteRefusal as error:
             connection.close()
@@ -258,15 +260,15 @@ class MasterConnection:
         self.failure = error
         self.is_up = False
 
-    def _note(self, error: DistqError | None) -> None:
-        with self._attempted:
+    def _note_attempt(self, error: DistqError | None) -> None:
+        with self._attempt_ended:
             self.failure = error
             self.is_up = error is None
             self.attempts += 1
             self.is_attempting = False
-            self._attempted.notify_all()
+            self._attempt_ended.notify_all()
 
 
-def is_passing(error: DistqError) -> bool:
+def is_connection_error(error: DistqError) -> bool:
     """Whether a new connection may end the error."""
     return error.code in ("CANNOT_REACH", "CONNECTION_LOST")

@@ -16,7 +16,7 @@ from distq.client.future import TaskFuture, claim
 from distq.client.future_state import FutureState
 from distq.client.locks import Wakeup
 from distq.core.constraints import Headers
-from distq.protocol.submit import WireTuple, with_headers, write_run
+from distq.protocol.submit import WireTuple, with_headers, write_entry
 from distq.tasks.options import BLOCK, RAISE
 
 BATCH_TASKS_MAX: Final = 1_000
@@ -26,7 +26,7 @@ BATCH_BYTES_MAX: Final = 8 << 20
 UNACCEPTED_MAX: Final = 10_000
 """Maximum tasks that wait for the master's acceptance before `submit` blocks; it bounds the client's memory."""
 
-LOOK_S: Final = 0.5
+POLL_S: Final = 0.5
 """Seconds between two checks of a flush, because a caller that Ctrl-C interrupts may end a submit without notice."""
 
 F = TypeVar("F", bound=FutureState[Any])
@@ -62,10 +62,10 @@ class PendingSubmit(NamedTuple, Generic[F]):
     body: bytes
     future: F
 
-    def run(self, index: int, count: int) -> WireTuple:
-        """A run of `count` tasks like this one in its wire form; `index` is the index of their envelope."""
+    def entry(self, index: int, count: int) -> WireTuple:
+        """An entry of `count` tasks like this one in its wire form; `index` is the index of their envelope."""
         _, when, constraints, _ = self.options
-        return write_run(index, count, when, constraints)
+        return write_entry(index, count, when, constraints)
 
 
 class UnsentTasks(Generic[F]):
@@ -73,21 +73,21 @@ class UnsentTasks(Generic[F]):
 
     def __init__(self) -> None:
         self.waiting: deque[PendingSubmit[F]] = deque()
-        """The tasks that the sender has not taken; other objects only read it."""
-        self._taken_count = 0
-        """The number of tasks that the sender has taken and the master has not answered."""
+        """The tasks that wait for the sender; other objects only read it."""
+        self._unanswered_count = 0
+        """The number of tasks that the sender sends and the master has not answered."""
         self.in_flight: Mapping[int, int] = {}
         """The submits that were begun and not answered, also direct ones: this is the dict of the state machine."""
         self.closed = False
         """Whether `close` was called: tasks that are put now are not sent any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self._taken_count or self.in_flight)
+        return bool(self.waiting or self._unanswered_count or self.in_flight)
 
     @property
     def full(self) -> bool:
         """Whether the next task must wait."""
-        return len(self.waiting) + (self._taken_count or len(self.in_flight)) >= UNACCEPTED_MAX
+        return len(self.waiting) + (self._unanswered_count or len(self.in_flight)) >= UNACCEPTED_MAX
 
     def put(self, submit: PendingSubmit[F]) -> None:
         """Add a task."""
@@ -111,35 +111,35 @@ class UnsentTasks(Generic[F]):
         """Take the tasks of the next submit, at most BATCH_TASKS_MAX; cancelled tasks are left out."""
         batch: list[PendingSubmit[F]] = []
         while not batch and self.waiting:
-            taken: list[PendingSubmit[F]] = []
+            sendings: list[PendingSubmit[F]] = []
             size = 0
-            while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
-                self._taken_count += 1  # first, so that the task is always counted
+            while self.waiting and len(sendings) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
+                self._unanswered_count += 1  # first, so that the task is always counted
                 try:
                     sending = self.waiting.popleft()
                 except IndexError:  # taken out by `take_all` just now
-                    self._taken_count -= 1
+                    self._unanswered_count -= 1
                     break
-                taken.append(sending)
+                sendings.append(sending)
                 size += len(sending.body)
-            batch = _claimed(taken)
-            if len(batch) < len(taken):
-                self.sent(len(taken) - len(batch))
+            batch = _claimed(sendings)
+            if len(batch) < len(sendings):
+                self.sent(len(sendings) - len(batch))
         return batch
 
     def sent(self, count: int) -> None:
-        """Note that `count` of the taken tasks were answered."""
-        self._taken_count -= count
+        """Note that `count` of the tasks that the sender thread sends were answered."""
+        self._unanswered_count -= count
         self.answered()
 
     def take_all(self) -> list[PendingSubmit[F]]:
         """Take all tasks that were not sent; cancelled tasks are left out."""
-        taken = []
+        sendings = []
         while self.waiting:
             with suppress(IndexError):  # the sender takes from the same end
-                taken.append(self.waiting.popleft())
+                sendings.append(self.waiting.popleft())
         self.answered()
-        return _claimed(taken)
+        return _claimed(sendings)
 
 
 class Outbox(UnsentTasks[TaskFuture[Any]]):
@@ -177,7 +177,7 @@ class Outbox(UnsentTasks[TaskFuture[Any]]):
         """Wait until all submits were answered; False if `timeout_s` (None: never) is over first."""
         deadline = None if timeout_s is None else _now() + timeout_s
         while self:
-            left_s = LOOK_S if deadline is None else min(deadline - _now(), LOOK_S)
+            left_s = POLL_S if deadline is None else min(deadline - _now(), POLL_S)
             if left_s <= 0:
                 return False
             with self._changed:
@@ -185,20 +185,20 @@ class Outbox(UnsentTasks[TaskFuture[Any]]):
         return True
 
 
-def _claimed(taken: list[PendingSubmit[F]]) -> list[PendingSubmit[F]]:
-    """Claim the taken tasks; returns those that were not cancelled while they waited."""
-    claimed = claim([sending.future for sending in taken])
-    if len(claimed) == len(taken):
-        return taken
+def _claimed(sendings: list[PendingSubmit[F]]) -> list[PendingSubmit[F]]:
+    """Claim the tasks; returns those that were not cancelled while they waited."""
+    claimed = claim([sending.future for sending in sendings])
+    if len(claimed) == len(sendings):
+        return sendings
     those = set(map(id, claimed))
-    return [sending for sending in taken if id(sending.future) in those]
+    return [sending for sending in sendings if id(sending.future) in those]
 
 
 def packed(batch: Sequence[PendingSubmit[F]]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
-    """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
+    """A batch as `submit` sends it: each envelope once, entries of (index of the envelope, count[, when]), bodies."""
     envelopes: dict[WireTuple, int] = {}
-    runs: list[WireTuple] = []
+    entries: list[WireTuple] = []
     for options, group in itertools.groupby(batch, key=attrgetter("options")):
         alike = list(group)
-        runs.append(alike[0].run(envelopes.setdefault(options.envelope, len(envelopes)), len(alike)))
-    return list(envelopes), runs, [sending.body for sending in batch]
+        entries.append(alike[0].entry(envelopes.setdefault(options.envelope, len(envelopes)), len(alike)))
+    return list(envelopes), entries, [sending.body for sending in batch]

@@ -83,10 +83,12 @@ class PendingFutures(Generic[F]):
                 self._pending.refuse(number)
         self._outbox.answered()
 
-    def take(self, number: int, batch: Sequence[PendingSubmit[F]], first: int, taken: Mapping[int, int | None]) -> None:
+    def take(
+        self, number: int, batch: Sequence[PendingSubmit[F]], first: int, conflicts: Mapping[int, int | None]
+    ) -> None:
         """Give a submit's tasks the keys from `first` on, as `ClientState.take` does, and settle the early ends."""
         with self._lock:
-            ended = self._pending.take(number, [sending.future for sending in batch], first, taken)
+            ended = self._pending.take(number, [sending.future for sending in batch], first, conflicts)
         self._settle(ended)
 
     def accept(self, number: int) -> None:

@@ -39,9 +39,9 @@ RESULTS_WAIT_S: Final = 20.0
 """Maximum seconds that one call for results waits at the master."""
 STAND_BACK_S: Final = 0.002
 """Seconds between two checks of the receiver thread whether callers still read; the longest delay of other results."""
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 """Seconds between two checks of a reading caller whether its future has ended in another way (refused, closed)."""
-EARLY_LOOK_S: Final = 0.001
+EARLY_END_POLL_S: Final = 0.001
 """The same interval while there are early ends: another thread is reading the answer to their submit."""
 BUSY_POLL_S: Final = 0.0002
 """Seconds that a caller polls for the next result before it sleeps, if the last result came within this time."""
@@ -168,7 +168,7 @@ class ResultReceiver:
 
     def _read_for(self, future: Readable, deadline: float | None) -> None:
         while not future.has_ended and (connection := self.master_connection.connection) is not None:
-            wait_s = EARLY_LOOK_S if self._pending.has_early_ends else LOOK_S
+            wait_s = EARLY_END_POLL_S if self._pending.has_early_ends else POLL_S
             if deadline is not None:
                 wait_s = min(wait_s, deadline - _now())
                 if wait_s <= 0:

@@ -15,7 +15,7 @@ from distq.client.control_connection import ControlConnection
 from distq.client.future import TaskFuture, cancel_all, settle_all
 from distq.client.known_master import KnownMaster
 from distq.client.locks import CalledInside
-from distq.client.master_connection import MasterConnection, Outage, is_passing, new_session
+from distq.client.master_connection import MasterConnection, Outage, is_connection_error, new_session
 from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
 from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals
@@ -243,9 +243,9 @@ class ClientRuntime:
                 if outbox.wait_for_room(0.1):
                     return
                 continue
-            self._outage.note(link.failure)
+            self._outage.note_failure(link.failure)
             failure = link.failure
-            if failure is not None and link.attempts > seen and not is_passing(failure):
+            if failure is not None and link.attempts > seen and not is_connection_error(failure):
                 raise failure
             if _now() >= deadline:
                 raise failure or self._outage.error()
@@ -309,7 +309,7 @@ class ClientRuntime:
         exits.leave(self)
         busy = bool(self._outbox) or self._sender.busy
         self._outbox.close()
-        self._sender.master_connection.close(gently=not busy)
+        self._sender.master_connection.close(sends_goodbye=not busy)
         self._receiver.master_connection.close()
         self.control.close()
         self._sender.retry_requested.set()

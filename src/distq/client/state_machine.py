@@ -102,18 +102,18 @@ class ClientState(Generic[F]):
         self.in_flight[number] = count
 
     def take(
-        self, number: int, futures: Sequence[F], first: int, taken: Mapping[int, int | None]
+        self, number: int, futures: Sequence[F], first: int, conflicts: Mapping[int, int | None]
     ) -> list[tuple[F, TaskEnd]]:
         """Give a submit's tasks the keys from `first` on; returns the futures whose ends were received already.
 
-        `taken` has an entry, by index, for each task whose unique key belongs to another task: the key of that task, or
-        None if the future shall not await it. The submit stays in flight until `accept`, so that a caller that is
-        interrupted between the two can do both again.
+        `conflicts` has, by index, each task whose unique key belongs to another task: the key of that task, or None if
+        the future shall not await it. The submit stays in flight until `accept`, so that a caller that is interrupted
+        between the two can do both again.
         """
         self._check(number, Move.ACCEPT)
         for task_key, future in enumerate(futures, first):
-            if taken and task_key - first in taken:
-                self._taken_over(future, task_key, taken[task_key - first])
+            if conflicts and task_key - first in conflicts:
+                self._settle_conflict(future, task_key, conflicts[task_key - first])
             elif not future.has_ended:
                 future.task_key = task_key
                 self.futures[task_key] = future
@@ -123,7 +123,7 @@ class ClientState(Generic[F]):
         rows = [row for task_key in range(first, first + len(futures)) if (row := self.early.get(task_key)) is not None]
         return self.receive(rows)
 
-    def _taken_over(self, future: F, task_key: int, other: int | None) -> None:
+    def _settle_conflict(self, future: F, task_key: int, other: int | None) -> None:
         """Handle a task under `key` whose unique key belongs to another task."""
         if other is None:
             future.task_key = task_key

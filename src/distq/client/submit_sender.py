@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.client.future import TaskFuture, claim
 from distq.client.locks import OwnedLock
-from distq.client.master_connection import CALL_S, MasterConnection, is_passing
+from distq.client.master_connection import CALL_S, MasterConnection, is_connection_error
 from distq.client.outbox import Outbox, PendingSubmit
 from distq.client.refusals import refusal_of
 from distq.client.steps import MasterCall, run
@@ -39,7 +39,7 @@ CATCH_UP_S: Final = 0.25
 """Maximum seconds that a cancel waits until the master has accepted the tasks that were sent just before."""
 SLICE_S: Final = 1.0
 """Maximum seconds that a caller that waits for room in a queue holds the connection, so that others can submit."""
-LOOK_S: Final = 0.005
+DIRECT_POLL_S: Final = 0.005
 """Seconds after which the sender thread looks for the answer to a direct submit."""
 DIRECT_BYTES_MAX: Final = 64 * 1024
 """Maximum bytes of a direct submit's body: they fit a socket's buffer, so that sending never waits for the master."""
@@ -111,7 +111,7 @@ class SubmitSender:
                 return False
             self.steps.number += 1
             number = self.steps.number
-            args = (number, [submit.options.envelope], [submit.run(0, 1)], [submit.body], self._wait_s)
+            args = (number, [submit.options.envelope], [submit.entry(0, 1)], [submit.body], self._wait_s)
             asked = DirectSubmit(number, connection, [submit], args)
 
             def ask() -> None:
@@ -219,14 +219,16 @@ class SubmitSender:
         link.send_goodbye()
 
     def _wait(self) -> bool:
-        """Wait for a task, or for LOOK_S if there was a direct submit since the last wait; False once closed."""
+        """Wait for a task, or for DIRECT_POLL_S if there was a direct submit since the last wait; False once closed."""
         self._on_idle()
         idle = self._direct is None and self.steps.number == self._number_at_last_wait
         self._number_at_last_wait = self.steps.number
         self._asleep = idle
         self._control.run(self._stuck_tasks.look())
         # Read `_direct` again: a caller that sends directly sets it first, and then reads `_asleep`.
-        return self._outbox.wait_for_tasks(self._stuck_tasks.pause_s() if idle and self._direct is None else LOOK_S)
+        return self._outbox.wait_for_tasks(
+            self._stuck_tasks.pause_s() if idle and self._direct is None else DIRECT_POLL_S
+        )
 
     def _finish_direct(self) -> None:
         """Read the answer to the direct submit; send the submit again if the connection was lost."""
@@ -278,7 +280,7 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
     try:
         return use()
     except DistqError as error:
-        if not is_passing(error):
+        if not is_connection_error(error):
             raise
         return None
     except BaseException:

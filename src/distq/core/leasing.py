@@ -49,18 +49,18 @@ class Leasing:
         for queue in queues:
             if queue not in ready_queues:
                 continue
-            taken = self._take(queue, holder, wanted, want - len(leased), now)
-            if (leased or busy) and taken and taken[0].lost:
-                self._state.enqueue_first(taken)
+            chosen = self._take(queue, holder, wanted, want - len(leased), now)
+            if (leased or busy) and chosen and chosen[0].lost:
+                self._state.enqueue_first(chosen)
                 continue
-            leased += taken
+            leased += chosen
             if not queue.offers:  # paused lists and lists that are set aside make their queue ready again themselves
                 del ready_queues[queue]
-            elif taken:
+            elif chosen:
                 ready_queues[queue] = ready_queues.pop(queue)
-            if taken:
-                self._hand_over(queue, taken, holder, now)
-                if len(leased) >= want or taken[0].lost:
+            if chosen:
+                self._hand_over(queue, chosen, holder, now)
+                if len(leased) >= want or chosen[0].lost:
                     break
         return leased
 
@@ -98,17 +98,17 @@ class Leasing:
             return []
         if not self._registry.costly:
             return queue.take(wanted, want, holder.labels)
-        room = holder.room()
+        room = holder.free_slots()
         if room <= 0:
             return []
         want = want if holder.executor_slots == 1 else min(want, room)
         return queue.take(wanted, want, holder.labels, holder.slots, room)
 
-    def _hand_over(self, queue: Queue[Task], taken: list[Task], holder: Holder, now: float) -> None:
+    def _hand_over(self, queue: Queue[Task], chosen: list[Task], holder: Holder, now: float) -> None:
         if queue.rate_window is not None:
-            self._policies.spend(queue, queue.rate_window, len(taken), now)
+            self._policies.spend(queue, queue.rate_window, len(chosen), now)
         held = holder.held
-        for task in taken:
+        for task in chosen:
             moves.move(task, moves.LEASE)
             task.delivery += 1
             task.holder = holder
@@ -118,6 +118,6 @@ class Leasing:
             task.state_since_at = now
         if queue.may_bind_leases:
             self.has_lease_bound = True
-            self.unstored += [task for task in taken if task.lease_bound]
-            taken = [task for task in taken if not task.lease_bound]  # the journal stores their leases later
-        self.journal.add(now, taken)
+            self.unstored += [task for task in chosen if task.lease_bound]
+            chosen = [task for task in chosen if not task.lease_bound]  # the journal stores their leases later
+        self.journal.add(now, chosen)

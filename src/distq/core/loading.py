@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Loader:
     """Collects the heads that `Store.follow` yields; a later head of a key replaces an earlier one."""
 
-    def __init__(self, names: Registry) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.sessions: dict[int, bytes] = {}
         """Rows of client sessions, by their negative keys."""
         self.policies: dict[int, bytes] = {}
@@ -41,18 +41,18 @@ class Loader:
         """Rows of stream parts, by their negative keys."""
         self.schedules: dict[int, bytes] = {}
         """Rows of schedules, by their negative keys."""
-        self._registry = names
+        self._registry = registry
         self._heads: dict[int, bytes] = {}
         self._envelopes: dict[bytes, Envelope] = {}
 
     def feed(self, heads: Heads) -> None:
         """Add a sequence of heads; None as the head drops its key."""
         for key, stored in heads:
-            known = self._heads if key >= 0 else self._rows_of(key)
+            rows = self._heads if key >= 0 else self._rows_of(key)
             if stored is None:
-                known.pop(key, None)
+                rows.pop(key, None)
             else:
-                known[key] = stored
+                rows[key] = stored
 
     def _rows_of(self, key: int) -> dict[int, bytes]:
         if key > PARTS:
@@ -64,7 +64,7 @@ class Loader:
         return self.schedules if key > POLICIES else self.policies
 
     @property
-    def unread(self) -> list[int]:
+    def keys_of_bodies(self) -> list[int]:
         """Keys of the rows whose bodies the master must also read: cursors and schedules."""
         return [*self.cursors, *self.schedules]
 
@@ -75,31 +75,32 @@ class Loader:
             yield self._task(key, heads[key])
 
     def _task(self, task_key: int, stored: bytes) -> Task:
-        numbers, expires_at, constraints, packed = head.split(stored)
-        envelope = self._envelopes.get(packed)
+        numbers, expires_at, constraints, envelope_bytes = head.split(stored)
+        envelope = self._envelopes.get(envelope_bytes)
         if envelope is None:
-            envelope = self._envelopes[packed] = self._envelope(stored)
-        state, delivery, failures, lost, submitted_at, since, due_at = numbers
+            envelope = self._envelopes[envelope_bytes] = self._envelope(stored)
+        state, delivery, failures, lost, submitted_at, state_since_at, due_at = numbers
         task = Task(task_key, envelope, None, None, submitted_at)
         task.delivery = delivery if state == LEASED or _may_still_run(state, due_at) else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
-        task.state_since_at, task.due_at, task.expires_at, task.constraints = since, due_at, expires_at, constraints
+        task.state_since_at, task.due_at = state_since_at, due_at
+        task.expires_at, task.constraints = expires_at, constraints
         moves.restore(task, state)
         return task
 
     def _envelope(self, stored: bytes) -> Envelope:
-        known = head.unpack(stored)
+        fields = head.unpack(stored)
         return self._registry.envelope(
-            known.queue,
-            known.name,
-            known.kind,
-            priority=known.priority,
-            retries=known.retries,
-            time_limit_s=known.time_limit_s,
-            result_ttl_s=known.result_ttl_s,
-            max_deliveries=known.max_deliveries,
-            requires=known.requires,
-            cost=known.cost,
+            fields.queue,
+            fields.name,
+            fields.kind,
+            priority=fields.priority,
+            retries=fields.retries,
+            time_limit_s=fields.time_limit_s,
+            result_ttl_s=fields.result_ttl_s,
+            max_deliveries=fields.max_deliveries,
+            requires=fields.requires,
+            cost=fields.cost,
         )
 
 
@@ -113,55 +114,55 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     same holder has the tasks that ended while their executors may still run them.
     """
     state = ledger.state
-    absent = Holder("an executor from before the restart")
+    former_holder = Holder("an executor from before the restart")
     ended = []
     for row_key, row in loader.policies.items():
         ledger.policies.restore(row_key, row, now)
     for task in loader.tasks():
         state.tasks[task.task_key] = task
         if _may_still_run(task.state, task.due_at) and task.lease_bound:
-            state.orphaned_runs.add(task, absent)
+            state.orphaned_runs.add(task, former_holder)
         if task.state_since_at > now:
-            _shift_back(task, now)
+            _move_instants_back(task, now)
         if task.constraints is not NO_CONSTRAINTS:
             _register_keys(state, task)
         if task.state in LIVE_STATES:
-            _resume(state, task, absent)
+            _restore_live(state, task, former_holder)
         else:
             ended.append(task)
     for task in state.tasks.values():
         if task.state == READY:  # last: all leases of its key are counted, and its dependencies are loaded
             state.enqueue(task, now)
-    _keep(state, ended)
-    return absent
+    _restore_ended(state, ended)
+    return former_holder
 
 
 def restore_extras(ledger: Ledger, loader: Loader, bodies: Mapping[int, bytes]) -> list[int]:
     """Restore the cursors and the parts of streams; returns the keys of rows whose tasks are gone, to be dropped."""
     state = ledger.state
-    stray = state.checkpoints.restore(loader.cursors, bodies, state.tasks)
-    return stray + state.stream_parts.restore(loader.parts, state.tasks)
+    keys_without_task = state.checkpoints.restore(loader.cursors, bodies, state.tasks)
+    return keys_without_task + state.stream_parts.restore(loader.parts, state.tasks)
 
 
-def _keep(state: LedgerState, ended: list[Task]) -> None:
+def _restore_ended(state: LedgerState, ended: list[Task]) -> None:
     """Keep the ended tasks and the dead letters, in the order in which they ended."""
-    for task in sorted(ended, key=_since):
+    for task in sorted(ended, key=_state_since_at):
         if task.state == DEAD:
             state.dead[task.task_key] = task
         elif task.task_key not in state.dependencies.followers and not state.orphaned_runs.is_running(task):
             state.retained.add(task)
 
 
-def _resume(state: LedgerState, task: Task, absent: Holder) -> None:
-    """Let a live task wait: for its expiry, for the end of its delay, or for its executor."""
+def _restore_live(state: LedgerState, task: Task, former_holder: Holder) -> None:
+    """Register a live task: it waits for its expiry, for the end of its delay, or for its executor."""
     if task.expires_at is not None:
         state.expiring.add(task.expires_at, task)
     if task.state == DELAYED:
         state.delayed.add(task.due_at, task)
     elif task.state == LEASED:
         task.leased_at = task.state_since_at
-        task.holder = absent
-        absent.held[task.task_key] = task
+        task.holder = former_holder
+        former_holder.held[task.task_key] = task
 
 
 def _may_still_run(state: int, due_at: float) -> bool:
@@ -169,7 +170,7 @@ def _may_still_run(state: int, due_at: float) -> bool:
     return state in (SUCCEEDED, CANCELLED) and due_at == head.RUNS_ON
 
 
-def _shift_back(task: Task, now: float) -> None:
+def _move_instants_back(task: Task, now: float) -> None:
     """Move the task's instants back, because the clock was set back to before its last change."""
     if task.due_at:
         task.due_at -= task.state_since_at - now
@@ -190,5 +191,5 @@ def _register_keys(state: LedgerState, task: Task) -> None:
         queue.concurrency_keys.count_in_flight(task)
 
 
-def _since(task: Task) -> float:
+def _state_since_at(task: Task) -> float:
     return task.state_since_at

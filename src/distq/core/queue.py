@@ -289,10 +289,10 @@ class Queue(Generic[TaskT]):
         The order is by priority, then by age. A lost task is taken alone: if its executor dies too, no other task can
         be the reason. A task with a cost above 1 is also taken alone; later tasks wait until there is `room` for it.
         """
-        taken: list[TaskT] = []
+        chosen: list[TaskT] = []
         passed: list[Offer[TaskT]] = []
         offers = self.offers
-        while offers and len(taken) < want:
+        while offers and len(chosen) < want:
             offer = offers[0]
             ready_list = offer[3]
             task = self._offered(offer)
@@ -303,21 +303,21 @@ class Queue(Generic[TaskT]):
                 if not self._set_aside(ready_list):
                     passed.append(offer)
                 continue
-            if (taken and (task.lost or ready_list.cost > 1)) or ready_list.cost > room:
+            if (chosen and (task.lost or ready_list.cost > 1)) or ready_list.cost > room:
                 break
             heappop(offers)
             ready_list.pop()
-            taken.append(task)
+            chosen.append(task)
             alone = task.lost or ready_list.cost > 1
             if not alone:
-                ready_list.pop_into(taken, want, offers[0] if offers else None)
+                ready_list.pop_into(chosen, want, offers[0] if offers else None)
             ready_list.offer = None
             self._offer(ready_list)
             if alone:
                 break
         for offer in passed:
             heappush(offers, offer)
-        return taken
+        return chosen
 
     def _offered(self, offer: Offer[TaskT]) -> TaskT | None:
         """The task of the first offer, None if the offer was stale; a stale offer is removed or replaced."""

@@ -132,8 +132,8 @@ class PriorityList(Generic[TaskT]):
         """Remove the task that `head` has just returned."""
         self.deques[self.mask.bit_length() - 1].popleft()
 
-    def pop_into(self, taken: list[TaskT], want: int, other: Offer[TaskT] | None) -> None:
-        """Move ready tasks of the highest priority until `taken` has `want`.
+    def pop_into(self, chosen: list[TaskT], want: int, other: Offer[TaskT] | None) -> None:
+        """Move ready tasks of the highest priority until `chosen` has `want`.
 
         Stops at a task that was lost, and where the first task of another list's offer is older.
         """
@@ -142,12 +142,12 @@ class PriorityList(Generic[TaskT]):
             return
         until = other[1] if other is not None and -priority == other[0] else None
         tasks = self.deques[priority]
-        while tasks and len(taken) < want:
+        while tasks and len(chosen) < want:
             task = tasks[0]
             if task.state == READY:
                 if task.lost or (until is not None and task.task_key > until):
                     return
-                taken.append(task)
+                chosen.append(task)
             else:
                 self._stale_count -= 1
             tasks.popleft()

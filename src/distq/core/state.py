@@ -116,9 +116,9 @@ class LedgerState:
             others = [one for one in self.subscribers.get(task.task_key, ()) if not (one.ended or one is owner)]
             self.subscribers[task.task_key] = [*others, owner]
 
-    def enqueue_first(self, taken: Iterable[Task]) -> None:
-        """Make ready tasks the first of their queues again; the last of `taken` becomes the very first."""
-        for task in taken:
+    def enqueue_first(self, tasks: Iterable[Task]) -> None:
+        """Make ready tasks the first of their queues again; the last of `tasks` becomes the very first."""
+        for task in tasks:
             task.envelope.queue.enqueue_first(task)
 
     def enqueue(self, task: Task, now: float) -> None:

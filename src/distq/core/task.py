@@ -106,7 +106,7 @@ class Holder:
         """Number of its worker's slots, which a task of a high cost may take."""
         return 1
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Number of these slots that are free."""
         return 1
 

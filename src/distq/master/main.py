@@ -185,7 +185,7 @@ class Master:
             settings.plain_lease_s,
             self._keeps_no_proxies,
         )
-        unread = [*incomplete(loader.sessions), *loader.unread]
+        unread = [*incomplete(loader.sessions), *loader.keys_of_bodies]
         read = zip(unread, await store.read(unread), strict=True)
         bodies = {row_key: body for row_key, body in read if body is not None}
         dispatcher.clients.restore(loader.sessions, bodies)

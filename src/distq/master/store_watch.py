@@ -11,7 +11,7 @@ from distq.core.counters import Histogram
 if TYPE_CHECKING:
     from distq.core.ports import Store
 
-LOOK_S: Final = 2.0
+CHECK_S: Final = 2.0
 """Seconds between two health checks of the store."""
 SLOW_S: Final = 1.0
 """Seconds from which a commit is logged as slow: every submit and settle waits for it."""
@@ -20,7 +20,7 @@ CHECKS_PER_WARNING: Final = 5
 
 
 class StoreWatch:
-    """Checks the store every LOOK_S, and measures every commit."""
+    """Checks the store every CHECK_S, and measures every commit."""
 
     def __init__(self, store: Store, log: Any) -> None:
         self.health: Mapping[str, object] = {}
@@ -49,7 +49,7 @@ class StoreWatch:
         """Check the store until cancelled."""
         while True:
             await self.check()
-            await asyncio.sleep(LOOK_S)  # no event announces that a disk fills
+            await asyncio.sleep(CHECK_S)  # no event announces that a disk fills
 
     async def check(self) -> None:
         """Ask the store for its health, and log what has changed."""

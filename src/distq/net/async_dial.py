@@ -14,10 +14,10 @@ from ipaddress import ip_address
 from typing import Any, Final, cast
 
 from distq.core.errors import DistqError
-from distq.net.address import Address
 from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, no_tls, set_options, tls_stream
 from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
+from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, TlsFailed, WireError
 from distq.wire.framing import Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake

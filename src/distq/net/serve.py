@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.core.errors import DistqError
 from distq.core.plurals import counted
-from distq.net.address import Address
 from distq.net.descriptors import room_for_connections
 from distq.net.port_holder import held_by
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
+from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
 from distq.wire.framing import Buffer, pack
 from distq.wire.handshake import TLS_ONLY
 from distq.wire.inert import InertCall
-from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
+from distq.wire.server_reader import Authenticated, Closed, PeerRefused, Send, ServerReader
 
 if TYPE_CHECKING:
     from distq.net.tls_context import ServerTls
@@ -151,7 +151,7 @@ class ServerConnection(asyncio.Protocol):
         self.open = False
         self._server = server
         self._loop = loop
-        self._session = ServerSession(server.keys, server.nonce(), server.limits.frame_bytes_max)
+        self._reader = ServerReader(server.keys, server.nonce(), server.limits.frame_bytes_max)
         self._calls: deque[InertCall | bytes] = deque()
         self._is_busy = False
         self._is_reading = True
@@ -188,7 +188,7 @@ class ServerConnection(asyncio.Protocol):
         self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
         if self._tls is None:
-            self._write((self._session.start(),))
+            self._write((self._reader.start(),))
         else:
             self._loop.call_later(min(TLS_HELLO_S, server.limits.handshake_s / 2), self._refuse_silent_peer)
 
@@ -197,7 +197,7 @@ class ServerConnection(asyncio.Protocol):
         if self._tls is not None and not (data := self._unseal(self._tls, data)):
             return
         todo = self._calls
-        for event in self._session.receive(data):
+        for event in self._reader.receive(data):
             if isinstance(event, InertCall):
                 todo.append(event)
             elif isinstance(event, PeerRefused):
@@ -330,7 +330,7 @@ class ServerConnection(asyncio.Protocol):
             if server_tls is not None and (name := tls.peer_name):
                 server_tls.on_verified(self.peer, name)
                 self.peer = f"{self.peer} ({name})"
-            self._write((self._session.start(),))
+            self._write((self._reader.start(),))
         return plain
 
     def _refuse_silent_peer(self) -> None:

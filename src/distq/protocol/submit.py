@@ -1,4 +1,4 @@
-"""What a submit says: runs of tasks that are alike, their envelopes, when they run, and what constrains them.
+"""What a submit says: entries of tasks that are alike, their envelopes, when they run, and what constrains them.
 
 The client writes plain tuples, because the master's unpickler makes no classes; the master reads and checks them here.
 """
@@ -68,9 +68,9 @@ class When(NamedTuple):
     """When a task runs."""
 
     delay_s: float | None = None
-    """Seconds after its submit before which it does not run."""
+    """Seconds after its submit before which it does not entry."""
     eta_at: float | None = None
-    """Instant, in seconds since 1970, before which it does not run."""
+    """Instant, in seconds since 1970, before which it does not entry."""
     expires_s: float | None = None
     """Seconds after its submit from which on it is not begun any more."""
 
@@ -88,7 +88,7 @@ class SubmitConstraints(NamedTuple):
     headers: Headers = ()
 
 
-class SubmitRun(NamedTuple):
+class SubmitEntry(NamedTuple):
     """Tasks that differ in their arguments alone, as the master has read them."""
 
     envelope: Envelope
@@ -161,8 +161,8 @@ def with_headers(constraints: WireTuple | None, headers: Headers) -> WireTuple |
     return (*known[:-1], tuple({**dict(known.headers), **dict(headers)}.items()))
 
 
-def write_run(index: int, size: int, when: WireTuple | None, constraints: WireTuple | None) -> WireTuple:
-    """A run of `size` tasks as it travels; `index` is the place of its envelope in the submit's list."""
+def write_entry(index: int, size: int, when: WireTuple | None, constraints: WireTuple | None) -> WireTuple:
+    """An entry of `size` tasks as it travels; `index` is the place of its envelope in the submit's list."""
     if constraints is not None:
         return index, size, when, constraints
     return (index, size) if when is None else (index, size, when)
@@ -179,12 +179,12 @@ def instants(when: When, now: float) -> tuple[float, float | None]:
 
 def read_submit(
     registry: Registry, args: tuple[Any, ...], now: float
-) -> tuple[int, list[SubmitRun], list[bytes], float]:
+) -> tuple[int, list[SubmitEntry], list[bytes], float]:
     """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
     try:
-        number, envelopes, runs, bodies, wait_s = args
+        number, envelopes, entries, bodies, wait_s = args
         table = [_known(registry, envelope) for envelope in envelopes]
-        rows = [_run(registry, now, table[index], *rest) for index, *rest in runs]
+        rows = [_entry(registry, now, table[index], *rest) for index, *rest in entries]
         good = (
             type(number) is int
             and 0 < number <= NUMBER_MAX
@@ -198,7 +198,7 @@ def read_submit(
             raise TypeError("a number, a size, a body or wait_s is out of its range")  # noqa: TRY301
     except (TypeError, ValueError, IndexError, OverflowError) as exc:
         raise BadCall(
-            f"submit(number, envelopes, runs, bodies, wait_s) has an argument that is not valid: {exc}."
+            f"submit(number, envelopes, entries, bodies, wait_s) has an argument that is not valid: {exc}."
         ) from exc
     _check_dependencies(rows)
     unique = [(row.envelope.queue, row.constraints.unique_key) for row in rows if row.constraints.unique_key]
@@ -207,32 +207,32 @@ def read_submit(
     return number, rows, list(bodies), min(wait_s, DURATION_MAX_S)
 
 
-def _check_dependencies(runs: list[SubmitRun]) -> None:
+def _check_dependencies(entries: list[SubmitEntry]) -> None:
     """Check that each dependency stands before its task in the same submit; raises BadCall."""
     first = 0
-    ordered = any(run.constraints.depends_on is not None for run in runs)
-    for run in runs:
-        depends_on = run.constraints.depends_on
+    ordered = any(entry.constraints.depends_on is not None for entry in entries)
+    for entry in entries:
+        depends_on = entry.constraints.depends_on
         if depends_on is not None and not 0 <= depends_on.first <= depends_on.first + depends_on.size <= first:
             raise BadCall("The dependencies of a task come before it in the same submit.")
-        if ordered and run.constraints.unique_key:
+        if ordered and entry.constraints.unique_key:
             raise BadCall("A task of a submit with dependencies has no unique key: another task may have it.")
-        first += run.size
+        first += entry.size
 
 
-def read_run(registry: Registry, envelope: WireTuple, when: Any, constraints: Any, now: float) -> SubmitRun:
+def read_entry(registry: Registry, envelope: WireTuple, when: Any, constraints: Any, now: float) -> SubmitEntry:
     """One task that a schedule submits; raises TypeError, ValueError, NameTooLong or TooManyNames."""
-    run = _run(registry, now, _known(registry, envelope), 1, when, constraints)
-    if run.constraints.depends_on is not None:
+    entry = _entry(registry, now, _known(registry, envelope), 1, when, constraints)
+    if entry.constraints.depends_on is not None:
         raise ValueError("a task that is submitted alone has no dependencies")
-    return run
+    return entry
 
 
-def _run(
+def _entry(
     registry: Registry, now: float, envelope: Envelope, size: int, when: Any = None, constraints: Any = None
-) -> SubmitRun:
+) -> SubmitEntry:
     if constraints is None:
-        return SubmitRun(envelope, size, _when(when, now), NO_CONSTRAINTS, REJECT)
+        return SubmitEntry(envelope, size, _when(when, now), NO_CONSTRAINTS, REJECT)
     # Fields that a later version adds are not read.
     given = SubmitConstraints(*constraints[: len(SubmitConstraints._fields)])
     key = None if given.concurrency_key is None else text("concurrency_key", given.concurrency_key, KEY_BYTES_MAX)
@@ -242,14 +242,14 @@ def _run(
     if given.on_conflict not in CONFLICTS:
         raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(given.on_conflict)}")
     if unique and size != 1:
-        raise ValueError("a run with a unique key has one task")
+        raise ValueError("an entry with a unique key has one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = registry.with_result_ttl(envelope, unique_for_s)  # the result tells which task has the key
     depends_on = None if given.depends_on is None else _depends_on(*given.depends_on)
     checked = headers("headers", given.headers) if given.headers != () else ()
     read = TaskConstraints(key or "", concurrency or 1, unique or "", unique_for_s, depends_on, checked)
     read = NO_CONSTRAINTS if read == NO_CONSTRAINTS else read
-    return SubmitRun(envelope, size, _when(when, now), read, given.on_conflict)
+    return SubmitEntry(envelope, size, _when(when, now), read, given.on_conflict)
 
 
 def _depends_on(first: int, size: int, policy: str, is_single: bool) -> DependsOn:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from distq.core.ports import CommitRefused, CommitUnknown, StoreError
 from distq.storage import private, schema
 from distq.storage.error_messages import StoreUnusable, check_place, explain, foreign_file, too_new
-from distq.storage.reserve import MIB, Reserve, Room
+from distq.storage.reserve import MIB, Reserve, SpaceLimits
 from distq.storage.sqlite_connection import BUSY, FULL, TOOBIG, ConnectionPort, SqliteConnection, SqliteError
 from distq.storage.wal import Wal
 from distq.storage.writes import Writes, counts, reads, sizes
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Upkeep(NamedTuple):
-    """The sizes at which the store folds the log of commits into the file."""
+    """The sizes at which the store copies the log of commits to the file."""
 
     wal_idle_bytes: int = 1 * MIB
     """Fold the log beyond this size when no commit has come for IDLE_S."""
@@ -44,7 +44,9 @@ class Upkeep(NamedTuple):
 class QueueFile:
     """One queue file, and its one connection to SQLite."""
 
-    def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteConnection) -> None:
+    def __init__(
+        self, path: Path, space_limits: SpaceLimits, upkeep: Upkeep, connect: Connect = SqliteConnection
+    ) -> None:
         self.path = path
         self.broken = ""
         """Why the store refuses all later commits: an error after which the state of the disk is unknown."""
@@ -52,9 +54,9 @@ class QueueFile:
         """Why new tasks are refused at present."""
         self.commit_s = 0.0
         """Seconds that the last commit took."""
-        self.reserve = Reserve(path, room)
+        self.reserve = Reserve(path, space_limits)
         self.overgrown = False
-        """Whether the log must be folded into the file now."""
+        """Whether the store must copy the log to the file now."""
         self._wal = Wal(path)
         self._unchecked_bytes = 0
         """Approximate bytes added to the log since its size was last read."""
@@ -160,7 +162,7 @@ class QueueFile:
         self._unchecked_bytes += writes.byte_count + COMMIT_BYTES
         if self._unchecked_bytes > self._upkeep.wal_bytes_max // 16:
             self._unchecked_bytes = 0
-            self.overgrown = self._wal.unfolded_bytes() > self._upkeep.wal_bytes_max
+            self.overgrown = self._wal.uncopied_bytes() > self._upkeep.wal_bytes_max
 
     def _failed(self, exc: SqliteError) -> StoreError:
         """Return the error of a commit: nothing is stored, or the outcome is unknown."""
@@ -182,8 +184,8 @@ class QueueFile:
             return
         wanted_bytes = 2 * writes.byte_count  # in the log, then in the file
         shortage = self._shortage(wanted_bytes)
-        if shortage and self._wal.size() > self._upkeep.wal_idle_bytes:
-            self._fold()
+        if shortage and self._wal.size_bytes() > self._upkeep.wal_idle_bytes:
+            self._copy_log()
             shortage = self._shortage(wanted_bytes)
         if shortage and self._grows(writes):
             self.refusing = shortage
@@ -199,11 +201,11 @@ class QueueFile:
         """Return why the volume has no room for `wanted_bytes`, '' if it has."""
         reserve = self.reserve
         reserve.take()
-        kept = reserve.room.free_bytes_min + (0 if reserve.held else reserve.room.reserve_bytes)
-        free = reserve.free_bytes() - self._wal.size()  # folding makes the file grow before the log is gone
+        kept = reserve.limits.free_bytes_min + (0 if reserve.held else reserve.limits.reserve_bytes)
+        free = reserve.free_bytes() - self._wal.size_bytes()  # copying makes the file grow before the log is gone
         if reserve.held and free >= kept + wanted_bytes:
             return ""
-        free += self._wal.size() - self._wal.unfolded_bytes()  # read only now: mostly the volume has room enough
+        free += self._wal.size_bytes() - self._wal.uncopied_bytes()  # read only now: mostly the volume has room enough
         if reserve.held and free >= kept + wanted_bytes:
             return ""
         return (
@@ -212,22 +214,22 @@ class QueueFile:
         )
 
     def _making_room(self, write: Callable[[], T], give_up: Callable[[], bool]) -> T:
-        """Run `write`; on a full volume undo it and run it again, first after folding the log, then after `give_up`."""
-        attempts = iter((self._fold, give_up))
+        """Run `write`; on a full volume undo it and run it again, first after `_copy_log`, then after `give_up`."""
+        attempts = iter((self._copy_log, give_up))
         while True:
-            wal_bytes = self._wal.size()
+            wal_bytes = self._wal.size_bytes()
             try:
                 return write()
             except SqliteError as exc:
                 self._rollback()
-                if exc.primary == FULL and self._wal.size() > wal_bytes:
+                if exc.primary == FULL and self._wal.size_bytes() > wal_bytes:
                     # The frames of the failed write, behind all valid ones, may take the very room that is missing.
                     os.truncate(self._wal.path, wal_bytes)
                 make_room = next(attempts, None)
                 if exc.primary != FULL or make_room is None or not make_room():
                     raise
 
-    def _fold(self) -> bool:
+    def _copy_log(self) -> bool:
         """Fold the log into the file and cut it off to make room, as far as a full volume allows that."""
         try:
             self._cut_off()
@@ -253,7 +255,7 @@ class QueueFile:
     def copy(self) -> Path:
         """Write a compact and synced copy beside the file, and return its path. Raises CommitRefused."""
         to = self.path.with_name(f"{self.path.name}{COPY}{secrets.token_hex(4)}")
-        wanted_bytes = size_of(self.path) + self._wal.unfolded_bytes() + self.reserve.room.free_bytes_min
+        wanted_bytes = size_of(self.path) + self._wal.uncopied_bytes() + self.reserve.limits.free_bytes_min
         if self.reserve.free_bytes() < wanted_bytes:
             raise CommitRefused(
                 f"A copy of {self.path} needs {wanted_bytes / MIB:.0f} MiB of room beside it, and there is less: make "
@@ -308,7 +310,7 @@ class QueueFile:
                     return False
             else:
                 more = False
-            if self.overgrown or (idle and self._wal.unfolded_bytes() > self._upkeep.wal_idle_bytes):
+            if self.overgrown or (idle and self._wal.uncopied_bytes() > self._upkeep.wal_idle_bytes):
                 self._checkpoint()
         except SqliteError as exc:
             if exc.primary != FULL:
@@ -329,9 +331,9 @@ class QueueFile:
     def _checkpoint(self) -> None:
         """Fold the log into the file, and keep its blocks for the next commits."""
         self.overgrown = False
-        ((_, frames, folded),) = self._run("PRAGMA wal_checkpoint(PASSIVE)")
-        if frames == folded:
-            self._wal.folded()
+        ((_, frames, copied),) = self._run("PRAGMA wal_checkpoint(PASSIVE)")
+        if frames == copied:
+            self._wal.note_all_copied()
 
     def _cut_off(self) -> None:
         """Fold the log into the file, and give its blocks back to the volume."""
@@ -348,7 +350,7 @@ class QueueFile:
             "kind": "sqlite",
             "file": str(self.path),
             "bytes": size_of(self.path),
-            "wal_bytes": self._wal.size(),
+            "wal_bytes": self._wal.size_bytes(),
             "free_bytes": self.reserve.free_bytes(),
             "reserve_held": self.reserve.held,
             "refusing": self.refusing,

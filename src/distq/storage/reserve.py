@@ -13,7 +13,7 @@ from distq.storage.private import open_new
 MIB: Final = 1 << 20
 
 
-class Room(NamedTuple):
+class SpaceLimits(NamedTuple):
     """The bytes that are kept free on the volume."""
 
     free_bytes_min: int = 64 * MIB
@@ -25,9 +25,9 @@ class Room(NamedTuple):
 class Reserve:
     """The file `<queue file>-reserve`."""
 
-    def __init__(self, path: Path, room: Room) -> None:
+    def __init__(self, path: Path, limits: SpaceLimits) -> None:
         self.path = path.with_name(path.name + "-reserve")
-        self.room = room
+        self.limits = limits
         self.held = False
 
     def free_bytes(self) -> int:
@@ -37,15 +37,15 @@ class Reserve:
 
     def adopt(self) -> None:
         """Hold the reserve file if an earlier process has left it."""
-        self.held = self.path.is_file() and self.path.stat().st_size == max(self.room.reserve_bytes, 1)
+        self.held = self.path.is_file() and self.path.stat().st_size == max(self.limits.reserve_bytes, 1)
 
     def take(self) -> None:
         """Make and hold the reserve file, if the volume has room for it beyond `free_bytes_min`."""
         if self.held:
             return
-        size = self.room.reserve_bytes
+        size = self.limits.reserve_bytes
         try:
-            if self.free_bytes() >= size + self.room.free_bytes_min:
+            if self.free_bytes() >= size + self.limits.free_bytes_min:
                 with open_new(self.path, replace=True) as file:
                     os.posix_fallocate(file.fileno(), 0, max(size, 1))
                 self.held = True

@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 from distq.core.payload_cache import how_many_fit
 from distq.core.ports import Batch, CommitRefused, CommitUnknown, Heads, StoreError, StoreLimits
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, Connect, QueueFile, Upkeep
-from distq.storage.reserve import MIB, Room
+from distq.storage.reserve import MIB, SpaceLimits
 from distq.storage.sqlite_connection import SqliteConnection
 from distq.storage.thread import StoreThread
 from distq.storage.writes import gather
@@ -34,13 +34,18 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path, *, room: Room | None = None, upkeep: Upkeep | None = None, connect: Connect = SqliteConnection
+        self,
+        path: Path,
+        *,
+        space_limits: SpaceLimits | None = None,
+        upkeep: Upkeep | None = None,
+        connect: Connect = SqliteConnection,
     ) -> None:
         self.limits = LIMITS
         self.epoch = 0
         self.leader = ""
         self.waiting = ""
-        self._file = QueueFile(path, room or Room(), upkeep or Upkeep(), connect)
+        self._file = QueueFile(path, space_limits or SpaceLimits(), upkeep or Upkeep(), connect)
         self._thread = StoreThread("distq-store")
         self._closed = False
         self._over: asyncio.Event = asyncio.Event()
@@ -116,7 +121,7 @@ class SqliteStore:
     # -- upkeep --------------------------------------------------------------------------------
 
     def _tidy_later(self) -> None:
-        """After a commit: fold an overgrown log before the next commit, and tidy the file after IDLE_S without one."""
+        """After a commit: copy an overgrown log before the next commit, and tidy the file after IDLE_S without one."""
         loop = asyncio.get_running_loop()
         self._last_commit = loop.time()
         if self._file.overgrown:

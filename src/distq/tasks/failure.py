@@ -10,6 +10,7 @@ from typing import Any, Final
 from distq.core.failure import EXCEPTION_PROTOCOL, Failure, pack_exception, read_failure
 from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.tasks.task_error import TaskError
+from distq.wire.errors import NoSuchTask
 
 TEXT_CHARS_MAX: Final = 2_000
 """Maximum characters of an exception's text in a failure; the rest is cut."""

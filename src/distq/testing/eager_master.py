@@ -297,7 +297,7 @@ class EagerMaster:
             run = current_of(row, envelope, None, reply.cursors.get(key), headers, send, _NEVER, codec, is_stopped)
             token = _current.set(run)
             try:
-                ran = self._functions.run_of(envelope[2], envelope[1])(payload)
+                ran = self._functions.runner_of(envelope[2], envelope[1])(payload)
             finally:
                 _current.reset(token)
         except TimeLimitExceeded as error:  # raised by the task itself: this executor has no time limits

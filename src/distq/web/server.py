@@ -10,9 +10,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from distq.core.errors import DistqError
-from distq.net.address import Address
 from distq.net.port_holder import held_by
 from distq.net.tls_context import ServerTls
+from distq.settings.address import Address
 from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, ConnectionGuard
 
 BACKLOG = 128

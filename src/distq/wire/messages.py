@@ -35,18 +35,18 @@ def returned(value: object) -> bytes:
     return pickle.dumps(("#RETURN", value), REPLY_PROTOCOL)
 
 
-def created(word: str, methods: tuple[str, ...]) -> bytes:
+def created(name: str, methods: tuple[str, ...]) -> bytes:
     """Return the body of a reply to `create`: the methods, and an ident that names the caller's process and thread too.
 
     The caller's unpickler puts them in, as hexadecimal numbers: `word@process.hash.thread`. The hash of a text differs
     from process to process, so that processes with the same number on several hosts have different idents.
     """
     return b"".join(
-        (_CREATED, _short_text(f"{word}@%x.%x.%x"), _CALLER, memoryview(pickle.dumps(methods, 4))[:-1], b"\x86\x86.")
+        (_CREATED, _short_text(f"{name}@%x.%x.%x"), _CALLER, memoryview(pickle.dumps(methods, 4))[:-1], b"\x86\x86.")
     )
 
 
-def word_of(ident: str) -> tuple[str, str]:
+def object_of(ident: str) -> tuple[str, str]:
     """Return the object that an ident names, and the caller's process and thread, '' in an ident without them."""
     word, _, caller = ident.partition("@")
     return word, caller

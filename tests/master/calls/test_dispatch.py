@@ -7,7 +7,7 @@ from multiprocessing.managers import Token
 from tests.master.bench import Bench, on_bench
 
 from distq.wire.errors import RemoteRefusal
-from distq.wire.messages import word_of
+from distq.wire.messages import object_of
 
 CALLER = f"{os.getpid():x}.{hash('distq'):x}.{threading.get_ident():x}"
 """What the master's reply makes of the process and the thread that read it."""
@@ -20,7 +20,7 @@ async def test_the_managers_own_calls_are_served(bench: Bench) -> None:
     for method in ("dummy", "incref", "decref", "accept_connection"):
         assert await bench.ask(connection, None, method, "work") is None
     for getter, ident in (("get_work_queue", "work"), ("get_task_queue", "work"), ("get_done_queue", "result")):
-        assert word_of((await bench.ask(connection, None, "create", getter))[0]) == (ident, CALLER)
+        assert object_of((await bench.ask(connection, None, "create", getter))[0]) == (ident, CALLER)
     assert (await bench.ask(connection, None, "create", "get_broker"))[0] == "broker"
     for typeid in ("work", f"work@{CALLER}"):
         assert "put" in await bench.ask(connection, None, "get_methods", Token("get_work_queue", ("h", 1), typeid))

@@ -14,7 +14,7 @@ from distq.core.loading import Loader, restore
 from distq.core.registry import Defaults, Registry
 from distq.core.states import LEASED, SUCCEEDED
 from distq.storage.queue_file import Connect, Upkeep
-from distq.storage.reserve import Room
+from distq.storage.reserve import SpaceLimits
 from distq.storage.sqlite import SqliteStore
 
 SEEDS = 40
@@ -38,7 +38,7 @@ class Record:
 
     async def run_master(self, path: Path, disk: Disk, steps: int) -> None:
         """Start a master on the file, compare it with the record, and go on with both; raises PowerCut."""
-        store = SqliteStore(path, room=Room(0, 1), upkeep=FOLD_OFTEN, connect=self.connect)
+        store = SqliteStore(path, space_limits=SpaceLimits(0, 1), upkeep=FOLD_OFTEN, connect=self.connect)
         try:
             registry = Registry(DEFAULTS)
             loader = Loader(registry)

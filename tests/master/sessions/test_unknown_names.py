@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.master.bench import WAITING, Bench, on_bench
 
 from distq.core.outcome import Outcome
-from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, LOOK_S, NAMES_PER_CHECK, UnknownNames
+from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, CHECK_S, NAMES_PER_CHECK, UnknownNames
 
 
 def test_pauses_double_up_to_a_bound() -> None:
@@ -16,7 +16,7 @@ def test_pauses_double_up_to_a_bound() -> None:
         assert names.add_unknown("shop:add", now) is False
         handed_at = now
         while "shop:add" in names:
-            now += LOOK_S
+            now += CHECK_S
             names.try_again(now)
         pauses.append(now - handed_at)
     assert pauses[:4] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, 8 * AGAIN_S]
@@ -36,7 +36,7 @@ def test_a_few_unknown_names_are_offered_again_together(count: int) -> None:
     assert not names
     names.add_unknown("one", 0.0)
     names.end()
-    assert (names.try_again(1e9), names.wait, len(names)) == ([], False, 0)
+    assert (names.try_again(1e9), names.has_waiting, len(names)) == ([], False, 0)
 
 
 @on_bench()

@@ -36,14 +36,14 @@ def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, warnings: lis
 
 def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> RunOutcome:
     """Return the settlement of a run that was no plain success."""
-    end = found.run_of(kind, name)(body)
+    end = found.runner_of(kind, name)(body)
     assert isinstance(end, RunOutcome)
     return end
 
 
 def result(found: Functions, name: str, body: bytes) -> object:
     """Return the result of a run."""
-    end = found.run_of(TASK, name)(body)
+    end = found.runner_of(TASK, name)(body)
     assert isinstance(end, bytes)
     return pickle.loads(end)
 
@@ -65,7 +65,7 @@ def test_a_function_is_found_by_its_import_path() -> None:
     assert result(found, "operator:neg", payload(3)) == -3
     assert result(found, "builtins:str.upper", payload("a")) == "A"
     assert result(found, f"{__name__}:doubled", payload(4)) == 8
-    assert found.run_of(TASK, "operator:neg") is found.run_of(TASK, "operator:neg")
+    assert found.runner_of(TASK, "operator:neg") is found.runner_of(TASK, "operator:neg")
 
 
 def test_a_function_is_found_by_its_registered_name() -> None:
@@ -109,13 +109,13 @@ def test_an_unknown_name_is_looked_up_again_later(tmp_path: Path, monkeypatch: p
 
 def test_names_that_clients_invent_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """An executor that is never recycled stays small, with unknown names and with many names of one function."""
-    monkeypatch.setattr(worker_functions, "RUNS_MAX", 10)
+    monkeypatch.setattr(worker_functions, "RUNNERS_MAX", 10)
     found = functions()
     for number in range(50):
         assert ran(found, f"nowhere-{number}", payload()).outcome == Outcome.UNKNOWN
         assert result(found, f"{__name__}:doubled", payload(2)) == 4
-        assert len(found._runs) <= 10
-        assert set(found._coroutines) <= set(found._runs)
+        assert len(found._runners) <= 10
+        assert set(found._coroutines) <= set(found._runners)
     assert found.coroutine_of(TASK, f"{__name__}:doubled") is not None
 
 
@@ -281,7 +281,7 @@ def test_a_worker_of_json_runs_only_registered_tasks_with_json() -> None:
         return a + b
 
     found = functions("json")
-    assert found.run_of(TASK, "json's test")(pack_json([1], {"b": 2})) == b"3"
+    assert found.runner_of(TASK, "json's test")(pack_json([1], {"b": 2})) == b"3"
     refused = ran(found, "json's test", payload(1, 2))
     assert (refused.outcome, "accepts only JSON" in refused.text) == (Outcome.FATAL, True)
     assert ran(found, "os:getpid", pack_json([], {})).outcome == Outcome.UNKNOWN

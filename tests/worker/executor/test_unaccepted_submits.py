@@ -11,10 +11,10 @@ from distq.protocol.exchange import Settlement
 from distq.tasks import access
 from distq.worker.executor.exchange import WAIT_S
 from distq.worker.executor.unaccepted_submits import (
-    FIRST_LOOK_S,
+    FIRST_POLL_S,
     KEPT_MAX,
     KEPT_S,
-    LOOK_S,
+    POLL_S,
     KeptSettlements,
     Submits,
     note_submit,
@@ -111,11 +111,11 @@ def test_a_settlement_is_sent_anyway_after_the_longest_time_and_a_report_says_so
 def test_the_looks_at_a_kept_settlement_become_rarer() -> None:
     """A master that is away must not make the executor busy."""
     setting, future = Setting(), Future()
-    assert setting.kept.pause_s == FIRST_LOOK_S
+    assert setting.kept.pause_s == FIRST_POLL_S
     setting.kept.add(SETTLEMENT, submits_of(future))
-    assert setting.kept.pause_s == FIRST_LOOK_S
+    assert setting.kept.pause_s == FIRST_POLL_S
     setting.now += 10
-    assert setting.kept.pause_s == LOOK_S
+    assert setting.kept.pause_s == POLL_S
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_kept_lease_is_held_and_the_others_are_sent_before_it(executor: Execut
     assert settlements.fit() == 1
     settlements.confirmed(1)
     assert settlements
-    assert settlements.ask_for(5) == (5, LOOK_S)
+    assert settlements.ask_for(5) == (5, POLL_S)
     accepted(future)
     settlements.take_accepted()
     assert (settlements.rows, settlements.size_bytes) == ([SETTLEMENT], len(b"body"))

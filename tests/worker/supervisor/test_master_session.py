@@ -11,9 +11,9 @@ from tests.net.fake_master import HANG_UP, KEY, FakeMaster, ReceivedCall, fake_m
 from tests.waiting import SOON_S
 
 from distq.logs import get_logger
-from distq.net.address import Address
 from distq.net.backoff import ReconnectBackoff
 from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, write_report
+from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.supervisor.master_session import EXECUTOR_ENDS_MAX, LEASE_MARGIN_S, MasterSession, WorkerNotAdmitted

@@ -12,14 +12,14 @@ from distq.worker.shared.slots_page import SlotsPage
 from distq.worker.supervisor.memory import Memory
 from distq.worker.supervisor.memory_guard import PAUSE_S, MemoryGuard, out_of_memory_cause
 from distq.worker.supervisor.watchdog import (
+    EXIT_AFTER_S,
     KILL_AFTER_S,
-    LEAVE_S,
-    LONG_S,
+    REVOKE_AFTER_S,
     STACK_S,
     LeavingWatchdog,
-    Need,
     SlotsWatchdog,
     Watchdog,
+    WatchdogAction,
 )
 
 MIB = 1 << 20
@@ -38,13 +38,13 @@ def page() -> Iterator[BatchPage]:
 def test_tasks_behind_a_long_one_are_taken_back_once(page: BatchPage) -> None:
     """Not before the running task is long, and not a second time."""
     watchdog = Watchdog(page)
-    assert watchdog.check(0.0) is Need.NOTHING
-    assert watchdog.check(LONG_S - 0.1) is Need.NOTHING
-    assert watchdog.check(LONG_S) is Need.REVOKE
+    assert watchdog.check(0.0) is WatchdogAction.NOTHING
+    assert watchdog.check(REVOKE_AFTER_S - 0.1) is WatchdogAction.NOTHING
+    assert watchdog.check(REVOKE_AFTER_S) is WatchdogAction.REVOKE
     page.revoke(1)
     assert page.unstarted(page.position) == [(12, 2), (13, 3)]
     page.set_returned(1)
-    assert watchdog.check(LONG_S + 1) is Need.NOTHING
+    assert watchdog.check(REVOKE_AFTER_S + 1) is WatchdogAction.NOTHING
     assert page.begin(1) == OVER
 
 
@@ -53,10 +53,10 @@ def test_short_tasks_are_left_alone(page: BatchPage) -> None:
     watchdog = Watchdog(page)
     for index in range(3):
         assert page.begin(index) == BEGUN
-        assert watchdog.check(float(index)) is Need.NOTHING
-    assert watchdog.check(9.0) is Need.NOTHING  # no task waits behind the last one
+        assert watchdog.check(float(index)) is WatchdogAction.NOTHING
+    assert watchdog.check(9.0) is WatchdogAction.NOTHING  # no task waits behind the last one
     page.rest()
-    assert watchdog.check(99.0) is Need.NOTHING
+    assert watchdog.check(99.0) is WatchdogAction.NOTHING
 
 
 def test_a_new_batch_is_not_revoked_with_the_old_one(page: BatchPage) -> None:
@@ -100,23 +100,23 @@ def test_an_executor_beyond_a_time_limit_is_asked_for_its_stack_and_killed(page:
     page.set_limit(5.0, 100.0)
     watchdog = Watchdog(page)
     due = 105.0 + KILL_AFTER_S
-    assert watchdog.check(100.0) is Need.NOTHING
-    assert watchdog.check(due) is Need.STACK
-    assert watchdog.check(due + 0.1) is Need.NOTHING
+    assert watchdog.check(100.0) is WatchdogAction.NOTHING
+    assert watchdog.check(due) is WatchdogAction.REQUEST_STACK
+    assert watchdog.check(due + 0.1) is WatchdogAction.NOTHING
     os.pwrite(page.fd, b"File x.py, line 3", PAGE_BYTES)
-    assert watchdog.check(due + 0.2) is Need.KILL
+    assert watchdog.check(due + 0.2) is WatchdogAction.KILL_OVER_LIMIT
     os.ftruncate(page.fd, PAGE_BYTES)
-    assert watchdog.check(due + STACK_S) is Need.KILL
+    assert watchdog.check(due + STACK_S) is WatchdogAction.KILL_OVER_LIMIT
 
 
 def test_a_time_limit_ends_with_its_task(page: BatchPage) -> None:
     """The executor is not killed for a task that has ended meanwhile."""
     page.set_limit(5.0, 100.0)
     watchdog = Watchdog(page)
-    assert watchdog.check(105.0 + KILL_AFTER_S) is Need.STACK
+    assert watchdog.check(105.0 + KILL_AFTER_S) is WatchdogAction.REQUEST_STACK
     page.set_limit(0.0, 0.0)
     page.begin(2)
-    assert watchdog.check(105.0 + KILL_AFTER_S + STACK_S) is Need.NOTHING
+    assert watchdog.check(105.0 + KILL_AFTER_S + STACK_S) is WatchdogAction.NOTHING
 
 
 def test_the_memory_guard_kills_the_largest_executor_and_then_waits_for_the_memory() -> None:
@@ -143,11 +143,11 @@ def test_an_executor_is_killed_for_a_task_that_does_not_stop(page: BatchPage) ->
     """Not before `KILL_AFTER_S`, and not for the next task."""
     watchdog = Watchdog(page)
     watchdog.stop(LeaseId(11, 1), 10.0)
-    assert watchdog.check(10.0 + KILL_AFTER_S - 0.1) is not Need.STOP
-    assert watchdog.check(10.0 + KILL_AFTER_S) is Need.STOP
+    assert watchdog.check(10.0 + KILL_AFTER_S - 0.1) is not WatchdogAction.KILL_STOPPED
+    assert watchdog.check(10.0 + KILL_AFTER_S) is WatchdogAction.KILL_STOPPED
     watchdog.stop(LeaseId(11, 1), 20.0)
     page.begin(1)
-    assert watchdog.check(20.0 + KILL_AFTER_S) is not Need.STOP
+    assert watchdog.check(20.0 + KILL_AFTER_S) is not WatchdogAction.KILL_STOPPED
 
 
 def test_only_the_named_run_of_a_task_is_stopped(page: BatchPage) -> None:
@@ -197,13 +197,13 @@ def test_an_executor_of_several_tasks_is_killed_for_one_beyond_its_limit(
 ) -> None:
     """That task is to blame."""
     watchdog = SlotsWatchdog(slots)
-    assert watchdog.check(1 + KILL_AFTER_S - 0.1) is Need.NOTHING
-    assert watchdog.check(1 + KILL_AFTER_S) is Need.STACK
-    assert watchdog.check(1 + KILL_AFTER_S + STACK_S / 2) is Need.NOTHING
-    assert watchdog.check(1 + KILL_AFTER_S + STACK_S) is Need.KILL
+    assert watchdog.check(1 + KILL_AFTER_S - 0.1) is WatchdogAction.NOTHING
+    assert watchdog.check(1 + KILL_AFTER_S) is WatchdogAction.REQUEST_STACK
+    assert watchdog.check(1 + KILL_AFTER_S + STACK_S / 2) is WatchdogAction.NOTHING
+    assert watchdog.check(1 + KILL_AFTER_S + STACK_S) is WatchdogAction.KILL_OVER_LIMIT
     assert (watchdog.blamed, watchdog.limit_s) == ((12, 2), 1.0)
     slots.finish(3)
-    assert watchdog.check(1 + KILL_AFTER_S + STACK_S) is Need.NOTHING
+    assert watchdog.check(1 + KILL_AFTER_S + STACK_S) is WatchdogAction.NOTHING
 
 
 def test_an_executor_of_several_tasks_is_killed_for_one_that_does_not_stop(slots: SlotsPage) -> None:
@@ -211,25 +211,25 @@ def test_an_executor_of_several_tasks_is_killed_for_one_that_does_not_stop(slots
     watchdog = SlotsWatchdog(slots)
     watchdog.stop(LeaseId(11, 1), 0.0)
     watchdog.stop(LeaseId(99, 9), 0.0)
-    assert watchdog.check(KILL_AFTER_S - 0.1) is Need.NOTHING
-    assert watchdog.check(KILL_AFTER_S) is Need.STOP
+    assert watchdog.check(KILL_AFTER_S - 0.1) is WatchdogAction.NOTHING
+    assert watchdog.check(KILL_AFTER_S) is WatchdogAction.KILL_STOPPED
     assert watchdog.blamed == (11, 1)
     slots.finish(0)
-    assert watchdog.check(KILL_AFTER_S) is Need.NOTHING
+    assert watchdog.check(KILL_AFTER_S) is WatchdogAction.NOTHING
 
 
 def test_an_executor_that_has_settled_everything_has_ten_seconds_to_exit(page: BatchPage) -> None:
     """Then it is asked for its stack, and killed with or without one."""
-    leaving = LeavingWatchdog()
-    assert leaving.check(page, 0.0) is None
+    leaving = LeavingWatchdog(page)
+    assert leaving.check(0.0) is None
     page.set_leaving()
-    assert leaving.check(page, 1.0) is Need.NOTHING
-    assert leaving.check(page, 0.9 + LEAVE_S) is Need.NOTHING
-    assert leaving.check(page, 1.0 + LEAVE_S) is Need.STACK
-    assert leaving.check(page, 1.1 + LEAVE_S) is Need.NOTHING
-    assert leaving.check(page, 1.0 + LEAVE_S + STACK_S) is Need.END
+    assert leaving.check(1.0) is WatchdogAction.NOTHING
+    assert leaving.check(0.9 + EXIT_AFTER_S) is WatchdogAction.NOTHING
+    assert leaving.check(1.0 + EXIT_AFTER_S) is WatchdogAction.REQUEST_STACK
+    assert leaving.check(1.1 + EXIT_AFTER_S) is WatchdogAction.NOTHING
+    assert leaving.check(1.0 + EXIT_AFTER_S + STACK_S) is WatchdogAction.KILL_LEAVING
     os.pwrite(page.fd, b"File", PAGE_BYTES)
-    assert leaving.check(page, 1.2 + LEAVE_S) is Need.END
+    assert leaving.check(1.2 + EXIT_AFTER_S) is WatchdogAction.KILL_LEAVING
 
 
 def test_the_last_task_is_to_blame_until_it_is_settled(page: BatchPage) -> None:

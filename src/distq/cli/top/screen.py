@@ -171,8 +171,8 @@ def _columns(state: State, blocks: str) -> list[Column]:
     ]
 
 
-def _count(word: str, label: str, width: int = 9) -> Column:
-    return Column(label, width, lambda row: f"{row[word]:,}", is_number=True)
+def _count(field: str, label: str, width: int = 9) -> Column:
+    return Column(label, width, lambda row: f"{row[field]:,}", is_number=True)
 
 
 def _rate(rate: float | None) -> str:

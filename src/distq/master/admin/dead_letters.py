@@ -101,6 +101,8 @@ class SettleDeadLetters(CallRequest):
 
     __slots__ = (
         "asked",
+        "chosen",
+        "conflicts",
         "done",
         "event",
         "filter",
@@ -108,8 +110,6 @@ class SettleDeadLetters(CallRequest):
         "lacking",
         "noted",
         "others",
-        "taken",
-        "taken_pairs",
         "unknown",
     )
 
@@ -124,7 +124,7 @@ class SettleDeadLetters(CallRequest):
         self.done = 0
         self.noted: list[int] = []
         """Keys of the dead letters that the present cycle settles."""
-        self.taken: list[int] = []
+        self.chosen: list[int] = []
         """All keys that the present cycle has removed from `keys`."""
         self.lacking: list[str] = []
         """Named ids of this cycle that are no dead letters."""
@@ -132,7 +132,7 @@ class SettleDeadLetters(CallRequest):
         """Ids of this cycle whose unique key another task has, each with the id of that task."""
         self.unknown: list[str] = []
         """The ids of `lacking` of all cycles, for the reply."""
-        self.taken_pairs: list[tuple[str, str]] = []
+        self.conflicts: list[tuple[str, str]] = []
         """The pairs of `others` of all cycles, for the reply."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
@@ -148,7 +148,7 @@ class SettleDeadLetters(CallRequest):
         chunk = [task for task_key in self.keys[-most:] if (task := ledger.state.dead.get(task_key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(cycle, chunk):
             return False
-        self.noted, self.taken, self.lacking, self.others = [], [], [], []
+        self.noted, self.chosen, self.lacking, self.others = [], [], [], []
         if self.event == moves.REQUEUE:
             learn(chunk, [task.body for task in chunk])
         for _ in range(min(most, len(self.keys))):
@@ -157,7 +157,7 @@ class SettleDeadLetters(CallRequest):
             except Undecided:  # another dead letter of this cycle, or a submit, takes its unique key
                 break
             self._settle(ledger, self.keys[-1], other)
-            self.taken.insert(0, self.keys.pop())
+            self.chosen.insert(0, self.keys.pop())
         return True
 
     def _settle(self, ledger: Ledger, task_key: int, other: Task | None) -> None:
@@ -170,8 +170,8 @@ class SettleDeadLetters(CallRequest):
 
     def undo(self) -> None:  # noqa: D102 - as Request
         if self.keys is not None:
-            self.keys += self.taken
-        self.taken = []
+            self.keys += self.chosen
+        self.chosen = []
 
     def _fitting(self, ledger: Ledger) -> int:
         """Return how many of the keys that are left fit one cycle, with the parts of their streams."""
@@ -191,12 +191,12 @@ class SettleDeadLetters(CallRequest):
             return
         self.done += len(self.noted)
         self.unknown += self.lacking
-        self.taken_pairs += self.others
+        self.conflicts += self.others
         if self.keys and self.connection.open:
             cycle.ask(self)
         else:
-            taken = {"taken": self.taken_pairs} if self.taken_pairs else {}
-            self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **taken}))
+            conflicts = {"taken": self.conflicts} if self.conflicts else {}
+            self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **conflicts}))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)

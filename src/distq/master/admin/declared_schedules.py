@@ -120,7 +120,7 @@ class DeclareSchedules(CallRequest):
             return "a client has made a schedule of that name, and it takes precedence over declared ones"
         if known.origin.started_at > origin.started_at + SAME_WORKER_S:
             return "a worker that was started later declares it"
-        same = (known.spec, known.body) == (spec, body) and known.run is not None and not known.fault
+        same = (known.spec, known.body) == (spec, body) and known.entry is not None and not known.fault
         if same and known.origin.started_at + SAME_WORKER_S >= origin.started_at:
             return ""
         progress = known.progress if same else known.progress._replace(next_at=next_instant_after(spec.timing, now))

@@ -133,7 +133,7 @@ def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
     """Count the workers and slots that could run a task."""
     sessions, serving, knowing, of_kind, able, large, taking = narrowed(workers, task)
     absent = [max(one.slots - one.open_slots, 0) for one in taking]
-    free = [max(one.slots - one.taken - gone, 0) for one, gone in zip(taking, absent, strict=True)]
+    free = [max(one.slots - one.occupied_slots - gone, 0) for one, gone in zip(taking, absent, strict=True)]
     slots = sum(one.slots for one in taking)
     numbers = (len(sessions), len(serving), len(knowing), len(of_kind), len(able), len(large), len(taking))
     return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))

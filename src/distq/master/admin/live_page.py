@@ -150,7 +150,7 @@ class LivePage(CallRequest):
             "queues": len(cycle.ledger.registry.queues),
             "workers": len(sessions),
             "slots": sum(one.slots for one in sessions),
-            "busy": sum(min(one.taken, one.slots) for one in sessions),
+            "busy": sum(min(one.occupied_slots, one.slots) for one in sessions),
             "submitted": sums[0] + gone.submitted,
             "completed": sums[1] + sum(gone.completed.values()),
             "failed": sums[2] + gone.completed["dead"],

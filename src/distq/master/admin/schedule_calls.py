@@ -21,7 +21,7 @@ from distq.master.admin.schedule_instants import next_after, next_instant_after,
 from distq.master.admin.schedules import Schedule, lives, same_task_as, submit
 from distq.master.cycle.requests import CallRequest
 from distq.protocol.schedule import ScheduleDefinition, read_definition
-from distq.protocol.submit import SubmitRun, read_run
+from distq.protocol.submit import SubmitEntry, read_entry
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -108,12 +108,12 @@ class ScheduleAction(CallRequest):
 
     def _put(self, cycle: Cycle, now: float) -> bool:
         """Store a schedule; return False if the next cycle must decide instead."""
-        spec, body, run = read_schedule(cycle, self.asked, now)
+        spec, body, entry = read_schedule(cycle, self.asked, now)
         self.replaced = same_task_as(self.schedules.known.values(), spec, declared=True)
         if self.replaced is not None and self.replaced.spec.name in self.schedules.deciding:
             return False
         known = self.schedules.known.get(spec.name)
-        if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
+        if known is not None and known.entry is not None and (known.spec, known.body) == (spec, body):
             self._plan_again(cycle, known, now)
             return True  # the schedule is unchanged and goes on as before
         if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
@@ -121,7 +121,7 @@ class ScheduleAction(CallRequest):
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
         self.new_progress = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
-        self.new = Schedule(row_key, spec, self.new_progress, body, run)
+        self.new = Schedule(row_key, spec, self.new_progress, body, entry)
         cycle.keep_row(row_key, self.new.row(self.new_progress))
         if self.replaced is not None:
             cycle.keep_row(self.replaced.row_key, None)
@@ -150,7 +150,7 @@ class ScheduleAction(CallRequest):
         elif self.new_progress is not None:
             changed = known[name]
             changed.progress = self.new_progress
-            if changed.run is not None and self.action in ("schedule_put", "schedule_resume"):
+            if changed.entry is not None and self.action in ("schedule_put", "schedule_resume"):
                 changed.fault = ""
             self.schedules.arm(changed)
         listed = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
@@ -167,7 +167,7 @@ class ScheduleAction(CallRequest):
 ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "remove", "resume", "run"))
 
 
-def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
+def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitEntry]:
     """Check each part of a schedule that a peer defines, and return it; raises BadSchedule or BadCall."""
     definition = read_definition(asked)
     body = definition.body
@@ -183,13 +183,13 @@ def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[S
     timing = _timing(definition)
     try:
         envelope = tuple(definition.envelope or ())
-        run = read_run(cycle.ledger.registry, envelope, definition.when, definition.constraints, now)
+        entry = read_entry(cycle.ledger.registry, envelope, definition.when, definition.constraints, now)
     except (TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise BadCall(f"the schedule's task is not valid: {exc}.") from exc
-    if run.constraints.unique_key:
+    if entry.constraints.unique_key:
         raise BadSchedule("a schedule prevents overlap by itself: leave out the unique key of its task.")
     constraints = None if definition.constraints is None else tuple(definition.constraints)
-    return ScheduleSpec(name, timing, envelope, run.when, constraints), body, run
+    return ScheduleSpec(name, timing, envelope, entry.when, constraints), body, entry
 
 
 def _timing(definition: ScheduleDefinition) -> Timing:

@@ -27,7 +27,7 @@ from distq.logs import get_logger
 from distq.master.admin.calendars import forget_zones
 from distq.master.admin.schedule_instants import due_at, planned
 from distq.master.cycle.requests import REFUSED_PAUSE_S, Request
-from distq.protocol.submit import SubmitRun, instants, read_run
+from distq.protocol.submit import SubmitEntry, instants, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ OWN_KEY: Final = "schedule "
 class Schedule:
     """One schedule of this master."""
 
-    __slots__ = ("body", "fault", "origin", "progress", "row_key", "run", "spec")
+    __slots__ = ("body", "entry", "fault", "origin", "progress", "row_key", "spec")
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class Schedule:
         spec: ScheduleSpec,
         progress: ScheduleProgress,
         body: bytes,
-        run: SubmitRun | None,
+        entry: SubmitEntry | None,
         origin: ScheduleOrigin | None = None,
     ) -> None:
         self.row_key = row_key
         self.spec = spec
         self.progress = progress
         self.body = body
-        self.run = run
+        self.entry = entry
         """The task that the schedule submits; None if the master cannot read it."""
         self.origin = origin
         self.fault = ""
@@ -113,7 +113,7 @@ class Schedules:
         schedule = Schedule(row_key, spec, progress, body, None, origin)
         try:
             now = self._cycle.clock.now()
-            schedule.run = read_run(self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now)
+            schedule.entry = read_entry(self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now)
         except Exception as exc:  # noqa: BLE001 - as above: what an earlier distq has taken may be out of range today
             self.fail(schedule, f"its task cannot be submitted: {exc}")
         return schedule
@@ -128,7 +128,7 @@ class Schedules:
         """Compute the next instants of these schedules; arm those whose instants have changed, or all if `anew`."""
         for name in names:
             schedule = self.known.get(name)
-            if schedule is not None and schedule.run is not None and not schedule.progress.paused:
+            if schedule is not None and schedule.entry is not None and not schedule.progress.paused:
                 self._plan(schedule, now, anew=anew)
 
     def _plan(self, schedule: Schedule, now: float, *, anew: bool) -> None:
@@ -265,18 +265,18 @@ class RunSchedule(Request):
 
 def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
     """Submit the task of a schedule; return its key. Raises QueueFull, TasksFull, BadSchedule."""
-    run = schedule.run
-    if run is None:
+    entry = schedule.entry
+    if entry is None:
         raise BadSchedule(f"{schedule.fault}. Put it again, or remove it.")
-    cycle.ledger.check_room(run.envelope, 1)
-    due_at, expires_at = (0.0, None) if run.when is None else instants(run.when, now)
-    constraints = run.constraints
+    cycle.ledger.check_room(entry.envelope, 1)
+    due_at, expires_at = (0.0, None) if entry.when is None else instants(entry.when, now)
+    constraints = entry.constraints
     if not (schedule.spec.timing.overlap or constraints.concurrency_key):
         # The previous task has ended; the key also prevents a second delivery of this one from running beside it.
         constraints = constraints._replace(concurrency_key=f"{OWN_KEY}{schedule.spec.name}")
     bodies = (schedule.body,)
     return cycle.ledger.submit(
-        run.envelope, bodies, None, now, due_at=due_at, expires_at=expires_at, constraints=constraints
+        entry.envelope, bodies, None, now, due_at=due_at, expires_at=expires_at, constraints=constraints
     )
 
 

@@ -46,7 +46,7 @@ class WaitGraph:
             return ""
         slots = 0
         for session in narrowed(self._workers, inner)[-1]:
-            if session.taken < session.slots:
+            if session.occupied_slots < session.slots:
                 return ""
             slots += session.slots
             for executor in session.executors.values():

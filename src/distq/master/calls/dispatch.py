@@ -46,7 +46,7 @@ from distq.protocol.hello import (
 )
 from distq.protocol.submit import read_submit
 from distq.wire.inert import Token
-from distq.wire.messages import created, refused, returned, word_of
+from distq.wire.messages import created, object_of, refused, returned
 
 if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
@@ -149,7 +149,7 @@ class Dispatcher:
                 self._answer_method(self._broker_calls, connection, call)
             elif ident is None:
                 self._answer_method(self._server_calls, connection, call)
-            elif (queue := self._queues.get((halves := word_of(ident))[0])) is not None:
+            elif (queue := self._queues.get((halves := object_of(ident))[0])) is not None:
                 self._plain.called(connection, queue, call, halves[1])
             else:
                 connection.reply(refused(f"The master has no object {ident!r}; its objects are {self._objects()}."))
@@ -218,7 +218,7 @@ class Dispatcher:
 
     def _count_proxy(self, connection: ServerConnection, call: InertCall, count: Callable[[str], None]) -> None:
         ident = call.args[0] if call.args else None
-        if isinstance(ident, str) and (caller := word_of(ident)[1]):
+        if isinstance(ident, str) and (caller := object_of(ident)[1]):
             count(caller)
         connection.reply(NOTHING)
 
@@ -275,8 +275,8 @@ class Dispatcher:
         if session is None:
             connection.reply(refused("submit() is for clients: call hello() with role client first."))
             return
-        number, runs, bodies, wait_s = read_submit(self._cycle.ledger.registry, call.args, session.seen_at)
-        request = SubmitTasks(connection, session, number, runs, bodies)
+        number, entries, bodies, wait_s = read_submit(self._cycle.ledger.registry, call.args, session.seen_at)
+        request = SubmitTasks(connection, session, number, entries, bodies)
         request.until = session.seen_at + wait_s
         self._cycle.ask(request)
 

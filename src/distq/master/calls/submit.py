@@ -10,13 +10,13 @@ from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.plurals import counted
 from distq.core.ports import KEEP
 from distq.master.cycle.requests import CallRequest
-from distq.master.sessions.clients import SESSION, WITH_TAKEN, ClientSession
+from distq.master.sessions.clients import SESSION, WITH_CONFLICTS, ClientSession
 from distq.protocol.submit import (
     REPLACE,
     RETURN,
     SubmitAccepted,
+    SubmitEntry,
     SubmitRefused,
-    SubmitRun,
     UniqueConflict,
     instants,
     write_answer,
@@ -37,32 +37,32 @@ ANSWERS_KEPT: Final = 64
 
 
 class SubmitTasks(CallRequest):
-    """`submit(number, envelopes, runs, bodies, wait_s)`: the ledger takes the tasks of all runs, or none of them.
+    """`submit(number, envelopes, entries, bodies, wait_s)`: the ledger takes the tasks of all entries, or none of them.
 
-    `distq.protocol.submit` declares the fields of a run. The client receives no result of a task on which a task of
+    `distq.protocol.submit` declares the fields of an entry. The client receives no result of a task on which a task of
     the same submit depends: only the executor of the dependent task reads the result.
 
     The reply is a `SubmitAccepted` or a `SubmitRefused`.
     """
 
-    __slots__ = ("before", "bodies", "first", "number", "runs", "session", "taken")
+    __slots__ = ("before", "bodies", "conflicts", "entries", "first", "number", "session")
 
     def __init__(
         self,
         connection: ServerConnection,
         session: ClientSession,
         number: int,
-        runs: list[SubmitRun],
+        entries: list[SubmitEntry],
         bodies: list[bytes],
     ) -> None:
         super().__init__(connection)
         self.session = session
         self.number = number
-        self.runs = runs
+        self.entries = entries
         self.bodies = bodies
         self.first: int | None = None
         self.before = 0
-        self.taken: list[UniqueConflict] = []
+        self.conflicts: list[UniqueConflict] = []
 
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return len(self.bodies), sum(map(len, self.bodies))
@@ -72,7 +72,7 @@ class SubmitTasks(CallRequest):
             return True
         ledger = cycle.ledger
         try:
-            others = [self._other(ledger, run, now) for run in self.runs]
+            others = [self._other(ledger, entry, now) for entry in self.entries]
         except Undecided:
             return False
         full = self._too_full()
@@ -89,7 +89,7 @@ class SubmitTasks(CallRequest):
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {counted(queue.capacity, 'task')}.")
             cycle.park_until_room(self, queue, needed)
             return False
-        ledger.check_room(self.runs[0].envelope, len(self.bodies))
+        ledger.check_room(self.entries[0].envelope, len(self.bodies))
         limit = ledger.defaults.payload_bytes_max
         largest = max(map(len, self.bodies), default=0)
         if largest > limit:
@@ -97,37 +97,37 @@ class SubmitTasks(CallRequest):
         done = 0
         upstream = {
             index
-            for run in self.runs
-            if run.constraints.depends_on is not None
-            for index in run.constraints.depends_on.keys
+            for entry in self.entries
+            if entry.constraints.depends_on is not None
+            for index in entry.constraints.depends_on.keys
         }
-        self.taken = []
-        for run, other in zip(self.runs, others, strict=True):
+        self.conflicts = []
+        for entry, other in zip(self.entries, others, strict=True):
             owner = None if done in upstream else self.session
-            task_key = self._submit(ledger, run, other, done, owner, now)
+            task_key = self._submit(ledger, entry, other, done, owner, now)
             self.first = task_key if self.first is None else self.first
-            done += run.size
+            done += entry.size
         self._note(cycle)
         return True
 
     def _count_full(self, queue: Queue[Task]) -> None:
         """Count that the submit is refused because this queue is full."""
-        envelope = next(run.envelope for run in self.runs if run.envelope.queue is queue)
+        envelope = next(entry.envelope for entry in self.entries if entry.envelope.queue is queue)
         envelope.counters.count(envelope.counters.rejected, "full")
 
-    def _other(self, ledger: Ledger, run: SubmitRun, now: float) -> Task | None:
-        """The task that has the unique key of a run; raises Undecided."""
-        unique = run.constraints.unique_key
-        return ledger.holder_of_unique(run.envelope.queue, unique, now) if unique else None
+    def _other(self, ledger: Ledger, entry: SubmitEntry, now: float) -> Task | None:
+        """The task that has the unique key of an entry; raises Undecided."""
+        unique = entry.constraints.unique_key
+        return ledger.holder_of_unique(entry.envelope.queue, unique, now) if unique else None
 
     def _submit(
-        self, ledger: Ledger, run: SubmitRun, other: Task | None, done: int, owner: ClientSession | None, now: float
+        self, ledger: Ledger, entry: SubmitEntry, other: Task | None, done: int, owner: ClientSession | None, now: float
     ) -> int:
-        """Note the tasks of one run, and return the key of the first."""
-        envelope, size, when, constraints, conflict = run
+        """Note the tasks of one entry, and return the key of the first."""
+        envelope, size, when, constraints, conflict = entry
         if other is not None:
             if conflict != REPLACE:
-                self.taken.append((done, other.task_key, conflict == RETURN))
+                self.conflicts.append((done, other.task_key, conflict == RETURN))
                 envelope.counters.count(envelope.counters.rejected, "unique")
                 return ledger.skip_key()
             ledger.cancel(other.task_key, "replaced by a newer submit")
@@ -146,18 +146,19 @@ class SubmitTasks(CallRequest):
     def _note(self, cycle: Cycle) -> None:
         """Have the store keep the number of this submit, and its answer."""
         session = self.session
-        taken_body = json.dumps(self.taken).encode() if self.taken else b""
-        row = SESSION.pack(self.number | (WITH_TAKEN if taken_body else 0), self.first or 0) + session.key.encode()
-        cycle.keep_row(session.row_key, (row, taken_body if taken_body or not session.stored else KEEP))
+        conflicts_body = json.dumps(self.conflicts).encode() if self.conflicts else b""
+        flag = WITH_CONFLICTS if conflicts_body else 0
+        row = SESSION.pack(self.number | flag, self.first or 0) + session.key.encode()
+        cycle.keep_row(session.row_key, (row, conflicts_body if conflicts_body or not session.stored else KEEP))
         self.before, session.high = session.high, self.number
 
     def _too_full(self) -> tuple[Queue[Task], int] | None:
         """The first queue without room for its tasks of this submit, and the number of these tasks; None if all fit."""
-        if len(self.runs) == 1:
-            envelope, count = self.runs[0][:2]
+        if len(self.entries) == 1:
+            envelope, count = self.entries[0][:2]
             return (envelope.queue, count) if envelope.queue.room < count else None
         needed: dict[Queue[Task], int] = {}
-        for envelope, count, *_ in self.runs:
+        for envelope, count, *_ in self.entries:
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
         return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)
 
@@ -168,7 +169,7 @@ class SubmitTasks(CallRequest):
             self.session.stored = not self.session.ended
             if self.session.ended:
                 cycle.keep_row(self.session.row_key, None)
-            answers[self.number] = write_answer(SubmitAccepted(self.first, self.taken))
+            answers[self.number] = write_answer(SubmitAccepted(self.first, self.conflicts))
             if len(answers) > ANSWERS_KEPT:
                 answers.popitem(last=False)
         known = answers.get(self.number)

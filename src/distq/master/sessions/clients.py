@@ -37,7 +37,7 @@ SESSIONS_MAX: Final = 100_000
 
 SESSION: Final = struct.Struct("!QQ")
 """A session's stored row: its highest submit number and that submit's first task key; the session's key follows."""
-WITH_TAKEN: Final = 1 << 63
+WITH_CONFLICTS: Final = 1 << 63
 """Bit in the highest submit number, set if the submit met unique keys in use: the body lists each `UniqueConflict`."""
 
 
@@ -114,8 +114,8 @@ class Clients:
         for row_key, stored in rows.items():
             high, first = SESSION.unpack_from(stored)
             session = self._add(stored[SESSION.size :].decode(), row_key)
-            session.high, session.stored = high & ~WITH_TAKEN, True
-            answer = (True, first, json.loads(bodies[row_key])) if high & WITH_TAKEN else (True, first)
+            session.high, session.stored = high & ~WITH_CONFLICTS, True
+            answer = (True, first, json.loads(bodies[row_key])) if high & WITH_CONFLICTS else (True, first)
             session.answers[session.high] = answer
 
     def _add(self, key: str, row_key: int) -> ClientSession:
@@ -334,7 +334,7 @@ class SendResults(CallRequest):
 
 def incomplete(rows: Mapping[int, bytes]) -> list[int]:
     """Return the keys of the session rows whose bodies the store must read too."""
-    return [row_key for row_key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_TAKEN]
+    return [row_key for row_key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_CONFLICTS]
 
 
 class WatchTasks(CallRequest):

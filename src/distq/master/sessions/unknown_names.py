@@ -18,10 +18,10 @@ AGAIN_S: Final = 2.0
 """Seconds until a worker is offered a name again after it first released such a task; the pause doubles each time."""
 AGAIN_MAX_S: Final = 300.0
 """Maximum seconds of that pause, so that a worker that has learned the name runs its tasks again."""
-LOOK_S: Final = 1.0
+CHECK_S: Final = 1.0
 """Seconds between two checks for names whose pause is over."""
 NAMES_PER_CHECK: Final = 50
-"""Maximum names that one worker is offered again within `LOOK_S`; the others wait for the next check."""
+"""Maximum names that one worker is offered again within `CHECK_S`; the others wait for the next check."""
 TRIES_MAX: Final = 10_000
 """Maximum names whose tries are counted, to limit memory; beyond it all counts start again."""
 
@@ -53,7 +53,7 @@ class UnknownNames(set[str]):
         self._due.clear()
 
     @property
-    def wait(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether a name waits to be tried again."""
         return bool(self._due)
 
@@ -67,7 +67,7 @@ class UnknownNames(set[str]):
 
 
 class RetryUnknownNames(Request):
-    """Due every `LOOK_S` while a worker has names to try again: the cycle then offers the worker their tasks."""
+    """Due every `CHECK_S` while a worker has names to try again: the cycle then offers the worker their tasks."""
 
     __slots__ = ("names",)
 
@@ -80,11 +80,11 @@ class RetryUnknownNames(Request):
         cycle.ledger.leasing.readmit(names)
         if names:
             cycle.wake()  # this cycle has served the waiting workers already: another one offers the tasks
-        if self.names.wait:
-            cycle.ask_at(now + LOOK_S, self)
+        if self.names.has_waiting:
+            cycle.ask_at(now + CHECK_S, self)
 
 
 def try_again_later(cycle: Cycle, names: UnknownNames, name: str, now: float) -> None:
     """Note that a worker released a task because it has no function of that name; have it tried again later."""
     if names.add_unknown(name, now):
-        cycle.ask_at(now + LOOK_S, RetryUnknownNames(names))
+        cycle.ask_at(now + CHECK_S, RetryUnknownNames(names))

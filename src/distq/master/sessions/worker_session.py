@@ -54,14 +54,14 @@ class ExecutorHolder(Holder):
         return self.session.slots
 
     @property
-    def taken(self) -> int:
+    def occupied_slots(self) -> int:
         """How many of its worker's slots the tasks that it holds take."""
         costs = (task.envelope.cost for task in self.held.values())
         return max(costs, default=0) if self.executor_slots == 1 else sum(costs)
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many of its worker's slots are free."""
-        return self.session.slots - self.session.taken
+        return self.session.slots - self.session.occupied_slots
 
 
 class WorkerSession:
@@ -113,9 +113,9 @@ class WorkerSession:
             beat.reply()
 
     @property
-    def taken(self) -> int:
+    def occupied_slots(self) -> int:
         """How many of the worker's slots are taken."""
-        return sum(executor.taken for executor in self.executors.values())
+        return sum(executor.occupied_slots for executor in self.executors.values())
 
     @property
     def open_slots(self) -> int:

@@ -64,7 +64,7 @@ class Leadership:
             session = self._connected()
             if was_ended:
                 self._try_lock(session)
-            ((epoch, leader, table_bytes),) = session.run(self.statements.text(tables.LOOK))
+            ((epoch, leader, table_bytes),) = session.run(self.statements.text(tables.READ_LEADER))
         except ServerError:
             self.close()
             raise

@@ -76,7 +76,7 @@ LEAD: Final = (
     "WHERE id = {cluster} RETURNING epoch"
 )
 LOCK: Final = "SELECT pg_try_advisory_lock($1::bigint)::int::bigint"
-LOOK: Final = (
+READ_LEADER: Final = (
     "SELECT epoch, convert_to(leader, 'UTF8'), pg_total_relation_size('{schema}.distq_rows') "
     "FROM {schema}.distq_clusters WHERE id = {cluster}"
 )

@@ -26,7 +26,7 @@ from distq.worker.executor.current_task import current_of
 from distq.worker.executor.dependencies import with_upstream_results
 from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, WAIT_S, lease_id_of
 from distq.worker.executor.flusher import CHECK_S, Flusher
-from distq.worker.executor.functions import Functions, Run
+from distq.worker.executor.functions import Functions, PayloadRunner
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import Interrupts
 from distq.worker.executor.prefetch import PrefetchSize
@@ -260,7 +260,7 @@ class BatchLoop:
         envelopes, headers, verbose = self._reply.envelopes, self._reply.headers, self._verbose
         flush_bytes, run_it = settlements.flush_bytes, self._interrupts.run
         lease_bound, submits = frozenset(self._reply.lease_bound), self._submits
-        runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
+        runs = [self._functions.runner_of(kind, name) for _, name, kind, _ in envelopes]
         limits = [limit_s for *_, limit_s in envelopes]
         done, done_s = 0, 0.0
         began = flushed = now = clock()
@@ -313,7 +313,7 @@ class BatchLoop:
             time.sleep(CHECK_S)
         return self._page.has_lease(self._leased_at, now)
 
-    def _traced(self, run: Run, row: LeasedTask) -> Run:
+    def _traced(self, run: PayloadRunner, row: LeasedTask) -> PayloadRunner:
         headers = self._reply.headers.get(row[0])
         return traced(run, attempt_of(row, self._reply.envelopes[row[3]], headers)) if headers else run
 

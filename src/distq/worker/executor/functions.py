@@ -34,10 +34,10 @@ from distq.worker.executor.modules import check_not_shadowed
 from distq.worker.executor.returned import Await, finishing, finishing_on_loop, in_a_loop_of_its_own
 from distq.worker.shared.clock import MONOTONIC, Clock
 
-Run = Callable[[bytes], bytes | RunOutcome]
+PayloadRunner = Callable[[bytes], bytes | RunOutcome]
 """Runs a payload and returns the result's bytes, or another outcome; it raises nothing but TimeLimitExceeded."""
 
-CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | RunOutcome]]
+CoroutineRunner = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | RunOutcome]]
 """Does the same on an event loop; its second argument returns why the run was cancelled, or None."""
 
 JSON: Final = "json"
@@ -48,7 +48,7 @@ RETRY_NAME_S: Final = 1.0
 """Minimum seconds between two searches for a name without a function; the master decides when to lease it again."""
 UNKNOWN_NAMES_MAX: Final = 10_000
 """Maximum names for which the executor remembers why they have no function: clients may invent any number of names."""
-RUNS_MAX: Final = 10_000
+RUNNERS_MAX: Final = 10_000
 """Maximum names for which the executor remembers how to run them: clients may invent any number of names."""
 
 
@@ -92,50 +92,50 @@ class Functions:
         """The last warning for each name without a function."""
         self._finish = finishing(result_bytes_max, in_a_loop_of_its_own)
         self._finish_on_loop = finishing_on_loop(result_bytes_max)
-        self._runs: dict[tuple[str, str], Run] = {}
-        self._coroutines: dict[tuple[str, str], CoroutineRun] = {}
+        self._runners: dict[tuple[str, str], PayloadRunner] = {}
+        self._coroutines: dict[tuple[str, str], CoroutineRunner] = {}
         self._finding = threading.Lock()
 
     def awaits_by(self, await_: Await) -> None:
         """Await with `await_` what functions return, instead of each awaitable on an event loop of its own."""
         self._finish = finishing(self._result_bytes_max, await_)
 
-    def run_of(self, kind: str, name: str) -> Run:
+    def runner_of(self, kind: str, name: str) -> PayloadRunner:
         """Return how to run tasks of that kind and name; the first run also imports the function's module."""
-        return self._runs.get((kind, name)) or self._first_run(kind, name)
+        return self._runners.get((kind, name)) or self._first_runner(kind, name)
 
-    def _first_run(self, kind: str, name: str) -> Run:
+    def _first_runner(self, kind: str, name: str) -> PayloadRunner:
         def run(payload: bytes) -> bytes | RunOutcome:
             return self.found(kind, name)(payload)
 
         return run
 
-    def found(self, kind: str, name: str) -> Run:
-        """Do as `run_of`, but find the function now; several threads may call this at the same time."""
-        found = self._runs.get((kind, name))
+    def found(self, kind: str, name: str) -> PayloadRunner:
+        """Do as `runner_of`, but find the function now; several threads may call this at the same time."""
+        found = self._runners.get((kind, name))
         if found is None:
             with self._finding:
-                found = self._runs.get((kind, name))
+                found = self._runners.get((kind, name))
                 if found is None:
                     found = self._plain() if kind == PLAIN else self._task(name)
                     self._remember(kind, name, found)
         return found
 
-    def _remember(self, kind: str, name: str, run: Run) -> None:
-        while len(self._runs) >= RUNS_MAX:
-            oldest = next(iter(self._runs))
-            del self._runs[oldest]
+    def _remember(self, kind: str, name: str, run: PayloadRunner) -> None:
+        while len(self._runners) >= RUNNERS_MAX:
+            oldest = next(iter(self._runners))
+            del self._runners[oldest]
             self._coroutines.pop(oldest, None)
-        self._runs[kind, name] = run
+        self._runners[kind, name] = run
 
-    def coroutine_of(self, kind: str, name: str) -> CoroutineRun | None:
+    def coroutine_of(self, kind: str, name: str) -> CoroutineRunner | None:
         """Return how to run tasks of that name on an event loop.
 
         It is None if their function runs in a thread, or `found` was not called for that name.
         """
         return self._coroutines.get((kind, name))
 
-    def _plain(self) -> Run:
+    def _plain(self) -> PayloadRunner:
         handler, limit = self._handler, self._result_bytes_max
         if handler is None:
             return self._unknown(PLAIN, "it has no plain handler", PLAIN)
@@ -143,7 +143,7 @@ class Functions:
             return self._unknown(PLAIN, "plain items are pickled, and this worker accepts only JSON", PLAIN)
         return lambda payload: run_handler(handler, payload, limit)
 
-    def _task(self, name: str) -> Run:
+    def _task(self, name: str) -> PayloadRunner:
         if name.startswith(by_value.NAME_PREFIX):
             return self._by_value(name)
         function = named(name)
@@ -168,7 +168,7 @@ class Functions:
             self._coroutines[TASK, name] = self._awaiting(function, call)
         return self._calling(function, call)
 
-    def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRun:
+    def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRunner:
         """Return how to run a coroutine function on an event loop."""
         limit, codec = self._result_bytes_max, self.codec
 
@@ -183,7 +183,7 @@ class Functions:
 
         return run
 
-    def _unknown(self, name: str, why: str, kind: str = TASK) -> Run:
+    def _unknown(self, name: str, why: str, kind: str = TASK) -> PayloadRunner:
         if self._why_unknown.get(name) != why:
             if len(self._why_unknown) >= UNKNOWN_NAMES_MAX:
                 self._why_unknown.clear()
@@ -194,13 +194,13 @@ class Functions:
         def run(payload: bytes) -> bytes | RunOutcome:
             if self._clock() < again_at:
                 return RunOutcome(Outcome.UNKNOWN, b"", why)
-            self._runs.pop((kind, name), None)
+            self._runners.pop((kind, name), None)
             importlib.invalidate_caches()  # the module may have been installed meanwhile
             return self.found(kind, name)(payload)
 
         return run
 
-    def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
+    def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> PayloadRunner:
         """Return how to run a function: through `call`, with the function's options."""
         limit, codec, finish, json_only = self._result_bytes_max, self.codec, self._finish, self.codec.json_only
 
@@ -215,7 +215,7 @@ class Functions:
 
         return run
 
-    def _by_value(self, name: str) -> Run:
+    def _by_value(self, name: str) -> PayloadRunner:
         """Return how to run a function that each payload carries."""
         limit, finish, json_only = self._result_bytes_max, self._finish, self.codec.json_only
         refusal = (

@@ -15,7 +15,7 @@ from distq.core.outcome import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.tasks.payload import run_payload
 from distq.worker.executor.exchange import escaped
-from distq.worker.executor.functions import Run, failed_by_limit
+from distq.worker.executor.functions import PayloadRunner, failed_by_limit
 from distq.worker.executor.handler import RunOutcome, run_handler
 from distq.worker.executor.process_state import STOP_SIGNAL, ProcessState, timer_s
 from distq.worker.shared.batch_page import BatchPage
@@ -51,7 +51,7 @@ class Interrupts:
         state.write_stacks_to(self._page.fd, all_threads=False)
 
     def run(
-        self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None = None
+        self, run: PayloadRunner, payload: bytes, limit_s: float | None, leased_at: float | None = None
     ) -> bytes | RunOutcome:
         """Run a payload in a context of its own, for at most `limit_s`; every exception becomes an outcome.
 
@@ -64,7 +64,9 @@ class Interrupts:
         except BaseException as error:  # noqa: BLE001 - from distq's own code, or from classes of the task
             return escaped(error)
 
-    def _limited(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None) -> bytes | RunOutcome:
+    def _limited(
+        self, run: PayloadRunner, payload: bytes, limit_s: float | None, leased_at: float | None
+    ) -> bytes | RunOutcome:
         began_at = self._clock()
         self._is_lease_bound = is_lease_bound = leased_at is not None
         if is_lease_bound:

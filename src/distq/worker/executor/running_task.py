@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-LOOK_S: Final = 0.0001
+POLL_S: Final = 0.0001
 """Pause in seconds between two looks at whether another thread has completed an interruption, a matter of µs."""
 
 
@@ -143,7 +143,7 @@ class RunningTask:
     def _forget_interruption(self, thread: int | None) -> None:
         """Take back what another thread may have had raised in this one before it saw that the task has left."""
         while self._is_interrupting:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         if thread is not None and self.reason is not None:
             _raise_in(thread, None)
 

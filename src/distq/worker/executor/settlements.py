@@ -20,7 +20,7 @@ from distq.protocol.exchange import LeasedEnvelope, LeasedTask, Settlement
 from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
 from distq.worker.executor.exchange import ANSWER_S, WAIT_S, lease_id_of, released, settlement_of
-from distq.worker.executor.unaccepted_submits import ACCEPT_S, KEPT_MAX, LOOK_S, KeptSettlements, Submits
+from distq.worker.executor.unaccepted_submits import ACCEPT_S, KEPT_MAX, POLL_S, KeptSettlements, Submits
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
 
@@ -195,7 +195,7 @@ class Settlements:
             return want, WAIT_S
         if len(self.kept) >= KEPT_MAX or self.kept.size_bytes >= FLUSH_BYTES:
             return 0, 0.0
-        return want, LOOK_S
+        return want, POLL_S
 
     def fit(self, begin: int = 0) -> int:
         """How many settlements, from index `begin` on, go into the next exchange; at least one, if there is one.

@@ -55,7 +55,7 @@ class StdlibServerLoop:
         self._clock = clock
         self._verbose = verbose
         self._unsent: deque[object] = deque()
-        self._taken_count = 0
+        self._item_number = 0
 
     @property
     def has_unsettled(self) -> bool:
@@ -107,15 +107,15 @@ class StdlibServerLoop:
             if self._clock() - asked_at < TAKE_S / 2:
                 self._pause()
         except BadReply as error:
-            self._taken_count += 1
+            self._item_number += 1
             self._page.count_ended(0, 1, 0.0)
-            self._reporter.send(Failed(str(self._taken_count), PLAIN, 1, str(error)))
+            self._reporter.send(Failed(str(self._item_number), PLAIN, 1, str(error)))
         else:
             self._run(item)
 
     def _run(self, item: object) -> None:
-        self._taken_count += 1
-        self._page.set_batch((self._taken_count, 1))
+        self._item_number += 1
+        self._page.set_batch((self._item_number, 1))
         self._page.begin(0)
         began = self._clock()
         try:
@@ -131,9 +131,9 @@ class StdlibServerLoop:
         self._page.rest()
         self._page.count_ended(int(not cause), int(bool(cause)), run_s)
         if cause:
-            self._reporter.send(Failed(str(self._taken_count), PLAIN, 1, cause))
+            self._reporter.send(Failed(str(self._item_number), PLAIN, 1, cause))
         elif self._verbose:
-            self._reporter.send(Succeeded(str(self._taken_count), PLAIN, 1, run_s))
+            self._reporter.send(Succeeded(str(self._item_number), PLAIN, 1, run_s))
 
     def _put(self, connection: Connection, result: str) -> None:
         if self._unsent and access.flush is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distq.core.outcome import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, unpack_failure
 from distq.worker.executor.exchange import escaped
-from distq.worker.executor.functions import CoroutineRun, Functions, failed_by_limit
+from distq.worker.executor.functions import CoroutineRunner, Functions, failed_by_limit
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.process_state import clear_mask_of_thread
 from distq.worker.executor.running_task import RunningTask, running_task
@@ -140,11 +140,11 @@ class TaskPool:
             raise running.reason
         return task.result()
 
-    def _start_on_loop(self, running: RunningTask, run: CoroutineRun) -> None:
+    def _start_on_loop(self, running: RunningTask, run: CoroutineRunner) -> None:
         loop = self._started_loop()
         loop.call_soon_threadsafe(self._create, loop, running, run)
 
-    def _create(self, loop: asyncio.AbstractEventLoop, running: RunningTask, run: CoroutineRun) -> None:
+    def _create(self, loop: asyncio.AbstractEventLoop, running: RunningTask, run: CoroutineRunner) -> None:
         context = contextvars.copy_context()
         context.run(running_task.set, running)
         coroutine = (traced_on_loop(run, running.attempt) if running.headers else run)(

@@ -13,7 +13,7 @@ from distq.tasks.tracing import Attempt, EndSpan, run_of
 
 if TYPE_CHECKING:
     from distq.protocol.exchange import LeasedEnvelope, LeasedTask
-    from distq.worker.executor.functions import CoroutineRun, Run
+    from distq.worker.executor.functions import CoroutineRunner, PayloadRunner
     from distq.worker.executor.handler import RunOutcome
 
 
@@ -24,7 +24,7 @@ def attempt_of(row: LeasedTask, envelope: LeasedEnvelope, headers: Headers) -> A
     return Attempt(id_text(task), name, queue, number, delivery_count(delivery), headers)
 
 
-def traced(run: Run, attempt: Attempt) -> Run:
+def traced(run: PayloadRunner, attempt: Attempt) -> PayloadRunner:
     """How to run a payload, as a span."""
 
     def run_traced(payload: bytes) -> bytes | RunOutcome:
@@ -34,7 +34,7 @@ def traced(run: Run, attempt: Attempt) -> Run:
     return run_traced
 
 
-def traced_on_loop(run: CoroutineRun, attempt: Attempt) -> CoroutineRun:
+def traced_on_loop(run: CoroutineRunner, attempt: Attempt) -> CoroutineRunner:
     """As `traced`, of a coroutine function on a loop."""
 
     async def run_traced(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | RunOutcome:

@@ -29,8 +29,8 @@ LAST_SUBMITS_S: Final = 5.0
 """Maximum seconds that an executor waits for acceptances before its last settlements."""
 KEPT_MAX: Final = 1_000
 """Maximum settlements that are kept while the executor asks for more tasks."""
-FIRST_LOOK_S: Final = 0.002
-LOOK_S: Final = 0.05
+FIRST_POLL_S: Final = 0.002
+POLL_S: Final = 0.05
 """Minimum and maximum seconds between two looks at the submits of kept settlements."""
 
 
@@ -107,7 +107,7 @@ class KeptSettlements:
     def pause_s(self) -> float:
         """Seconds until the next look at the submits: the longer the oldest settlement is kept, the more."""
         age_s = self._clock() - self._kept[0].until_at + KEPT_S if self._kept else 0.0
-        return min(max(age_s, FIRST_LOOK_S), LOOK_S)
+        return min(max(age_s, FIRST_POLL_S), POLL_S)
 
     def add(self, settlement: Settlement, submits: Submits) -> bool:
         """Keep a settlement if one of its task's submits was not answered; returns whether it is kept."""

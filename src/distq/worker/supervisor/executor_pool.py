@@ -37,7 +37,7 @@ from distq.worker.supervisor.memory import Cgroup
 from distq.worker.supervisor.memory_guard import MemoryGuard, out_of_memory_cause
 from distq.worker.supervisor.output import ExecutorOutputs
 from distq.worker.supervisor.plan import Action, AskToEnd, ExecutorPlace, Kill, Spawn
-from distq.worker.supervisor.watchdog import LEAVE_S, Need
+from distq.worker.supervisor.watchdog import EXIT_AFTER_S, WatchdogAction
 
 STACK_CHECK_S: Final = 0.02
 """Seconds between two looks for a stack that an executor was asked for."""
@@ -154,28 +154,30 @@ class ExecutorPool:
         self._end_lease_bound(now)
         for place, child in list(self._children.items()):
             match child.check(now):
-                case Need.NOTHING:
+                case WatchdogAction.NOTHING:
                     pass
-                case Need.REVOKE:
+                case WatchdogAction.REVOKE:
                     if isinstance(child.page, BatchPage):
                         self._revoke(place, child, child.page)
-                case Need.STACK:
+                case WatchdogAction.REQUEST_STACK:
                     child.page.forget_stack()
                     child.ask_for_stack()
-                case Need.STOP:
+                case WatchdogAction.KILL_STOPPED:
                     self._kill(place, ExitReason(STOP_REQUESTED, child.watchdog.blamed))
-                case Need.KILL:
+                case WatchdogAction.KILL_OVER_LIMIT:
                     end = Cause(cause.TIMEOUT, overrun_text(child.watchdog.limit_s))
                     self._kill(place, ExitReason(end, child.watchdog.blamed, stack=child.page.stack))
-                case Need.END:
+                case WatchdogAction.KILL_LEAVING:
                     self._end_hung(place, child)
 
     def _end_hung(self, place: ExecutorPlace, child: ExecutorProcess) -> None:
         """Kill an executor that has settled everything and does not exit: its place is needed."""
         if place in self._exit_reasons:
             return
-        self._log.warning("executor_end_hung", pid=child.pid, after_s=LEAVE_S, stack=child.page.stack)
-        self._kill(place, ExitReason(Cause(cause.HUNG, f"it had not ended {LEAVE_S:g} s after its last task"), None))
+        self._log.warning("executor_end_hung", pid=child.pid, after_s=EXIT_AFTER_S, stack=child.page.stack)
+        self._kill(
+            place, ExitReason(Cause(cause.HUNG, f"it had not ended {EXIT_AFTER_S:g} s after its last task"), None)
+        )
 
     def stop(self, lease_ids: Sequence[LeaseId]) -> None:
         """Stop these tasks, or take them back if they have not begun."""

@@ -20,7 +20,7 @@ from distq.worker.shared.page import Blame, Counts
 from distq.worker.shared.reports import Report, ReportReader
 from distq.worker.shared.slots_page import SlotsPage
 from distq.worker.supervisor.output import ExecutorOutput, OutputPipes
-from distq.worker.supervisor.watchdog import LeavingWatchdog, Need, SlotsWatchdog, Watchdog
+from distq.worker.supervisor.watchdog import LeavingWatchdog, SlotsWatchdog, Watchdog, WatchdogAction
 
 REPORT_BYTES = 65_536
 START = """import sys
@@ -66,7 +66,7 @@ class ExecutorProcess:
         self.output = output
         """What the executor and its tasks write; None where they write to the supervisor's own streams."""
         self._config_fd = config_fd
-        self._leaving = LeavingWatchdog()
+        self._leaving = LeavingWatchdog(self.page)
         self._listener = ReportReader()
 
     @classmethod
@@ -114,9 +114,9 @@ class ExecutorProcess:
             return []
         return self._listener.feed(data) if data else None
 
-    def check(self, now: float) -> Need:
+    def check(self, now: float) -> WatchdogAction:
         """What the executor needs now."""
-        leaving = self._leaving.check(self.page, now)
+        leaving = self._leaving.check(now)
         return self.watchdog.check(now) if leaving is None else leaving
 
     def ask_to_end(self) -> None:

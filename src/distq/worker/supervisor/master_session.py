@@ -12,7 +12,6 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
-from distq.net.address import Address
 from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
@@ -20,6 +19,7 @@ from distq.net.tls_files import TlsFiles
 from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, read_answer, write_report
 from distq.protocol.hello import Greeting, read_greeting, with_holds
 from distq.protocol.methods import BROKER, HEARTBEAT, HELLO
+from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.hello import is_stdlib_server

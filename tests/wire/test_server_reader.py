@@ -12,7 +12,7 @@ from distq.wire.framing import pack
 from distq.wire.handshake import CHALLENGE, FAILURE, WELCOME
 from distq.wire.inert import InertCall, read_call
 from distq.wire.messages import encode_call
-from distq.wire.session import Authenticated, Closed, Event, PeerRefused, Send, ServerSession
+from distq.wire.server_reader import Authenticated, Closed, Event, PeerRefused, Send, ServerReader
 
 KEY, NONCE, OTHER = b"the key", bytes(range(40)), bytes(range(100, 140))
 FRAME_BYTES_MAX = 1000
@@ -53,9 +53,9 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
 }
 
 
-def session() -> ServerSession:
+def session() -> ServerReader:
     """Return a session that has sent its challenge."""
-    fresh = ServerSession([b"old", KEY], NONCE, FRAME_BYTES_MAX)
+    fresh = ServerReader([b"old", KEY], NONCE, FRAME_BYTES_MAX)
     assert fresh.start() == pack(CHALLENGE + SERVER_CHALLENGE)
     return fresh
 

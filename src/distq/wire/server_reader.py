@@ -1,11 +1,11 @@
 """The serving side of one connection: it turns bytes into events.
 
-    session = ServerSession(keys, nonce, frame_bytes_max)
-    send(session.start())
-    for event in session.receive(data): ...
+    reader = ServerReader(keys, nonce, frame_bytes_max)
+    send(reader.start())
+    for event in reader.receive(data): ...
 
 The caller must handle the events in their order. They are the same however the network cuts the bytes. After
-`Closed` the session returns no more events.
+`Closed` the reader returns no more events.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Closed(NamedTuple):
 Event = Send | Authenticated | InertCall | PeerRefused | Closed
 
 
-class ServerSession:
+class ServerReader:
     """One connection as the master sees it: a handshake, then calls."""
 
     __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated")
