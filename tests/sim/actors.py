@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 import queue as standard
 from collections import Counter, deque
@@ -71,6 +70,13 @@ class Process:
         return TaskFuture(cast("Reader", self))
 
 
+def copied_by_fork(future: TaskFuture[Any]) -> TaskFuture[Any]:
+    """The future in the memory of a forked child; a program cannot copy one."""
+    copied = object.__new__(type(future))
+    vars(copied).update(vars(future))
+    return copied
+
+
 class Client:
     """One client session, which submits on one connection and collects results on another.
 
@@ -117,7 +123,7 @@ class Client:
         known = self.state
         others = [future for futures in known.duplicates.values() for future in futures]
         for future in dict.fromkeys((*known.futures.values(), *others, *self.newest, *self.settled)):
-            child.inherited.append((copy.copy(future), future.has_ended))
+            child.inherited.append((copied_by_fork(future), future.has_ended))
             child.inherited[-1][0]._reader = cast("Reader", copied)
         for key in known.futures.keys() & self.accepted.keys():
             if self.world.rng.random() < 0.3:

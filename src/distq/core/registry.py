@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from distq.core import head
@@ -85,7 +85,7 @@ class Registry:
         self._defaults = defaults
         self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()
         """All queues that are still referenced: a worker may serve a queue that is no longer in `queues`."""
-        self._envelopes: WeakValueDictionary[tuple[object, ...], Envelope] = WeakValueDictionary()
+        self._envelopes: WeakValueDictionary[tuple[Any, ...], Envelope] = WeakValueDictionary()
         self.costly = False
         """Whether a task has required several slots; only then leases count slots."""
 
@@ -207,6 +207,10 @@ class Registry:
             requires=envelope.requires,
             cost=envelope.cost,
         )
+
+    def queues_of(self, name: str) -> set[str]:
+        """The names of the queues that have tasks of this name, in any state, or had them recently."""
+        return {key[0] for key in list(self._envelopes) if key[1] == name}
 
     def counters_of(self, queue_name: str, name: str) -> TaskCounters:
         """The counters of one task name on one queue; pairs beyond the limits share the counters of OTHER."""

@@ -55,6 +55,21 @@ async def test_tasks_of_one_name_can_be_paused_and_the_others_go_on(bench: Bench
 
 
 @on_bench()
+async def test_a_name_of_which_all_tasks_are_delayed_can_be_paused(bench: Bench) -> None:
+    """The queue of the delayed task is known, also after a restart of the master; the name was called unknown."""
+    client = bench.client()
+    rows = ([("q", "later")], [(0, 1, (60.0, None, None))], [b"a"], 0.0)
+    await bench.ask(client, "broker", "submit", 1, *rows)
+    assert bench.counts("q") == {"delayed": 1}
+    reply = await bench.admin("pause", name="later")
+    assert [(queue["queue"], queue["paused_names"]) for queue in reply["queues"]] == [("q", ["later"])]
+    await bench.admin("resume", name="later")
+    again = await restarted(bench)
+    reply = await again.admin("pause", name="later")
+    assert [queue["queue"] for queue in reply["queues"]] == ["q"]
+
+
+@on_bench()
 async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
     """Every limit is kept too; a reset removes them all."""
     await bench.admin("pause", queue="q")

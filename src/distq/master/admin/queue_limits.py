@@ -60,10 +60,13 @@ class SetQueueLimits(CallRequest):
             return [registry.queue(queue, lasts=False)]
         if name is None or self.action not in ("pause", "resume"):
             raise BadCall(f"{self.action} takes a queue{', a name, or both' if self.action in ACTIONS[:2] else ''}.")
+        having = registry.queues_of(name)  # tasks that are delayed, held or leased are in no ready list
         known = [
             one
             for one in registry.queues.values()
-            if any(task_name == name for task_name, *_ in one.ready_lists) or name in one.own.paused_names
+            if one.name in having
+            or any(task_name == name for task_name, *_ in one.ready_lists)
+            or name in one.own.paused_names
         ]
         if not known:
             raise BadCall(f"no queue has had a task {name!r} yet; name the queue too.")
