@@ -18,15 +18,15 @@ class Operator:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.limited: set[str] = set()
-        """Queues that the operator may have paused or limited."""
+        self.limited: dict[str, None] = {}
+        """Queues that the operator may have paused or limited, in the order of its calls."""
         self.actor = Actor(world, "operator", self._operate)
 
     def _limit(self) -> Script:
         """Sometimes pause a queue or limit it; before a recovery the operator resets all queues."""
         rng = self.world.rng
         queue = rng.choice(QUEUES)
-        self.limited.add(queue)
+        self.limited[queue] = None
         if rng.random() < 0.2:
             yield Call("broker", "admin", ("queue_reset", {"queue": queue}))
         elif rng.random() < 0.1:
@@ -43,7 +43,7 @@ class Operator:
         rng = self.world.rng
         name = rng.choice(SCHEDULES)
         if rng.random() < 0.1:
-            self.limited.add("q")
+            self.limited["q"] = None
             timing = rng.choice(({"every": 0.5}, {"every": 7.0}, {"cron": "* * * * *", "timezone": "Europe/Rome"}))
             catching_up = {"overlap": rng.random() < 0.2, "catch_up": rng.choice(("one", "all", "none"))}
             options = {"name": name, "body": b"ok scheduled", "envelope": ("q", "f"), **timing, **catching_up}
@@ -76,7 +76,7 @@ class Operator:
                         yield from self._unless_unknown("schedule_remove", name)
                     for queue in list(self.limited):
                         yield Call("broker", "admin", ("queue_reset", {"queue": queue}))
-                        self.limited.discard(queue)
+                        self.limited.pop(queue, None)
                     continue
                 yield from self._limit()
                 yield from self._schedule()

@@ -1,7 +1,12 @@
 """Short runs of the simulation; `make sim` runs it for longer."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from tests.sim.simulation import Durable, Simulation, run
+from tests.tidy.tree import ROOT
 
 STEPS = 25_000
 
@@ -35,6 +40,27 @@ def test_a_seed_replays_its_run() -> None:
     """Two runs of one seed take the same steps and end at the same time with the same ends."""
     first, second = run(7, 5_000), run(7, 5_000)
     assert (first.steps, first.world.at, first.ends) == (second.steps, second.world.at, second.ends)
+
+
+@pytest.mark.parametrize("kind", ["Durable", "Simulation"])
+def test_a_seed_replays_its_run_in_another_process(kind: str) -> None:
+    """The hashes of texts differ from process to process, and with them the order of a set of texts."""
+    program = (
+        f"from tests.sim.simulation import {kind}, run; made = run(3, 4_000, {kind}); "
+        "print(made.steps, made.world.at, made.world.rng.random(), sorted(made.ends.items()))"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+        )
+        for seed in ("1", "2")
+    ]
+    outputs = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert outputs[0] == outputs[1]
 
 
 def test_a_failure_prints_the_command_that_repeats_it(

@@ -375,7 +375,7 @@ class Broker:
 
     def shift_waits(self, by_s: float, concerns: Callable[[Request], bool]) -> None:
         """Let the waits of peers, and of the requests that `concerns` selects, keep their length."""
-        for request in {*self._inbox, *self._with_deadline, *filter(concerns, self.instants.things())}:
+        for request in dict.fromkeys([*self._inbox, *self._with_deadline, *filter(concerns, self.instants.things())]):
             request.shift(by_s)
         self.instants.shift(by_s, concerns)
         self._wait_ends.shift(by_s, lambda _: True)
