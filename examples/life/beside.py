@@ -14,15 +14,15 @@ def waits(seconds: float) -> float:
 
 
 @distq.task(executor="thread", time_limit=5)
-async def asks(seconds: float) -> str:
+async def waits_on_the_loop(seconds: float) -> str:
     """Wait as a coroutine, on the executor's event loop."""
     run = distq.current()
-    run.progress(0.5, "asked")
+    run.progress(0.5, "waits")
     await asyncio.sleep(seconds)
     return run.id
 
 
 @distq.task(executor="thread", time_limit=0.5, retries=0)
-async def asks_for_too_long() -> None:
+async def exceeds_its_limit() -> None:
     """Exceed the time limit."""
     await asyncio.sleep(60)

@@ -31,10 +31,10 @@ def stumbles(path: str) -> Generator[int, None, None]:
 def count_to(last: int, path: str) -> tuple[int, int, int]:
     """Count for longer than a grace period; return the attempt, the delivery, and the number where this run began."""
     run = distq.current()
-    begun = run.cursor or 0
-    for number in range(begun, last):
+    first = run.cursor or 0
+    for number in range(first, last):
         with Path(path).open("a") as file:
             file.write(f"{number}\n")
         time.sleep(0.05)
         run.checkpoint(number + 1)
-    return run.attempt, run.delivery, begun
+    return run.attempt, run.delivery, first

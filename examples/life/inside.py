@@ -6,19 +6,19 @@ import distq
 
 
 @distq.task(time_limit=60)
-def who() -> str:
+def run_facts() -> str:
     """Return what the task knows about its own run."""
-    me = distq.current()
-    return f"{me.name} of queue {me.queue}, attempt {me.attempt}, ends by {me.deadline:.0f} at the latest"
+    run = distq.current()
+    return f"{run.name} of queue {run.queue}, attempt {run.attempt}, ends by {run.deadline:.0f} at the latest"
 
 
 @distq.task
 def stubborn(times: int) -> int:
     """Fail until the given number of attempts, with a delay of 0.2 seconds before each retry."""
-    me = distq.current()
-    if me.attempt < times:
+    run = distq.current()
+    if run.attempt < times:
         raise distq.Retry(after=0.2, why="not good enough yet")
-    return me.attempt
+    return run.attempt
 
 
 @distq.task
@@ -31,7 +31,7 @@ def when_there(path: str) -> int:
 
 @distq.task
 def greet(name: str) -> str:
-    """Return a greeting, or cancel the task if there is no name."""
+    """Return a greeting, or cancel the task if there is no narun."""
     if not name:
         raise distq.Discard("no name to greet")
     return f"hello {name}"

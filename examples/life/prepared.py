@@ -10,9 +10,9 @@ import distq
 NOTES = Path(os.environ.get("PREPARED_NOTES", os.devnull))
 
 
-def _note(words: str) -> None:
+def _note(line: str) -> None:
     with NOTES.open("a") as file:
-        file.write(words + "\n")
+        file.write(line + "\n")
 
 
 @distq.lifespan

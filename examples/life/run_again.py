@@ -1,7 +1,6 @@
 """Schedules with intervals and cron lines, and commands for operators. Needs a worker of `again` with two executors."""
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -9,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import again
+from commands import command
 
 import distq
 
 
-def operator(*words: str) -> str:
-    """Return the output of an operator's command."""
-    return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
-
-
 def schedules() -> dict[str, dict[str, Any]]:
     """Return the schedules by name, as the master lists them."""
-    return {one["name"]: one for one in json.loads(operator("schedule", "list", "--json"))}
+    return {one["name"]: one for one in json.loads(command("schedule", "list", "--json"))}
 
 
 def wait_for(folder: Path, pattern: str, count: int) -> None:
@@ -43,7 +38,7 @@ def main() -> int:
         spread = max(abs((at - times[0]) / 0.5 - number) for number, at in enumerate(times))
         print("every half a second, and drifting by none:", spread < 0.8)
         wait_for(folder, "done *", 2)
-        print("of the slow one two were never under way at once")
+        print("two runs of the slow task were never under way at the same time")
 
         rome = client.options(cron="0 7 * * mon-fri", timezone="Europe/Rome").schedule("report", again.report, "daily")
         print("the next report comes by the clocks of Rome:", rome.next_at is not None)
@@ -52,21 +47,19 @@ def main() -> int:
         except distq.BadSchedule as error:
             print(f"refused: {error}")
 
-        print(operator("schedule", "pause", "tick"))
+        print(command("schedule", "pause", "tick"))
         client.result(schedules()["tick"]["last_id"], timeout=30)  # the last task from before the pause
         before = len(ticks.read_text().splitlines())
         time.sleep(1.2)  # two of its instants pass
         print("while it is paused none comes:", len(ticks.read_text().splitlines()) == before)
-        client.result(operator("schedule", "run", "tick"), timeout=30)
+        client.result(command("schedule", "run", "tick"), timeout=30)
         print("run by hand:", len(ticks.read_text().splitlines()) == before + 1)
         listed = schedules()
         print("listed:", ", ".join(sorted(listed)), "| slow skipped some:", listed["slow"]["skipped"] > 0)
-        print(
-            operator("schedule", "add", "by-hand", "again:report", '"hourly"', "--every", "1h").split(":")[0], "added"
-        )
+        print(command("schedule", "add", "by-hand", "again:report", '"hourly"', "--every", "1h").split(":")[0], "added")
         for schedule in ("tick", "slow", "report", "by-hand"):
-            operator("schedule", "remove", schedule)
-        print(operator("schedule", "list"))
+            command("schedule", "remove", schedule)
+        print(command("schedule", "list"))
     return 0
 
 

@@ -13,7 +13,7 @@ import distq
 def main() -> int:
     """Show `current`, `Retry`, `Snooze` and `Discard`."""
     with distq.Client() as client:
-        print(client.submit(inside.who).result(30))
+        print(client.submit(inside.run_facts).result(30))
         print(f"Retry: done in attempt {client.submit(inside.stubborn, 3).result(30)}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "there"

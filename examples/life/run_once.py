@@ -26,8 +26,8 @@ def main() -> int:
             try:
                 change.result(30)
             except distq.TaskCancelled as error:
-                said = str(error)
-        print(f"of the others it is said: {said}")
+                sentence = str(error)
+        print(f"of the others one is cancelled: {sentence}")
 
         print(client.submit(once.remind, "joe").result(30))
         try:

@@ -3,7 +3,6 @@
 Needs a worker of `stopped` with one executor, so that the other tasks wait.
 """
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,6 +10,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import stopped
+from commands import command
 
 import distq
 
@@ -31,12 +31,11 @@ def main() -> int:
         second = client.submit(stopped.write, str(folder / "second"))
         client.flush()
         print(f"cancel() of one that waits: {first.cancel()}; of one that runs: {busy.cancel()}")
-        said = subprocess.check_output([sys.executable, "-m", "distq", "cancel", second.task_id], text=True)
-        print(f"distq cancel ID: {said.strip()}")
+        print("distq cancel ID:", command("cancel", second.task_id))
         try:
             second.result(30)
         except distq.TaskCancelled as error:
-            print(f"its client hears: {error}")
+            print(f"its client receives: {error}")
         (folder / "go").touch()
         busy.result(30)
         print("neither has run:", not (folder / "first").exists() and not (folder / "second").exists())
@@ -53,10 +52,10 @@ def main() -> int:
 
         stubborn = client.submit(stopped.stubborn, str(folder / "stubborn"))
         wait_for(folder / "stubborn")
-        begun = time.monotonic()
+        started_at = time.monotonic()
         stubborn.abort()
         client.submit(stopped.write, str(folder / "third")).result(30)
-        print(f"the executor of one that takes no notice is free again after {time.monotonic() - begun:.0f} s")
+        print(f"the executor of one that takes no notice is free again after {time.monotonic() - started_at:.0f} s")
     return 0
 
 

@@ -1,19 +1,13 @@
 """Chains, groups with a callback, and what happens when a part fails. Needs a worker of `together`."""
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import together
+from commands import command
 
 import distq
-
-
-def distq_says(*words: str) -> str:
-    """Return the output of a command."""
-    ran = subprocess.run([sys.executable, "-m", "distq", *words], capture_output=True, text=True, check=False)
-    return (ran.stdout + ran.stderr).strip()
 
 
 def failing(client: distq.Client) -> None:
@@ -27,7 +21,7 @@ def failing(client: distq.Client) -> None:
         cancelled = client.group(texts, then=distq.call(together.joined).options(on_failure="cancel"))
         print("or cancelled:", cancelled.exception(30))
         path.write_text("page 1,")
-        print(distq_says("dead", "retry", "--all"))
+        print(command("dead", "retry", "--all"))
         print("tried again:", client.result(future.task_id, 30))
 
 
@@ -48,7 +42,7 @@ def main() -> int:
         print("a stage of several:", client.chain(pages, distq.call(together.joined)).result(30)[:7], "...")
 
         waiting = client.group([distq.call(together.slow, 1), distq.call(together.slow, 2)], distq.call(together.total))
-        print("why:", distq_says("why", str(waiting.task_id)))
+        print("why:", command("why", str(waiting.task_id)))
 
     with distq.Client() as other:  # the submitting client has ended
         print("its sum, asked for by another client:", other.result(str(waiting.task_id), 30))

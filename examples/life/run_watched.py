@@ -1,19 +1,14 @@
 """Progress, `distq why`, `show` and `stack`. Needs a worker of `watched` with one executor."""
 
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import watched
+from commands import command
 
 import distq
-
-
-def operator(*words: str) -> str:
-    """Return the output of an operator's command."""
-    return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
 
 
 def main() -> int:
@@ -29,37 +24,37 @@ def main() -> int:
                 time.sleep(0.02)
             print(f"progress: {progress.fraction:.0%} {progress.text}")
             if page == 1:
-                print("why:", operator("why", waiting.task_id))
-                print("why:", operator("why", held.task_id))
-                print("why:", operator("why", reading.task_id))
+                print("why:", command("why", waiting.task_id))
+                print("why:", command("why", held.task_id))
+                print("why:", command("why", reading.task_id))
             (folder / f"seen {page}").touch()
         reading.result(30)
         held.result(30)
 
-        operator("pause", "--name", "watched:one_by_one", "--queue", "default")
-        print("why:", operator("why", client_accepts(client, client.submit(watched.one_by_one))))
-        operator("resume", "--name", "watched:one_by_one", "--queue", "default")
+        command("pause", "--name", "watched:one_by_one", "--queue", "default")
+        print("why:", command("why", client_accepts(client, client.submit(watched.one_by_one))))
+        command("resume", "--name", "watched:one_by_one", "--queue", "default")
         delayed = client.options(delay=60).submit(watched.one_by_one)
-        print("why:", operator("why", client_accepts(client, delayed)))
+        print("why:", command("why", client_accepts(client, delayed)))
         delayed.cancel()
         unknown = client.submit_named("unknown:task")
         client_accepts(client, unknown)
-        while "none knows" not in (said := operator("why", unknown.task_id)):
+        while "none knows" not in (sentence := command("why", unknown.task_id)):
             time.sleep(0.05)
-        print("why:", said)
+        print("why:", sentence)
         unknown.cancel()
 
         failed = client.submit(watched.fails)
-        while "attempt 2" not in (said := operator("why", client_accepts(client, failed))):
+        while "attempt 2" not in (sentence := command("why", client_accepts(client, failed))):
             time.sleep(0.05)
-        print("why:", said)
+        print("why:", sentence)
         failed.exception(60)
-        print("show:", operator("show", failed.task_id))
+        print("show:", command("show", failed.task_id))
 
         busy = client.submit(watched.holds_the_interpreter, str(folder / "busy"))
         while not (folder / "busy").exists():
             time.sleep(0.02)
-        print("stack:", operator("stack", client_accepts(client, busy)))
+        print("stack:", command("stack", client_accepts(client, busy)))
         busy.abort()
     return 0
 

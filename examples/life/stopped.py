@@ -7,9 +7,9 @@ import distq
 
 
 @distq.task
-def busy(begun: str, path: str) -> None:
+def busy(started: str, path: str) -> None:
     """Occupy an executor until the file exists."""
-    Path(begun).touch()
+    Path(started).touch()
     while not Path(path).exists():
         time.sleep(0.05)
 
@@ -21,10 +21,10 @@ def write(path: str) -> None:
 
 
 @distq.task
-def careful(begun: str, cleaned: str) -> None:
+def careful(started: str, cleaned: str) -> None:
     """Run without end, and clean up when the worker stops the task."""
     try:
-        Path(begun).touch()
+        Path(started).touch()
         while True:
             time.sleep(0.05)
     except distq.TaskStopped:
@@ -33,11 +33,11 @@ def careful(begun: str, cleaned: str) -> None:
 
 
 @distq.task
-def stubborn(begun: str) -> None:
+def stubborn(started: str) -> None:
     """Run without end, and ignore every request to stop."""
     while True:
         try:
-            Path(begun).touch()
+            Path(started).touch()
             time.sleep(0.05)
         except distq.TaskStopped:
             pass

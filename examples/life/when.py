@@ -19,10 +19,10 @@ def news(text: str) -> str:
 
 
 @distq.task
-def note(path: str, word: str) -> None:
+def note(path: str, line: str) -> None:
     """Add a line to a file."""
     with Path(path).open("a") as file:
-        file.write(word + "\n")
+        file.write(line + "\n")
 
 
 @distq.task
