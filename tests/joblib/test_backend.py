@@ -16,7 +16,7 @@ import distq
 import distq.joblib
 import joblib
 from distq import testing
-from distq.joblib.backend import DistqBackend
+from distq.joblib.backend import JoblibBackend
 
 OLDEST = "1.3.0"
 
@@ -61,7 +61,7 @@ def test_a_program_without_joblib_is_given_the_command(monkeypatch: pytest.Monke
 def test_a_cluster_of_one_slot_still_runs_the_calls() -> None:
     """Joblib runs calls in the calling process if the backend has room for one: so it has room for two."""
     with testing.cluster(jobs, concurrency=1) as cluster:
-        backend = DistqBackend(client=cluster.client)
+        backend = JoblibBackend(client=cluster.client)
         assert backend.effective_n_jobs(-1) == 2
         assert backend.effective_n_jobs(None) == 1
         distq.joblib.register()
@@ -74,9 +74,9 @@ def test_values_without_a_meaning_are_refused() -> None:
     """No job, and a client that is none."""
     with testing.eager() as running:
         with pytest.raises(ValueError, match="n_jobs == 0"):
-            DistqBackend(client=running.client).effective_n_jobs(0)
+            JoblibBackend(client=running.client).effective_n_jobs(0)
         with pytest.raises(TypeError, match=r"client\.options\(\.\.\.\), not 'localhost'"):
-            DistqBackend(client="localhost")  # type: ignore[arg-type]
+            JoblibBackend(client="localhost")  # type: ignore[arg-type]
 
 
 def test_the_program_of_the_how_to_page_runs() -> None:

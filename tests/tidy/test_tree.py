@@ -100,7 +100,8 @@ def test_the_package_imports_only_its_dependencies() -> None:
     project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
     required = {re.split(r"[<>=]", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
     extras = set(project["optional-dependencies"])  # an extra has the name of the module that it installs, or names it
-    extras |= {re.split(r"[<>=\[]", one)[0] for more in project["optional-dependencies"].values() for one in more}
+    requirements = [one for extra in project["optional-dependencies"].values() for one in extra]
+    extras |= {re.split(r"[<>=\[]", one)[0].replace("-", "_") for one in requirements}
     known = required - {"python_dotenv"} | {"dotenv", "distq"} | extras | sys.stdlib_module_names
     undeclared = {str(path): imported(path) - known for path in python_files("src")}
     undeclared["src/distq/pytest_plugin.py"].remove("pytest")  # only pytest imports this module

@@ -184,6 +184,16 @@ class WithOptions(Submitter):
         """Do nothing: the client is shut down separately."""
 
 
+def facts_of(client: Client, task_id: str) -> dict[str, Any]:
+    """All facts that the master has about a task, with its payload and its outcome as bytes; for an integration.
+
+    Raises:
+        RemoteRefusal: the master does not know the task.
+        CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
+    """
+    return dict(client._administer("show", {"id": task_id, "bodies": True}))  # noqa: SLF001 - this module's own
+
+
 def sending_by_value(submitter: Submitter) -> Submitter:
     """The same client and options, with functions by value, for a library whose users pass their own functions."""
     client = submitter if isinstance(submitter, Client) else getattr(submitter, "_client", None)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from distq.client.unsendable import ExtraMissing
 
 if TYPE_CHECKING:
-    from distq.joblib.backend import DistqBackend
+    from distq.joblib.backend import JoblibBackend
 
 NAME = "distq"
 """The name of the backend in `joblib.parallel_config`."""
 
 
 def register() -> None:
-    """Make joblib know the backend `distq`, with the parameters of `DistqBackend`.
+    """Make joblib know the backend `distq`, with the parameters of `JoblibBackend`.
 
     Raises:
         ExtraMissing: joblib is not installed.
@@ -33,7 +33,7 @@ def register() -> None:
     joblib.register_parallel_backend(NAME, _backend)
 
 
-def _backend(**parameters: Any) -> DistqBackend:
-    from distq.joblib.backend import DistqBackend  # noqa: PLC0415 - it imports joblib
+def _backend(**parameters: Any) -> JoblibBackend:
+    from distq.joblib.backend import JoblibBackend  # noqa: PLC0415 - it imports joblib
 
-    return DistqBackend(**parameters)
+    return JoblibBackend(**parameters)

@@ -22,7 +22,7 @@ N_JOBS_MIN: Final = 2
 """Minimum parallel batches on a cluster: joblib runs the calls in the calling process if there is one."""
 
 
-class DistqBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc] # joblib has no types
+class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc] # joblib has no types
     """Runs batches of calls as tasks; made by `joblib.parallel_config("distq", ...)`.
 
     Args:

@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.explain import WorkerCapacity, explain, lacking
+from distq.core.head import unpack_dead
 from distq.core.option_values import PLAIN, executor_label, kinds_required
-from distq.core.states import DEAD, LEASED, STATE_NAMES
+from distq.core.states import DEAD, LEASED, LIVE_STATES, STATE_NAMES, SUCCEEDED
 from distq.core.task import Task, delivery_count
 from distq.core.task_ids import id_text
 from distq.master.admin.dead_letter_filter import learn
@@ -54,7 +55,13 @@ class TaskQuery(CallRequest):
 
 
 class ShowTask(TaskQuery):
-    """`show`: replies with all facts about a task except its arguments and its result."""
+    """`show`: replies with all facts about a task; with `bodies`, also with the bytes of its arguments and outcome."""
+
+    __slots__ = ("bodies",)
+
+    def __init__(self, connection: ServerConnection, workers: Workers, asked: Mapping[str, Any]) -> None:
+        super().__init__(connection, workers, asked)
+        self.bodies = asked.get("bodies") is True
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.task(cycle)
@@ -67,11 +74,14 @@ class ShowTask(TaskQuery):
             return
 
         def reply(bodies: list[bytes | None]) -> None:
-            learn(unknown, bodies)
-            self.connection.reply(returned(described(cycle, task, capacity_for(self.workers, task), now)))
+            if state == DEAD and task.causes is None:
+                learn([task], bodies)
+            facts = described(cycle, task, capacity_for(self.workers, task), now)
+            self.connection.reply(returned({**facts, **_bodies(state, bodies[0])} if self.bodies else facts))
 
-        unknown = [task] if task.state == DEAD and task.causes is None else []
-        cycle.read(self, [one.task_key for one in unknown], reply)
+        state = task.state
+        wanted = self.bodies or (state == DEAD and task.causes is None)
+        cycle.read(self, [task.task_key] if wanted else [], reply)
 
 
 class ShowStack(TaskQuery):
@@ -190,6 +200,14 @@ def described(cycle: Cycle, task: Task, capacity: WorkerCapacity, now: float) ->
         "causes": list(task.causes or ()),
         "caused_at": _times(task.causes or (), cycle.ledger.state.causes_at.get(task.task_key, [])),
     }
+
+
+def _bodies(state: int, body: bytes | None) -> dict[str, bytes | None]:
+    """Return the arguments and the outcome in a task's stored body: None where the master no longer has them."""
+    if state == DEAD and body is not None:
+        dead = unpack_dead(body)
+        return {"payload": dead.arguments, "outcome": dead.error}
+    return {"payload": body if state in LIVE_STATES else None, "outcome": body if state == SUCCEEDED else None}
 
 
 def _times(causes: Sequence[str], known: list[float]) -> list[float | None]:
