@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.cluster import KEY, Cluster, cluster
+from tests.net.certificates import Authority
 from tests.ports import free_port
 from tests.waiting import SOON_S, eventually
 
@@ -52,8 +54,13 @@ def holds():
     while True:
         time.sleep(0.05)
 """
-SERVICES = {"master": "master_listened", "worker": "master_connected", "up": "master_connected"}
-"""The commands that run until SIGTERM, and the log event after which an example has shown that it works."""
+SERVICES = {
+    "master": "master_listened",
+    "worker": "master_connected",
+    "up": "master_connected",
+    "tunnel": "the tunnel leads to",
+}
+"""The commands that run until SIGTERM, and the log event or output after which an example has shown that it works."""
 
 
 class Shop:
@@ -90,6 +97,11 @@ class Shop:
     def prepared(self, line: str) -> str:
         """Make what an example names: a queue, a schedule, a file less, or the tasks of its ids, which are replaced."""
         words = shlex.split(line.removeprefix("--env-file prod.env "))
+        if words[0] == "tls":
+            shutil.rmtree(self.folder / "tls", ignore_errors=True)
+            shutil.rmtree(self.folder / "certificates", ignore_errors=True)
+            if "--renew" in words:
+                assert self.grid.run("tls", "init", str(self.folder / "tls")).ends() == 0
         for name in ("copy.db", "mended.db", "new/distq.db"):
             (self.folder / name).unlink(missing_ok=True)
         with self.grid.client() as client:
@@ -225,9 +237,13 @@ def test_an_example_of_a_service_runs_until_sigterm(shop: Shop, line: str, tmp_p
     environ = {**os.environ, "DISTQ_LOG_FORMAT": "json", "DISTQ_HTTP_ADDRESS": "off"}
     if command_of(line) != "worker":
         environ |= {"DISTQ_ADDRESS": f"127.0.0.1:{free_port()}", "DISTQ_STORE": "memory:"}
+    options = []
+    if command_of(line) == "tunnel":
+        environ["DISTQ_TLS_CA"] = Authority(tmp_path).cert
+        options = ["--listen", "127.0.0.1:0"]  # the ports of the examples may be in use
     log = tmp_path / "log"
     with log.open("wb") as out:
-        command = [sys.executable, "-m", "distq", *shlex.split(line)]
+        command = [sys.executable, "-m", "distq", *shlex.split(line), *options]
         process = subprocess.Popen(
             command, cwd=shop.folder, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )

@@ -16,11 +16,25 @@ database = {folder}/index.txt
 rand_serial = yes
 default_md = sha256
 policy = any
+x509_extensions = leaf
 copy_extensions = copy
 unique_subject = no
 [any]
 commonName = supplied
+[leaf]
+basicConstraints = critical, CA:FALSE
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[req]
+distinguished_name = dn
+x509_extensions = ca_itself
+[dn]
+[ca_itself]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
 """
+"""Python 3.13 and later check by default that the identifiers and usages are there."""
 
 
 class Certificate(NamedTuple):
@@ -39,8 +53,10 @@ class Authority:
         self.cert = str(self.folder / "ca.crt")
         self._key = str(self.folder / "ca.key")
         (self.folder / "index.txt").touch()
-        (self.folder / "ca.cnf").write_text(CA_CONFIG.format(folder=self.folder))
-        run("req", "-x509", *NEW_KEY, "-keyout", self._key, "-out", self.cert, "-subj", f"/CN={name}", "-days", "30")
+        self._config = ("-config", str(self.folder / "ca.cnf"))
+        Path(self._config[1]).write_text(CA_CONFIG.format(folder=self.folder))
+        wanted = ("-subj", f"/CN={name}", "-days", "30", "-keyout", self._key, "-out", self.cert)
+        run("req", "-x509", *self._config, *NEW_KEY, *wanted)
 
     def issue(self, name: str = "localhost", *others: str, expired: bool = False) -> Certificate:
         """Return a new certificate for host names and IP addresses; the first one is its common name."""
@@ -48,9 +64,9 @@ class Authority:
         cert, key, request = f"{stem}.crt", f"{stem}.key", f"{stem}.csr"
         names = ",".join(f"{'IP' if one.replace('.', '').isdigit() else 'DNS'}:{one}" for one in (name, *others))
         wanted = ("-subj", f"/CN={name}", "-addext", f"subjectAltName={names}")
-        run("req", *NEW_KEY, "-keyout", key, "-out", request, *wanted)
+        run("req", *self._config, *NEW_KEY, "-keyout", key, "-out", request, *wanted)
         dates = ("-startdate", "20200101000000Z", "-enddate", "20200102000000Z") if expired else ("-days", "30")
-        config = ("-batch", "-notext", "-config", str(self.folder / "ca.cnf"))
+        config = ("-batch", "-notext", *self._config)
         run("ca", *config, "-cert", self.cert, "-keyfile", self._key, "-in", request, "-out", cert, *dates)
         return Certificate(cert, key)
 

@@ -43,6 +43,8 @@ COMMANDS = {
     "store": "distq.cli.store",
     "health": "distq.cli.health",
     "key": "distq.cli.key",
+    "tls": "distq.cli.tls",
+    "tunnel": "distq.cli.tunnel",
     "settings": "distq.cli.settings",
     "completion": "distq.cli.completion",
 }

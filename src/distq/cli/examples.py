@@ -50,6 +50,9 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "key": ("key new > key", "key show"),
         "key new": ("key new", "key new > key"),
         "key show": ("key show", "--env-file prod.env key show"),
+        "tls": ("tls init", "tls init --renew"),
+        "tls init": ("tls init", "tls init certificates --host queue.example.com --days 90"),
+        "tunnel": ("tunnel", "tunnel --listen 127.0.0.1:50000"),
         "settings": ("settings", "settings --for worker --json"),
         "completion": ("completion bash > distq.bash", "completion zsh", "completion fish"),
     }

@@ -190,7 +190,7 @@ async def open_channel(
 
 async def _open_one(address: Address, authkey: bytes, frame_bytes_max: int, tls: TlsFiles | None) -> AsyncConnection:
     loop = asyncio.get_running_loop()
-    hosts = await _resolve(address)
+    hosts = await resolve(address)
     channel: AsyncConnection | None = None
     while channel is None:
         host = hosts.pop(0)
@@ -212,7 +212,7 @@ def _given(connection: AsyncConnection) -> AsyncConnection:
     return connection
 
 
-async def _resolve(address: Address) -> list[str]:
+async def resolve(address: Address) -> list[str]:
     """Return the numeric addresses of a host.
 
     A daemon thread resolves the name. The event loop waits at exit for its own threads, so a resolver that does not
