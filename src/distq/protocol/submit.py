@@ -233,23 +233,24 @@ def _entry(
 ) -> SubmitEntry:
     if constraints is None:
         return SubmitEntry(envelope, size, _when(when, now), NO_CONSTRAINTS, REJECT)
+    # The order of `SubmitConstraints`, of which no object is made: that would cost a fifth of reading a keyed task.
     # Fields that a later version adds are not read.
-    given = SubmitConstraints(*constraints[: len(SubmitConstraints._fields)])
-    key = None if given.concurrency_key is None else text("concurrency_key", given.concurrency_key, KEY_BYTES_MAX)
-    unique = None if given.unique_key is None else text("unique_key", given.unique_key, KEY_BYTES_MAX)
-    concurrency = None if given.concurrency is None else whole("concurrency", given.concurrency)
-    unique_for_s = None if given.unique_for_s is None else seconds("unique_for", given.unique_for_s, converted=True)
-    if given.on_conflict not in CONFLICTS:
-        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(given.on_conflict)}")
+    key, concurrency, unique, unique_for_s, on_conflict, *rest = constraints
+    key = None if key is None else text("concurrency_key", key, KEY_BYTES_MAX)
+    unique = None if unique is None else text("unique_key", unique, KEY_BYTES_MAX)
+    concurrency = None if concurrency is None else whole("concurrency", concurrency)
+    unique_for_s = None if unique_for_s is None else seconds("unique_for", unique_for_s, converted=True)
+    if on_conflict not in CONFLICTS:
+        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(on_conflict)}")
     if unique and size != 1:
         raise ValueError("an entry with a unique key has one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = registry.with_result_ttl(envelope, unique_for_s)  # the result tells which task has the key
-    depends_on = None if given.depends_on is None else _depends_on(*given.depends_on)
-    checked = headers("headers", given.headers) if given.headers != () else ()
+    depends_on = _depends_on(*rest[0]) if rest and rest[0] is not None else None
+    checked = headers("headers", rest[1]) if len(rest) > 1 and rest[1] != () else ()
     read = TaskConstraints(key or "", concurrency or 1, unique or "", unique_for_s, depends_on, checked)
     read = NO_CONSTRAINTS if read == NO_CONSTRAINTS else read
-    return SubmitEntry(envelope, size, _when(when, now), read, given.on_conflict)
+    return SubmitEntry(envelope, size, _when(when, now), read, on_conflict)
 
 
 def _depends_on(first: int, size: int, policy: str, is_single: bool) -> DependsOn:

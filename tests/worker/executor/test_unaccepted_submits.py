@@ -69,7 +69,7 @@ def submits_of(*futures: Future) -> Submits:
 def test_a_settlement_is_kept_until_every_submit_of_its_task_is_answered(answer: Callable[[Future], None]) -> None:
     """A submit that waits for room is no reason to wait: the room may need the settlement."""
     setting, first, second = Setting(), Future(), Future()
-    assert setting.kept.add(SETTLEMENT, submits_of(first, second))
+    assert setting.kept.keep(SETTLEMENT, submits_of(first, second))
     assert (setting.kept.take(0.0), len(setting.kept)) == ([], 1)
     answer(second)
     assert setting.kept.take(0.0) == []
@@ -83,7 +83,7 @@ def test_a_submit_that_was_interrupted_before_it_was_sent_keeps_nothing() -> Non
     setting, future = Setting(), Future()
     submits = submits_of(future)
     del future
-    assert not setting.kept.add(SETTLEMENT, submits)
+    assert not setting.kept.keep(SETTLEMENT, submits)
 
 
 def test_submits_that_were_answered_while_the_task_ran_are_not_remembered() -> None:
@@ -99,7 +99,7 @@ def test_submits_that_were_answered_while_the_task_ran_are_not_remembered() -> N
 def test_a_settlement_is_sent_anyway_after_the_longest_time_and_a_report_says_so() -> None:
     """The other master that the task's client uses may be away for days."""
     setting, future = Setting(), Future()
-    setting.kept.add(SETTLEMENT, submits_of(future))
+    setting.kept.keep(SETTLEMENT, submits_of(future))
     setting.now += KEPT_S - 1
     assert setting.kept.take(0.0) == []
     setting.now += 1
@@ -112,7 +112,7 @@ def test_the_looks_at_a_kept_settlement_become_rarer() -> None:
     """A master that is away must not make the executor busy."""
     setting, future = Setting(), Future()
     assert setting.kept.pause_s == FIRST_POLL_S
-    setting.kept.add(SETTLEMENT, submits_of(future))
+    setting.kept.keep(SETTLEMENT, submits_of(future))
     assert setting.kept.pause_s == FIRST_POLL_S
     setting.now += 10
     assert setting.kept.pause_s == POLL_S
@@ -129,7 +129,7 @@ def executor() -> Iterator[Executor]:
 def test_a_kept_lease_is_held_and_the_others_are_sent_before_it(executor: Executor) -> None:
     """A restarted master learns of it from the next greeting; the exchanges go on meanwhile."""
     settlements, future = executor.settlements((1, 1, Outcome.SUCCESS, b"", 1.0, "")), Future()
-    settlements.kept.add(SETTLEMENT, submits_of(future))
+    settlements.kept.keep(SETTLEMENT, submits_of(future))
     assert settlements.held == [LeaseId(1, 1), LeaseId(7, 1)]
     settlements.take_accepted()
     assert settlements.fit() == 1
@@ -146,7 +146,7 @@ def test_an_executor_with_many_kept_settlements_asks_for_no_tasks(executor: Exec
     """It bounds the memory that a master that is away can cost."""
     settlements, future = executor.settlements(), Future()
     for _ in range(KEPT_MAX):
-        settlements.kept.add(SETTLEMENT, submits_of(future))
+        settlements.kept.keep(SETTLEMENT, submits_of(future))
     assert settlements.ask_for(5) == (0, 0.0)
 
 
@@ -156,7 +156,7 @@ def test_the_last_exchange_waits_for_answers_and_then_takes_everything(
     """The executor ends: the client's own end waits for acceptances once more."""
     settlements, future, waits = executor.settlements(), Future(), list[float]()
     monkeypatch.setattr(access, "flush", waits.append)
-    settlements.kept.add(SETTLEMENT, submits_of(future))
+    settlements.kept.keep(SETTLEMENT, submits_of(future))
     settlements.take_accepted(5.0, last=True)
     assert (waits, settlements.rows) == ([5.0], [SETTLEMENT])
     assert executor.troubles()

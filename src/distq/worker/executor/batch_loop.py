@@ -170,13 +170,16 @@ class BatchLoop:
                 self._settle(connection, end=True)
                 self._clear_blame()
                 return False
-            settlements.take_accepted()
+            if settlements.kept:
+                settlements.take_accepted()
             count = settlements.fit()
             while count < len(settlements.rows):
                 self._send(connection, count)
                 count = settlements.fit()
             self._asked_at, self._asked_count = self._clock(), count
-            want, wait_s = settlements.ask_for(int(min(self._prefetch.want, self.recycling.tasks_left)))
+            want, wait_s = int(min(self._prefetch.want, self.recycling.tasks_left)), WAIT_S
+            if settlements.kept:
+                want, wait_s = settlements.ask_for(want)
             connection.ask(BROKER, EXCHANGE, (settlements.rows[:count], want, wait_s), timeout_s=ANSWER_S)
             in_time = connection.wait((self._shutdown, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._shutdown.is_set and not self._answers_soon(connection):
@@ -189,7 +192,8 @@ class BatchLoop:
 
     def _clear_blame(self) -> None:
         """If everything is settled, no task is to blame for this executor's death any more; main thread only."""
-        if not self.settlements:
+        settlements = self.settlements
+        if not (settlements.rows or settlements.kept):
             self._page.all_settled()
 
     def _answers_soon(self, connection: Connection) -> bool:

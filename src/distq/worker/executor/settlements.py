@@ -115,7 +115,7 @@ class Settlements:
     ) -> None:
         """Settle the lease of a task whose run has ended, once its `submits` were answered; count and report it."""
         settlement = settlement_of(row, outcome, run_s)
-        if not submits or not self.kept.add(settlement, submits):
+        if not submits or not self.kept.keep(settlement, submits):
             self.rows.append(settlement)
             self.size_bytes += len(outcome.body)
         self._recycling.tasks_left -= outcome.outcome != Outcome.UNKNOWN

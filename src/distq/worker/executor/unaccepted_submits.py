@@ -82,38 +82,36 @@ def is_answered(submit: weakref.ref[SubmitFuture]) -> bool:
     return future is None or future.task_key is not None or future.has_ended or future.waits_for_room
 
 
-class KeptSettlements:
+class KeptSettlements(deque[Kept]):
     """The settlements of one executor that wait for acceptances, the oldest first.
 
-    The thread of a task adds; only the holder of the executor's connection takes.
+    The thread of a task keeps; only the holder of the executor's connection takes. It is a deque because each exchange
+    looks whether it is empty.
     """
 
     def __init__(self, clock: Clock, report: Callable[[str], object]) -> None:
+        super().__init__()
         self._clock = clock
         self._report = report
-        self._kept: deque[Kept] = deque()
         self.size_bytes = 0
         """Bytes of the bodies."""
-
-    def __len__(self) -> int:
-        return len(self._kept)
 
     @property
     def settlements(self) -> list[Settlement]:
         """The settlements that are kept."""
-        return [one.settlement for one in list(self._kept)]
+        return [one.settlement for one in list(self)]
 
     @property
     def pause_s(self) -> float:
         """Seconds until the next look at the submits: the longer the oldest settlement is kept, the more."""
-        age_s = self._clock() - self._kept[0].until_at + KEPT_S if self._kept else 0.0
+        age_s = self._clock() - self[0].until_at + KEPT_S if self else 0.0
         return min(max(age_s, FIRST_POLL_S), POLL_S)
 
-    def add(self, settlement: Settlement, submits: Submits) -> bool:
+    def keep(self, settlement: Settlement, submits: Submits) -> bool:
         """Keep a settlement if one of its task's submits was not answered; returns whether it is kept."""
         waiting = deque(one for one in list(submits) if not is_answered(one))
         if waiting:
-            self._kept.append(Kept(settlement, waiting, self._clock() + KEPT_S))
+            self.append(Kept(settlement, waiting, self._clock() + KEPT_S))
             self.size_bytes += len(settlement[3] or b"")
         return bool(waiting)
 
@@ -122,15 +120,15 @@ class KeptSettlements:
 
         With `last`, and after KEPT_S, it removes the others too, and reports them.
         """
-        if not self._kept:
+        if not self:
             return []
         if access.flush is not None:
             access.flush(wait_s)
         ready: list[Settlement] = []
         late = 0
         now = self._clock()
-        for _ in range(len(self._kept)):
-            one = self._kept.popleft()
+        for _ in range(len(self)):
+            one = self.popleft()
             drop_answered(one.submits)
             if not one.submits:
                 ready.append(one.settlement)
@@ -138,7 +136,7 @@ class KeptSettlements:
                 ready.append(one.settlement)
                 late += len(one.submits)
             else:
-                self._kept.append(one)
+                self.append(one)
         self.size_bytes -= sum(len(settlement[3] or b"") for settlement in ready)
         if late:
             self._report(
