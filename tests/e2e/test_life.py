@@ -129,7 +129,7 @@ def test_the_example_watched_shows_states_and_stacks(grid: Cluster) -> None:
 def test_the_example_again_shows_schedules(grid: Cluster) -> None:
     """Schedules run by interval or cron line, are paused, run by hand, listed and removed."""
     output = shown(grid, "again", executors=2)
-    assert "every half a second, and drifting by none: True\n" in output
+    assert "every half a second, without drift: True\n" in output
     assert "two runs of the slow task were never under way at the same time\n" in output
     assert "by the clocks of Rome: True\nrefused: '0 25 * * *' is no cron line: Bad hour." in output
     assert "tick is paused.\nwhile it is paused none comes: True\nrun by hand: True\n" in output
