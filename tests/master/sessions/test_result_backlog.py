@@ -22,6 +22,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (clients, result_backlog):
         monkeypatch.setattr(module, "ROWS_BYTES_MAX", 30_000)
     monkeypatch.setattr(result_backlog, "ROWS_KEPT_MAX", 25)
+    monkeypatch.setattr(result_backlog, "ROWS_KEPT_IN_ALL_MAX", 40)
 
 
 async def run(bench: Bench, client: FakeConnection, number: int, count: int, outcome: int = 0) -> list[int]:
@@ -149,7 +150,7 @@ async def test_p7_clients_without_results_in_memory_leave_nothing_in_the_order(b
         client = bench.client(str(number))
         await run(bench, client, 1, 1)
         assert len(await fetch(bench, client)) == 1
-        assert len(bench.dispatcher.clients.bodies._order) <= ORDER_SLACK + 3
+        assert len(bench.dispatcher.clients.bodies._by_bytes) <= ORDER_SLACK + 3
 
 
 @on_bench(defaults=LARGE)
@@ -229,3 +230,26 @@ async def test_p7_ends_that_are_never_fetched_are_bounded_for_each_client(bench:
     backlog = bench.dispatcher.clients.sessions["c"].backlog
     assert 12 <= len(backlog.rows) <= 25
     assert [row[0] for row in backlog.rows[-5:]] == newest
+
+
+@on_bench(defaults=LARGE)
+async def test_p7_ends_that_are_never_fetched_are_bounded_over_all_clients(bench: Bench) -> None:
+    """Many clients end without reading, with bodies that the store has; the client that calls gets all of its ends."""
+    bodies = bench.dispatcher.clients.bodies
+    awake = bench.client("awake")
+    keys: list[int] = []
+    backlogs = []
+    for number in range(1, 31):
+        keys += await run(bench, awake, number, 1)
+        client = bench.client(f"asleep {number}")
+        await run(bench, client, 1, 3)
+        backlogs.append(bench.dispatcher.clients.sessions[f"asleep {number}"].backlog)
+        await bench.disconnect(client)
+        assert bodies.row_count <= 40
+        assert len(bodies._by_rows) <= 2 * 41 + ORDER_SLACK
+        if number % 10 == 0:
+            assert sorted(key for key, *_ in await fetch(bench, awake)) == keys
+            keys.clear()
+    counts = [backlog.row_count for backlog in backlogs]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1], sum(counts)) == (0, 3, bodies.row_count)

@@ -15,19 +15,21 @@ from distq.core.task import Task
 from distq.protocol.results import TaskEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 BODIES_BYTES_MAX: Final = 64 << 20
 """Maximum bytes of undelivered results and errors in memory, over all clients."""
 ROWS_KEPT_MAX: Final = 1_000_000
 """Maximum undelivered ends of one client, to limit memory; the oldest are dropped, but their keys can be watched."""
+ROWS_KEPT_IN_ALL_MAX: Final = 2 * ROWS_KEPT_MAX
+"""Maximum undelivered ends of all clients, of about 150 bytes each; those of the client that called longest ago go."""
 ROWS_MAX: Final = 5_000
 ROWS_BYTES_MAX: Final = 2 << 20
 """Maximum rows and body bytes of one reply with results; a client that does not read its socket holds one reply."""
 ROW_BYTES: Final = 256
 """Approximate bytes of a row in a reply without its body; a row with long causes has more."""
 ORDER_SLACK: Final = 64
-"""Maximum backlogs in the order of spilling beyond two for each with bodies in memory; others are then dropped."""
+"""Maximum backlogs in an order beyond two for each that holds something; others are then dropped."""
 IN_STORE: Final = bytes(bytearray(b"in the store"))
 """Replaces in a row a body that only the store has; compared by identity."""
 
@@ -35,7 +37,7 @@ IN_STORE: Final = bytes(bytearray(b"in the store"))
 class ResultBacklog:
     """The ends of tasks that one client has not confirmed to have received."""
 
-    __slots__ = ("_bodies", "bytes", "call_number", "is_ordered", "rows", "sent")
+    __slots__ = ("_bodies", "bytes", "call_number", "rows", "sent")
 
     def __init__(self, bodies: BodyCache) -> None:
         self.rows: list[TaskEnd] = []
@@ -46,10 +48,13 @@ class ResultBacklog:
         """Bytes of the bodies in `rows` and `sent` that are in memory."""
         self.call_number = 0
         """Number of the client's newest call, by which the backlogs are spilled."""
-        self.is_ordered = False
-        """Whether the order of spilling has the backlog."""
         self._bodies = bodies
         self.note_call()
+
+    @property
+    def row_count(self) -> int:
+        """Number of the ends that it keeps."""
+        return len(self.rows) + len(self.sent)
 
     def note_call(self) -> None:
         """Note a call of the client: its bodies become the last to be spilled."""
@@ -60,11 +65,12 @@ class ResultBacklog:
         """Add the ends of the client's tasks."""
         rows = [row_of(task, task.body) for task in tasks]
         self.rows += rows
+        self._bodies.grown(self, _bytes_of(rows), len(rows))
         if len(self.rows) > ROWS_KEPT_MAX:
             over = len(self.rows) - ROWS_KEPT_MAX // 2  # drop half, since each drop costs a pass over all rows
-            self._left(self.rows[:over])
+            dropped = self.rows[:over]
             del self.rows[:over]
-        self._bodies.grown(self, _bytes_of(rows))
+            self._left(dropped)
 
     def send(self, rows: list[TaskEnd], *, read: bool) -> None:
         """Move the rows of a reply to `sent`, where they stay until the client confirms them.
@@ -91,12 +97,13 @@ class ResultBacklog:
         self.bytes = 0
 
     def clear(self) -> None:
-        """Drop all rows: the client's session has ended."""
+        """Drop all rows: the client's session has ended, or there are too many."""
+        count = self.row_count
         self.rows, self.sent = [], []
-        self._bodies.grown(self, -self.bytes)
+        self._bodies.grown(self, -self.bytes, -count)
 
     def _left(self, rows: list[TaskEnd]) -> None:
-        self._bodies.grown(self, -_bytes_of(rows))
+        self._bodies.grown(self, -_bytes_of(rows), -len(rows))
 
     def next_in_memory(self, bytes_max: int) -> list[TaskEnd]:
         """Return the first rows that fit a reply of that size and whose bodies are not only in the store."""
@@ -122,64 +129,99 @@ class ResultBacklog:
         return self.rows[:count]
 
 
-class BodyCache:
-    """Counts the bytes of undelivered bodies in memory, and limits them over all backlogs."""
+class CallOrder:
+    """A heap of the backlogs that hold something, and of some others, by a call of their clients.
 
-    __slots__ = ("_backlog_count", "_order", "bytes", "call_count")
+    A backlog whose client has called since then moves back when it becomes the first, so that a call costs little.
+    """
+
+    __slots__ = ("_count", "_heap", "_members", "_size_of")
+
+    def __init__(self, size_of: Callable[[ResultBacklog], int]) -> None:
+        self._size_of = size_of
+        self._count = 0
+        """Number of backlogs that hold something."""
+        self._heap: list[tuple[int, int, ResultBacklog]] = []
+        self._members: set[ResultBacklog] = set()
+        """The backlogs in the heap."""
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def changed(self, backlog: ResultBacklog, by: int) -> None:
+        """Note that a backlog holds more or less by `by`, which is not 0."""
+        size = self._size_of(backlog)
+        if not size:
+            self._count -= 1
+        elif size == by:
+            self._count += 1
+            if backlog not in self._members:
+                self._add(backlog)
+
+    def _add(self, backlog: ResultBacklog) -> None:
+        if len(self._heap) > 2 * self._count + ORDER_SLACK:
+            self._heap = [entry for entry in self._heap if self._size_of(entry[-1])]
+            self._members = {entry[-1] for entry in self._heap}
+            heapify(self._heap)
+        self._members.add(backlog)
+        heappush(self._heap, _entry(backlog))
+
+    def first(self) -> ResultBacklog:
+        """Return the backlog that holds something whose client called longest ago; there must be one."""
+        while True:
+            call_number, _, backlog = self._heap[0]
+            if not self._size_of(backlog):
+                heappop(self._heap)
+                self._members.discard(backlog)
+            elif call_number < backlog.call_number:
+                heapreplace(self._heap, _entry(backlog))
+            else:
+                return backlog
+
+
+def _entry(backlog: ResultBacklog) -> tuple[int, int, ResultBacklog]:
+    """Return the entry of a backlog in a heap; two backlogs are never compared."""
+    return backlog.call_number, id(backlog), backlog
+
+
+class BodyCache:
+    """Counts undelivered ends and the bytes of their bodies in memory, and limits both over all backlogs."""
+
+    __slots__ = ("_by_bytes", "_by_rows", "bytes", "call_count", "row_count")
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._backlog_count = 0
-        """Number of backlogs with bodies in memory."""
+        self.row_count = 0
+        """Number of undelivered ends."""
         self.call_count = 0
         """Number of the clients' calls, which numbers each call."""
-        self._order: list[tuple[int, ResultBacklog]] = []
-        """A heap of the backlogs with bodies in memory, and of some others, by a call of their clients.
+        self._by_bytes = CallOrder(lambda backlog: backlog.bytes)
+        self._by_rows = CallOrder(lambda backlog: backlog.row_count)
 
-        A backlog whose client has called since then moves back when it becomes the first, so that a call costs little.
+    def grown(self, backlog: ResultBacklog, size_bytes: int, rows: int) -> None:
+        """Add a change of a backlog's bytes and rows; the backlog has these rows already, or has them no more.
+
+        Above `BODIES_BYTES_MAX`, the bodies of the clients that called longest ago are spilled to the store. Above
+        `ROWS_KEPT_IN_ALL_MAX`, the rows of these clients are dropped.
         """
-
-    def grown(self, backlog: ResultBacklog, size_bytes: int) -> None:
-        """Add a change of a backlog's bytes.
-
-        Above `BODIES_BYTES_MAX`, the bodies of the clients that called longest ago are spilled to the store.
-        """
-        if not size_bytes:
-            return
-        if not backlog.bytes:
-            self._backlog_count += 1
-            if not backlog.is_ordered:
-                self._add_to_order(backlog)
-        backlog.bytes += size_bytes
-        self.bytes += size_bytes
-        if not backlog.bytes:
-            self._backlog_count -= 1
-        while self.bytes > BODIES_BYTES_MAX:
-            self._spill_first()
-
-    def _add_to_order(self, backlog: ResultBacklog) -> None:
-        if len(self._order) > 2 * self._backlog_count + ORDER_SLACK:
-            for _, other in self._order:
-                other.is_ordered = bool(other.bytes)
-            self._order = [entry for entry in self._order if entry[1].is_ordered]
-            heapify(self._order)
-        backlog.is_ordered = True
-        heappush(self._order, (backlog.call_number, backlog))
+        if size_bytes:
+            backlog.bytes += size_bytes
+            self.bytes += size_bytes
+            self._by_bytes.changed(backlog, size_bytes)
+            while self.bytes > BODIES_BYTES_MAX:
+                self._spill_first()
+        if rows:
+            self.row_count += rows
+            self._by_rows.changed(backlog, rows)
+            while self.row_count > ROWS_KEPT_IN_ALL_MAX:
+                self._by_rows.first().clear()
 
     def _spill_first(self) -> None:
-        """Spill the backlog with bodies whose client called longest ago."""
-        call_number, backlog = self._order[0]
-        if not backlog.bytes:
-            heappop(self._order)
-            backlog.is_ordered = False
-        elif call_number < backlog.call_number:
-            heapreplace(self._order, (backlog.call_number, backlog))
-        else:
-            heappop(self._order)
-            backlog.is_ordered = False
-            self._backlog_count -= 1
-            self.bytes -= backlog.bytes
-            backlog.spill()
+        backlog = self._by_bytes.first()
+        size_bytes = backlog.bytes
+        self.bytes -= size_bytes
+        backlog.spill()
+        self._by_bytes.changed(backlog, -size_bytes)
 
 
 def row_of(task: Task, body: bytes | None) -> TaskEnd:
