@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from distq.cli.payloads import CHARS_MAX, NAMES_MAX, READ_BYTES_MAX, describe, failure_of, read
+from distq.client.by_value import ByValueSender
 from distq.core.plurals import counted
 from distq.tasks.failure import pack_failure
 from distq.tasks.payload import pack_chunk, pack_json
@@ -101,3 +103,20 @@ def test_an_error_is_shown_as_its_executor_reported_it() -> None:
     assert "test_payloads.py" in lines
     assert failure_of(b"") == ("", "", "")
     assert failure_of(b"\x80nothing")[0] == "unreadable"
+
+
+def test_a_call_by_value_is_shown_with_its_arguments_only() -> None:
+    """The code of the function and of its classes says nothing to an operator, and none of it is run."""
+
+    class Local:
+        """A class of the program."""
+
+    def local(*_: object) -> None:
+        """Do nothing."""
+
+    sender = ByValueSender(1 << 20)
+    assert (
+        describe(sender.pack(local, (1, "a"), {"b": 2}), "distq.by_value:local") == "distq.by_value:local(1, 'a', b=2)"
+    )
+    shown = describe(sender.pack(local, (1, Local()), {}), "distq.by_value:local")
+    assert re.fullmatch(r"distq\.by_value:local\(\.\.\.\): its arguments travel by value, [\d,]+ bytes", shown)

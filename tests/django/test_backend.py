@@ -12,6 +12,8 @@ from tests.tidy.tree import ROOT
 
 import distq
 
+PROCESS = {"DISTQ_CONCURRENCY": "1"}
+THREADS = {"DISTQ_CONCURRENCY": "1", "DISTQ_EXECUTOR": "thread", "DISTQ_EXECUTOR_TASKS": "2"}
 PROJECT = {"DJANGO_SETTINGS_MODULE": "tests.django.settings"}
 
 
@@ -22,11 +24,14 @@ def running_cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield running
 
 
-def test_a_project_enqueues_tasks_and_reads_their_results(running: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [PROCESS, THREADS], ids=["process", "thread"])
+def test_a_project_enqueues_tasks_and_reads_their_results(
+    running: Cluster, tmp_path: Path, kind: dict[str, str]
+) -> None:
     """Results, failures, retries, options, transactions, signals and checks."""
     files = {"SHOP_DATABASE": str(tmp_path / "shop.db"), "SHOP_SIGNALS": str(tmp_path / "signals")}
     running.run("master")
-    running.run("worker", "distq.django.run", **PROJECT, **files, DISTQ_CONCURRENCY="1").executors()
+    running.run("worker", "distq.django.run", **PROJECT, **files, **kind).executors()
     environment = {**os.environ, **PROJECT, **files, "DISTQ_ADDRESS": f"127.0.0.1:{running.port}", "DISTQ_AUTHKEY": KEY}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.django.program"],

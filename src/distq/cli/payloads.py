@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from distq.core.failure import read_failure
 from distq.core.plurals import counted
+from distq.tasks.by_value import FUNCTION, read_value
 from distq.wire.errors import BadCall
 from distq.wire.opcodes import disarm
 
@@ -19,6 +20,8 @@ READ_BYTES_MAX: Final = 1 << 20
 """Maximum bytes of a pickle that is read; of a larger one only the size is shown."""
 NAMES_MAX: Final = 1_000
 CHARS_MAX: Final = 4_000
+_BY_VALUE: Final = f"{read_value.__module__}.{read_value.__name__}"
+"""Makes the arguments of a call that travel by value, of its last argument: the code of classes, which is not read."""
 _HASHABLE: Final = (str, bytes, int, float, bool, type(None))
 
 
@@ -158,8 +161,10 @@ def _described(value: Any, name: str, *, plain: bool) -> str:
         return repr(value)
     if type(value) is tuple and len(value) == 1 and type(value[0]) is list:
         return f"{counted(len(value[0]), 'call')}: " + ", ".join(f"{name}{_call(row, {})}" for row in value[0])
+    if isinstance(value, _Made) and type(value).__name__ == _BY_VALUE:
+        return f"{name}(...): its arguments travel by value, {counted(len(value.args[-1]), 'byte')}"
     args, kwds = value
-    return f"{name}{_call(args, kwds)}"
+    return f"{name}{_call(args, {key: one for key, one in kwds.items() if key != FUNCTION})}"
 
 
 def failure_of(error: bytes) -> tuple[str, str, str]:
