@@ -10,7 +10,6 @@ from typing import Any
 
 from tests.net.fake_master import KEY
 from tests.waiting import SOON_S
-from tests.worker.executor.test_parts import executor_config
 
 from distq.core.option_values import THREAD
 from distq.worker.executor.batch_loop import BatchLoop
@@ -23,6 +22,7 @@ from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import MONOTONIC
+from distq.worker.shared.executor_config import ExecutorConfig
 from distq.worker.shared.reports import Report, Reporter, ReportReader
 from distq.worker.shared.slots_page import SlotsPage
 
@@ -109,3 +109,27 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args)
 
     return inner
+
+
+def executor_config(**fields: object) -> ExecutorConfig:
+    """Return the configuration of a worker that does not exist."""
+    given: dict[str, object] = {
+        "addresses": (("127.0.0.1", 9),),
+        "authkey": b"k" * 20,
+        "worker": "w",
+        "session": "s",
+        "number": 1,
+        "handler": "module:function",
+        "executor": "process",
+        "executor_slots": 1,
+        "modules": ("module",),
+        "accept": "pickle",
+        "max_tasks": None,
+        "max_rss_bytes": None,
+        "supervisor_pid": 1,
+        "frame_bytes_max": 1 << 20,
+        "payload_bytes_max": 1 << 16,
+        "reconnect_max_s": 0.1,
+        "verbose": False,
+    }
+    return ExecutorConfig(**{**given, **fields})  # type: ignore[arg-type] # the fields have the types of their names

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worker.executor.test_parts import executor_config
+from tests.worker.at_work import executor_config
 
 from distq.core.outcome import Outcome
 from distq.protocol.exchange import Settlement
