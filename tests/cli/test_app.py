@@ -106,6 +106,26 @@ def test_every_command_has_examples_that_the_command_line_reads() -> None:
             command.make_context(line, list(args), parent=context)
 
 
+def test_the_examples_are_those_of_the_present_path() -> None:
+    """A group that was called by itself leaves none behind: `schedule list` had those of `list` then."""
+    root = click.Context(app, info_name="distq")
+    schedule = app.get_command(root, "schedule")
+    assert isinstance(schedule, click.Group)
+    schedule.get_command(click.Context(schedule, info_name="schedule"), "list")
+    within = schedule.get_command(click.Context(schedule, info_name="schedule", parent=root), "list")
+    store = app.get_command(root, "store")
+    assert isinstance(store, click.Group)
+    within_store = click.Context(store, info_name="store", parent=root)
+    store.get_command(within_store, "stat")
+    stat = store.get_command(within_store, "stat")
+    assert within is not None
+    assert stat is not None
+    assert "  distq schedule list\n" in str(within.epilog)
+    assert "  distq list\n" not in str(within.epilog)
+    assert str(stat.epilog).count("Examples:") == 1
+    assert not str(stat.epilog).startswith("\b\nExamples:"), "its own words come first"
+
+
 def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The output has no error."""
     assert run(["key"]) == 2

@@ -7,6 +7,7 @@ import pytest
 from tests.cli.test_commands import KEY, FakeBroker, broker  # noqa: F401 - a fixture
 
 from distq.cli.app import run
+from distq.cli.status import fetched
 from distq.settings.kinds import parse_modules
 
 
@@ -39,6 +40,24 @@ def test_a_watch_repeats_the_list_on_one_connection_until_ctrl_c(
     assert [list(json.loads(line)) for line in lines] == [["overview", "queues", "workers"]] * 3
     assert pauses == [pause_s] * 3
     assert [call[1] for call in broker.calls] == ["hello"] + ["stats"] * 9
+
+
+def test_status_reads_all_pages_of_queues_and_a_whole_answer_of_the_previous_release() -> None:
+    """The master names where the next page begins; the previous release answers with all queues, and no next page."""
+    calls: list[Any] = []
+
+    class Connection:
+        def call(self, _ident: str, _method: str, args: tuple[str, ...], timeout_s: float) -> object:
+            assert timeout_s == 5.0
+            calls.append(args)
+            return {"queues": [args[1] + "a"], "next": {"": "a", "a": "aa"}.get(args[1])}
+
+    connection: Any = Connection()
+    assert fetched(connection, "queues", 5.0) == {"queues": ["a", "aa", "aaa"]}
+    assert calls == [("queues", ""), ("queues", "a"), ("queues", "aa")]
+    connection.call = lambda *_, **__: {"queues": ["all"]}
+    assert fetched(connection, "queues", 5.0) == {"queues": ["all"]}
+    assert fetched(connection, "workers", 5.0) == {"queues": ["all"]}
 
 
 @pytest.mark.parametrize(

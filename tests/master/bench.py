@@ -125,6 +125,10 @@ class FakeConnection:
             return exc
 
 
+def _stats(what: str, after: str | None) -> object:
+    return {"overview": {"ready": True}, "queues": {"after": after}}[what]
+
+
 class Bench:
     """One master without sockets, and the calls that tests make to it."""
 
@@ -144,9 +148,7 @@ class Bench:
         self.broker = Broker(self.ledger, store or cast("Store", self.store), self.clock, self._note)
         self.broker.timer = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
-        self.dispatcher = Dispatcher(
-            self.broker, self.workers, {"overview": {"ready": True}}.__getitem__, GREETING, {}, _ignore, plain_lease_s
-        )
+        self.dispatcher = Dispatcher(self.broker, self.workers, _stats, GREETING, {}, _ignore, plain_lease_s)
         self.absent = Holder("an executor from before the restart")
         """Holds the leases that the store had when this master started."""
         self._connection_count = 0

@@ -215,7 +215,7 @@ class Master:
             self.broker.wake()
 
 
-def _no_stats(what: str) -> object:
+def _no_stats(what: str, _after: str | None) -> object:
     raise KeyError(what)
 
 

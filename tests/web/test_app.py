@@ -124,6 +124,42 @@ def test_the_overview_is_totals(client: Client) -> None:
     }
 
 
+def test_ten_thousand_queues_are_answered_in_pages(master: FakeMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call examines only the queues of its page, at most 200; the pages have each queue once."""
+    master.all_queues = [Queue(f"q{number * 7919 % 10_000:04}", 10) for number in range(10_000)]
+    looked: list[str] = []
+
+    def oldest(queue: Queue[Task]) -> None:
+        looked.append(queue.name)
+
+    monkeypatch.setattr(Queue, "oldest_submitted_at", oldest)
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        looked.clear()
+        page = api.queues_page(master, after)
+        assert looked == [row["name"] for row in page["queues"]]
+        assert 0 < len(looked) <= 200
+        names += looked
+        after = page["next"]
+    assert names == sorted(queue.name for queue in master.all_queues)
+
+
+def test_a_page_of_queues_ends_where_there_are_many_ready_lists(master: FakeMaster) -> None:
+    """Each of these queues has 600 task names: a page has two of them."""
+    ledger = new_ledger()
+    for queue in (queues := [Queue[Task](f"q{number}", 10) for number in range(5)]):
+        for number in range(600):
+            queue.ready_list(envelope(ledger, name=f"f{number}"))
+    master.all_queues = list(queues)
+    page = api.queues_page(master, "")
+    assert [row["name"] for row in page["queues"]] == ["q0", "q1"]
+    assert page["next"] == "q1"
+    assert [row["name"] for row in api.queues_page(master, "q3")["queues"]] == ["q4"]
+    assert api.queues_page(master, "q3")["next"] is None
+    assert api.queues_page(master, "q4") == {"queues": [], "next": None}
+
+
 def test_the_queues_page_has_counts_by_state(client: Client) -> None:
     """Queues are sorted by name; a name that UTF-8 cannot encode does not break the answer."""
     first, second = client.get("/api/v1/queues").json()["queues"]

@@ -42,9 +42,11 @@ class Group(click.Group):
         """Return the command with this name and its examples, None without one."""
         command = self.find(context, name)
         path = f"{context.command_path} {name}".split(" ", 1)[1]
-        if command is not None and (lines := EXAMPLES.get(path)) and _HEAD not in (command.epilog or ""):
+        if command is not None and (lines := EXAMPLES.get(path)):
             examples = "\n".join([_HEAD, *(f"  distq {line}" for line in lines)])
-            command.epilog = "\n\n".join(filter(None, [command.epilog, examples]))
+            # Replaced each time: a group that was called without the groups around it had the examples of another path.
+            own = (command.epilog or "").partition(_HEAD)[0].rstrip("\n")
+            command.epilog = "\n\n".join(filter(None, [own, examples]))
         return command
 
     def find(self, context: click.Context, name: str) -> click.Command | None:

@@ -9,6 +9,7 @@ from distq.cli.environment import settings_of_command
 from distq.cli.text import duration, printable
 from distq.cli.watch import json_option, print_json, repeat, watch_option
 from distq.core.plurals import counted
+from distq.net.dial import Connection
 from distq.protocol.methods import BROKER, STATS
 from distq.settings import Role
 
@@ -28,9 +29,20 @@ def command(context: click.Context, as_json: bool, watch: str | None, wait: str)
     with master(settings, "status", wait_s) as connection:
         repeat(
             watch,
-            lambda: {what: connection.call(BROKER, STATS, (what,), timeout_s=wait_s) for what in WHATS},
+            lambda: {what: fetched(connection, what, wait_s) for what in WHATS},
             lambda status: print_json(status, watch) if as_json else print_status(status),
         )
+
+
+def fetched(connection: Connection, what: str, wait_s: float) -> dict[str, Any]:
+    """Return the master's answer; it comes in pages if there are many queues, from the previous release in one."""
+    answer: Any = connection.call(BROKER, STATS, (what, "") if what == "queues" else (what,), timeout_s=wait_s)
+    found: dict[str, Any] = dict(answer)
+    while (after := answer.get("next")) is not None:
+        answer = connection.call(BROKER, STATS, (what, after), timeout_s=wait_s)
+        found[what] = found[what] + answer[what]
+    found.pop("next", None)
+    return found
 
 
 def print_status(status: dict[str, Any]) -> None:

@@ -286,10 +286,10 @@ class Master:
         self.log.info("signal_received", signal=number.name, drain_s=0 if self._signals > 1 else self.settings.drain_s)
         self.stop()
 
-    def _stats(self, what: str) -> object:
-        from distq.web.api import STATS  # noqa: PLC0415 - as in _serve_http
+    def _stats(self, what: str, after: str | None) -> object:
+        from distq.web.api import STATS, queues_page  # noqa: PLC0415 - as in _serve_http
 
-        return STATS[what](self.view)
+        return STATS[what](self.view) if what != "queues" or after is None else queues_page(self.view, after)
 
     def _keeps_no_proxies(self, peer: str) -> None:
         if not self._has_warned_of_proxies:

@@ -340,7 +340,7 @@ async def _follow(store: RecordingStore) -> None:
         pass
 
 
-def _no_stats(what: str) -> object:
+def _no_stats(what: str, _after: str | None) -> object:
     raise KeyError(what)
 
 

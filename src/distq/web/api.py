@@ -6,10 +6,11 @@ HTTP needs no key, so it shows counts only; `workers_by_name` is for clients tha
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from heapq import nsmallest
 from typing import Any
 
 from distq._version import __version__
-from distq.core.queue import Queue, parts
+from distq.core.queue import QUEUES_PER_PART, Queue, parts
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
 from distq.core.task import Task
 from distq.metrics.view import MasterMetrics, WorkerRow
@@ -78,6 +79,20 @@ def queues(view: MasterMetrics) -> dict[str, Any]:
     """Return every queue, by name, with its counts by state."""
     now = view.now()
     return {"queues": [_queue(queue, now) for queue in sorted(view.queues(), key=lambda queue: queue.name)]}
+
+
+def queues_page(view: MasterMetrics, after: str) -> dict[str, Any]:
+    """Return the first queues, by name, whose names follow `after`, and where the next page begins, None at the end.
+
+    The names of all queues are compared for each page, and only the queues of the page are examined.
+    """
+    following = [queue for queue in view.queues() if queue.name > after]
+    page = next(parts(nsmallest(QUEUES_PER_PART, following, key=lambda queue: queue.name)))
+    now = view.now()
+    return {
+        "queues": [_queue(queue, now) for queue in page],
+        "next": page[-1].name if len(page) < len(following) else None,
+    }
 
 
 def workers(view: MasterMetrics) -> dict[str, Any]:

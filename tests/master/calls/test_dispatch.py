@@ -55,13 +55,17 @@ async def test_a_peer_reads_statistics_by_their_name(bench: Bench) -> None:
     bench.hello(connection, "cli", "s")
     assert await bench.ask(connection, "broker", "stats") == {"ready": True}
     assert "overview" in str(await bench.ask(connection, "broker", "stats", "secrets"))
+    assert await bench.ask(connection, "broker", "stats", "queues") == {"after": None}
+    assert await bench.ask(connection, "broker", "stats", "queues", "") == {"after": ""}
+    assert await bench.ask(connection, "broker", "stats", "queues", "mail") == {"after": "mail"}
+    assert await bench.ask(connection, "broker", "stats", "queues", 5) == {"after": None}
 
 
 @on_bench()
 async def test_an_unexpected_exception_is_answered_too(bench: Bench) -> None:
     """A defect in the handling of one call ends neither the connection nor the master."""
 
-    def broken(what: str) -> object:
+    def broken(what: str, _after: str | None) -> object:
         raise ZeroDivisionError(what)
 
     bench.dispatcher._stats = broken

@@ -64,8 +64,8 @@ NOTHING: Final = returned(None)
 HEARTBEAT_WAIT_MAX_S: Final = 60.0
 """Maximum seconds that a heartbeat waits for its reply; in a longer wait the master has no report of the worker."""
 
-Stats = Callable[[str], object]
-"""Gives what `stats(what)` returns; raises KeyError for a word that it does not know."""
+Stats = Callable[[str, str | None], object]
+"""Gives what `stats(what, after)` returns; raises KeyError for a word that it does not know."""
 
 
 class AdminPeer:
@@ -330,9 +330,9 @@ class Dispatcher:
         )
 
     def _send_stats(self, connection: ServerConnection, call: InertCall) -> None:
-        what = call.args[0] if call.args else "overview"
+        what, after = (*call.args, None)[:2] if call.args else ("overview", None)
         try:
-            connection.reply(returned(self._stats(str(what))))
+            connection.reply(returned(self._stats(str(what), after if isinstance(after, str) else None)))
         except KeyError:
             connection.reply(refused(f"stats() takes overview, queues or workers, not {shown(what)}."))
 
