@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
-from distq.core.ports import Batch, CommitRefused, Store
+from distq.core.ports import Batch, CommitRefused, Row, Store
 from distq.core.queue import Queue
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
@@ -56,15 +56,22 @@ class FailingStore(MemoryStore):
         """Number of the next commits that the store refuses."""
         self.full = False
         """Whether the store refuses new keys, as a store without free space does."""
+        self.refuses: Callable[[int, Row], bool] = lambda _key, _row: False
+        """Whether the store refuses each batch that has this row, as a constraint of a database does."""
+        self.refused: list[Batch] = []
+        """The batches that had such a row."""
         self.batches: list[Batch] = []
 
     async def commit(self, batch: Batch) -> None:
         """Refuse the batch or store it."""
         if self.refuse_next:
             self.refuse_next -= 1
-            raise CommitRefused("the disk is full.")
+            raise CommitRefused("the disk is full.", is_general=True)
         if self.full and any(key not in self._rows and key > 0 for key in batch):
-            raise CommitRefused("the disk is nearly full.")
+            raise CommitRefused("the disk is nearly full.", is_general=True)
+        if any(self.refuses(key, row) for key, row in batch.items()):
+            self.refused.append(dict(batch))
+            raise CommitRefused("the row violates a check constraint.")
         self.batches.append(dict(batch))
         await super().commit(batch)
 

@@ -271,6 +271,17 @@ class Ledger:
         self.pending.leases_to_store += self.leasing.unstored
         self.leasing.unstored.clear()
 
+    def take_unstored_leases(self) -> tuple[list[Task], list[Task]]:
+        """Take out what the next commit would store besides decisions: leases, and tasks whose executors stopped."""
+        leases, self.pending.leases_to_store = self.pending.leases_to_store, []
+        stopped, self._orphaned_runs.ended_tasks = self._orphaned_runs.ended_tasks, []
+        return leases, stopped
+
+    def put_unstored_leases(self, leases: Sequence[Task], stopped: Sequence[Task]) -> None:
+        """Let the next commit store what `take_unstored_leases` has taken out."""
+        self.pending.leases_to_store += leases
+        self._orphaned_runs.ended_tasks += stopped
+
     def reclaim(self, holder: Holder, task_key: int, delivery: int) -> bool:
         """Give a lease that has not ended to the reconnected executor that holds it; False if it has ended."""
         task = self._tasks.get(task_key)

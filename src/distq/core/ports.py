@@ -46,9 +46,18 @@ class StoreError(DistqError):
 
 
 class CommitRefused(StoreError):
-    """The store refused the whole batch for good (it is full, or a body is too large) and continues to work."""
+    """The store refused the whole batch for good (it is full, or a body is too large) and continues to work.
+
+    Args:
+        is_general: whether the store refuses other batches too, because it lacks room or is locked; False if what the
+            batch holds may be the reason.
+    """
 
     code = "STORE_REFUSED"
+
+    def __init__(self, text: str, *, is_general: bool = False) -> None:
+        super().__init__(text)
+        self.is_general = is_general
 
 
 class Fenced(StoreError):

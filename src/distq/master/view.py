@@ -108,7 +108,7 @@ class MasterView:
     @property
     def store_refusals(self) -> int:
         """Number of commits that the store has refused."""
-        return self._broker.refusals
+        return self._broker.refused.count
 
     @property
     def leases_expired(self) -> Mapping[str, int]:

@@ -41,7 +41,7 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> None:
         """Store the batch; raise CommitRefused if it exceeds the limits or amends a key that is not stored."""
         if not self.epoch or self._closed:
-            raise CommitRefused("nothing is stored before follow() has ended or after close()")
+            raise CommitRefused("nothing is stored before follow() has ended or after close()", is_general=True)
         self._check(batch)
         rows = self._rows
         for key, change in batch.items():

@@ -168,7 +168,7 @@ class QueueFile:
         """Return the error of a commit: nothing is stored, or the outcome is unknown."""
         sentence = explain(self.path, exc)
         if exc.primary in {FULL, TOOBIG}:
-            return CommitRefused(sentence)
+            return CommitRefused(sentence, is_general=exc.primary == FULL)
         self._break(sentence)
         return CommitUnknown(sentence)
 
@@ -189,7 +189,7 @@ class QueueFile:
             shortage = self._shortage(wanted_bytes)
         if shortage and self._grows(writes):
             self.refusing = shortage
-            raise CommitRefused(shortage)
+            raise CommitRefused(shortage, is_general=True)
         if not shortage:
             self.refusing = ""
 

@@ -93,7 +93,7 @@ class SqliteStore:
     async def commit(self, batch: Batch) -> None:
         """Store the batch in one transaction, synced when this returns. Raises CommitRefused or CommitUnknown."""
         if not self.epoch or self._closed:
-            raise CommitRefused("nothing is stored before follow() has ended or after close()")
+            raise CommitRefused("nothing is stored before follow() has ended or after close()", is_general=True)
         writes = gather(batch, self.limits)
         try:
             await self._thread.run(self._file.commit, writes)

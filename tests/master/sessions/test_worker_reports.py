@@ -48,6 +48,8 @@ async def test_a_timeout_report_is_repeated_after_a_refused_commit(bench: Bench)
     supervisor, _, rows = await bench.lease(2)
     bench.store.refuse_next = 1
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
+    assert bench.counts("q") == {"leased": 2}
+    await bench.advance(1)
     assert bench.counts("q") == {"ready": 1, "delayed": 1}
     assert bench.counters("q", "f").attempts["timeout"] == 1
 

@@ -26,7 +26,7 @@ from distq.core.states import LIVE_STATES
 from distq.logs import get_logger
 from distq.master.admin.calendars import forget_zones
 from distq.master.admin.schedule_instants import due_at, planned
-from distq.master.cycle.requests import REFUSED_PAUSE_S, Request
+from distq.master.cycle.requests import Request
 from distq.protocol.submit import SubmitEntry, instants, read_entry
 
 if TYPE_CHECKING:
@@ -257,10 +257,10 @@ class RunSchedule(Request):
         self.undo()
         self.schedules.fail(self.schedule, str(exc))
 
-    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.new_progress is not None:  # else it is already due again, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)
-            cycle.ask_at(now + REFUSED_PAUSE_S, self)
+            cycle.refused.ask_later(self, exc, now)
 
 
 def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:

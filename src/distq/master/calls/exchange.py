@@ -15,13 +15,16 @@ from distq.core.queue import Queue
 from distq.core.stream_parts import PARTS_MAX
 from distq.core.task import Envelope, Task
 from distq.master.calls.dependencies import upstream_of
-from distq.master.cycle.requests import REFUSED_PAUSE_S, LeaseRequest
+from distq.master.calls.refused_settlements import RefusedSettlements
+from distq.master.cycle.requests import LeaseRequest, Request
 from distq.master.sessions.unknown_names import try_again_later
 from distq.protocol.exchange import CheckedSettlement, write_lease_reply
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distq.core.ports import CommitRefused
     from distq.master.cycle.requests import Cycle
     from distq.master.sessions.worker_session import ExecutorHolder
@@ -39,7 +42,18 @@ NO_TASKS: Final = returned(([], []))
 class ExchangeCall(LeaseRequest):
     """Settle `settled`, then lease at most `want` tasks; wait until there is one, or until the executor calls again."""
 
-    __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "stops", "wait_s")
+    __slots__ = (
+        "executor",
+        "limit",
+        "noted",
+        "only_ends",
+        "refusals",
+        "refused",
+        "results",
+        "settled",
+        "stops",
+        "wait_s",
+    )
     may_come_back = True
 
     def __init__(
@@ -63,7 +77,11 @@ class ExchangeCall(LeaseRequest):
         self.noted = 0
         """Number of entries of `settled` that the ledger has noted."""
         self.refusals = 0
-        """Number of refused commits when the entries were noted; while it stays the same, the store has the entries."""
+        """Value of `Cycle.refusals` when the entries were noted; while it stays the same, the store has the entries."""
+        self.limit = 0
+        """Maximum entries that one commit gets, after the store has refused more of them; 0 for all."""
+        self.refused: RefusedSettlements | None = None
+        """The settlements that the store has refused alone; None for none."""
 
     def wanted(self, name: str) -> bool:  # noqa: D102 - as LeaseRequest
         return self.executor.session.wanted(name)
@@ -78,12 +96,14 @@ class ExchangeCall(LeaseRequest):
             self.noted = 0
         self.refusals = cycle.refusals
         limit = cycle.ledger.defaults.payload_bytes_max
-        for row in self.settled:
+        rows = self.settled[: self.limit] if self.limit else self.settled
+        for row in rows:
             fits = row[3] is None or len(row[3]) <= limit
-            if not self._settle(cycle, row if fits else _too_large(row, limit), now):
+            noted = row if fits else _too_large(row, limit)
+            if not self._settle(cycle, noted if self.refused is None else self.refused.replaced(noted), now):
                 return False
             self.noted += 1
-        return True
+        return rows is self.settled or len(rows) == len(self.settled)
 
     def _settle(self, cycle: Cycle, settled: CheckedSettlement, now: float) -> bool:
         """Note one settlement; False if a later cycle must decide the request again."""
@@ -122,15 +142,55 @@ class ExchangeCall(LeaseRequest):
     def undo(self) -> None:  # noqa: D102 - as Request
         self.noted = 0
 
-    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
+        super().shift(by_s)
+        if self.refused is not None:
+            self.refused.shift(by_s)
+
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102 - as Request
         self.stops.clear()
-        if self.settled:
-            cycle.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks have run: their outcomes must not be lost
-        else:
+        self.noted = 0
+        if not self.settled:
             self.answer(cycle, now)
+        elif exc.is_general:
+            cycle.refused.ask_later(self, exc, now)  # the tasks have run: their outcomes must not be lost
+        else:
+            if self.refused is None:
+                self.refused = RefusedSettlements()
+            self.refused.add(self.settled[0][0], str(exc), now)
+            self._ask_rest(cycle, now)
+
+    def parts(self) -> Sequence[Request]:  # noqa: D102 - as Request
+        if self.noted < 2:
+            return ()
+        self.limit = self.noted // 2
+        return (self,)
+
+    def note_stored(self) -> None:  # noqa: D102 - as Request
+        if self.refused is not None:
+            self.refused.stored(self.settled[: self.noted])
+        del self.settled[: self.noted]
+        self.noted = 0
+        self.limit *= 2
+
+    def resume(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
+        if self.refused is None or not self.settled:
+            cycle.refused.ask_now(self)
+        else:
+            self._ask_rest(cycle, now)
+
+    def _ask_rest(self, cycle: Cycle, now: float) -> None:
+        """Have the settlements decided that the store has not refused alone, or the refused one that is due next."""
+        assert self.refused is not None
+        self.settled, self.limit, at = self.refused.in_order(self.settled)
+        if at <= now:
+            cycle.refused.ask_now(self)
+        else:
+            cycle.refused.ask_suspect(self, self.refused.count(self.settled[0][0]), at)
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         settled, self.settled, self.noted = bool(self.settled), [], 0
+        self.refused = None
         stops, self.stops = self.stops, []
         for task_key, delivery in stops:
             self.executor.session.stop(cycle, task_key, delivery)

@@ -19,7 +19,7 @@ from distq.core.queue import RESULT, WORK, Queue
 from distq.core.task import Task
 from distq.master.calls.plain_peer import PlainPeer, settled
 from distq.master.calls.stdlib_programs import StdlibPrograms
-from distq.master.cycle.requests import REFUSED_PAUSE_S, CallRequest, LeaseRequest, LoseLeases, Request, seconds
+from distq.master.cycle.requests import CallRequest, LeaseRequest, LoseLeases, Request, seconds
 from distq.wire.messages import raised, refused, returned
 from distq.wire.splice import item, packed_item
 
@@ -157,8 +157,8 @@ class SettleItem(Request):
         task = self.task
         return cycle.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
 
-    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
-        cycle.ask_at(now + REFUSED_PAUSE_S, self)
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
+        cycle.refused.ask_later(self, exc, now)
 
 
 class ItemDone(CallRequest):

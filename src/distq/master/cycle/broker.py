@@ -22,6 +22,7 @@ from distq.master.cycle.decisions import Decisions
 from distq.master.cycle.lease_replies import LeaseReplies
 from distq.master.cycle.long_polls import WaitingRequests
 from distq.master.cycle.payload_reads import REPLY_BYTES_MAX, ReadCallback, read_payloads
+from distq.master.cycle.refused_commits import RefusedCommits
 from distq.master.cycle.request_guard import RequestGuard
 from distq.master.cycle.requests import REFUSED_PAUSE_S, LeaseRequest, Request, fitting
 
@@ -57,7 +58,7 @@ class Broker:
         self.reply_bytes_max = REPLY_BYTES_MAX
         """Maximum bytes of the bodies in one reply; one larger body goes alone. Smaller where frames are small."""
         self.cycles = self.refusals = 0
-        """Number of cycles, and of commits that the store has refused."""
+        """Number of cycles, and of those whose common commit the store has refused."""
         self._inbox: list[Request] = []
         self._long_polls = WaitingRequests()
         self._blocked: dict[Queue[Task], dict[Request, int]] = {}
@@ -78,6 +79,7 @@ class Broker:
         """Whether `wake` was called since the last cycle started."""
         self._lease_replies = LeaseReplies(self)
         self._decisions = Decisions(self)
+        self.refused = RefusedCommits(self, self._decisions, self._commit, self._answer)
         self.guard = RequestGuard(self)
         self.follow_clock: Callable[[], None] = lambda: None
         """Follows the machine's clock before a cycle reads the time; set by the composition root (`ClockFollower`)."""
@@ -197,23 +199,21 @@ class Broker:
         self.follow_clock()
         now = self.clock.now()
         self.cycles += 1
-        gathered, self._inbox = self._inbox, []
-        if self.due_at <= now:
-            gathered.extend(request for _, request in self.instants.due(now))
-        fit = fitting(gathered, self.store.limits)
-        if fit < len(gathered):
-            self._inbox, gathered = gathered[fit:], gathered[:fit]
+        gathered = self._gathered(now)
         decided = [request for request in gathered if self._decisions.decide(request, now)]
         ledger = self.ledger
-        swept = self._decisions.sweep(now) if self.due_at <= now else True
+        swept = self._decisions.sweep(now) if self.due_at <= now and self.refused.sweep_at <= now else True
         ledger.store_leases()
         refused = None
         if ledger.changed or self._decisions.rows:
             batch, decided = self._decisions.batch(decided, now)
             refused = await self._commit(batch, now)
-        if refused is not None:
-            decided, refused = await self._commit_ends(decided, refused, now)
-        await self._lease_replies.committed(refused, now)
+        if refused is None:
+            await self._lease_replies.committed(None, now)
+        else:
+            self.refusals += 1
+            decided, members = [], self._withdrawn(decided, gathered)
+            await self.refused.separate(members, refused, now, self._lease_replies.committed)
         # Results and tasks first: peers wait for them, while a client goes on before its submit is answered.
         try:
             self.push()
@@ -221,16 +221,28 @@ class Broker:
             self.guard.note("push", exc)
         self._serve(now)
         for request in decided:
-            self._answer(request, refused, now)
+            self._answer(request, None, now)
         if ledger.registry.costly:
             self._serve(now)  # an answer may have leased a costly task, which kept the tasks behind it waiting
         if self._lease_replies.has_reads:
             await self._lease_replies.fetched(now)
         self._admit_parked(now)
         self._expire(now)
-        self._arm_next(now + REFUSED_PAUSE_S if refused is not None or not swept else 0.0)
+        if self.refused.groups and refused is None:
+            await self.refused.go_on(now)
+        self._arm_next(self.refused.sweep_at if swept else now + REFUSED_PAUSE_S)
         if self.draining and not self.leased:
             self._quiet.set()
+
+    def _gathered(self, now: float) -> list[Request]:
+        """The requests of the cycle, as many as one commit takes."""
+        gathered, self._inbox = self._inbox, []
+        if self.due_at <= now:
+            gathered.extend(request for _, request in self.instants.due(now))
+        fit = fitting(gathered, self.store.limits)
+        if fit < len(gathered):
+            self._inbox, gathered = gathered[fit:], gathered[:fit]
+        return self.refused.take_suspects(gathered) if self.refused.suspects else gathered
 
     async def _commit(self, batch: dict[int, Row], now: float) -> CommitRefused | None:
         ledger = self.ledger
@@ -244,7 +256,6 @@ class Broker:
             await self.store.commit(batch)
         except CommitRefused as exc:
             ledger.forget()
-            self.refusals += 1
             return exc
         finally:
             self.committed(self.clock.now() - started_at)
@@ -277,25 +288,13 @@ class Broker:
         except Exception as exc:  # noqa: BLE001 - see guard
             self.guard.failed(request, exc, "answer", now)
 
-    async def _commit_ends(
-        self, decided: list[Request], refused: CommitRefused, now: float
-    ) -> tuple[list[Request], CommitRefused | None]:
-        """After a refusal, decide and commit the requests that only end tasks, and put the others back.
-
-        A full store takes such a commit, and gains room by it.
-        """
-        ends = [request for request in decided if request.only_ends]
-        if len(ends) == len(decided):
-            return decided, refused
-        for request in decided:
-            if not request.only_ends:
-                self._answer(request, refused, now)
-        decided = [request for request in ends if self._decisions.decide(request, now)]
-        self._decisions.sweep(now)
-        if not self.ledger.changed:
-            return decided, None
-        batch, decided = self._decisions.batch(decided, now)
-        return decided, await self._commit(batch, now)
+    def _withdrawn(self, decided: list[Request], gathered: list[Request]) -> list[Request]:
+        """The gathered requests with decisions in the refused commit; those that ask again leave the inbox."""
+        asked = {*decided, *self._inbox}
+        members = [request for request in gathered if request in asked]
+        known = set(members)
+        self._inbox = [request for request in self._inbox if request not in known]
+        return members
 
     def _serve(self, now: float) -> None:
         """Lease ready tasks to the requests that wait for them."""
@@ -375,6 +374,7 @@ class Broker:
 
     def shift_waits(self, by_s: float, concerns: Callable[[Request], bool]) -> None:
         """Let the waits of peers, and of the requests that `concerns` selects, keep their length."""
+        self.refused.shift(by_s)
         for request in dict.fromkeys([*self._inbox, *self._with_deadline, *filter(concerns, self.instants.things())]):
             request.shift(by_s)
         self.instants.shift(by_s, concerns)

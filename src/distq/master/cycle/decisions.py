@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distq.core.ports import Row
     from distq.master.cycle.requests import Cycle, Request
 
@@ -38,8 +40,11 @@ class Decisions:
         self.rows.clear()
         self._before.clear()
 
-    def decide(self, request: Request, now: float) -> bool:
-        """Decide a request; False if this cycle does not answer it. A request that fails leaves no decision."""
+    def decide(self, request: Request, now: float, ask_again: Callable[[Request], None] | None = None) -> bool:
+        """Decide a request; False if this cycle does not answer it. A request that fails leaves no decision.
+
+        `ask_again` receives a request whose rest a later decision must decide; without it the next cycle does that.
+        """
         before = self._cycle.ledger.savepoint(), len(self._before)
         try:
             if request.decide(self._cycle, now):
@@ -49,7 +54,7 @@ class Decisions:
             self._cycle.guard.failed(request, exc, "decide", now)
             return False
         if not request.parked:
-            self._cycle.ask_again(request)
+            (ask_again or self._cycle.ask_again)(request)
         return False
 
     def _undo(self, request: Request | None, savepoint: Savepoint, rows: int) -> None:

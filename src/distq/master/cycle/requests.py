@@ -37,6 +37,19 @@ class Guard(Protocol):
         """Refuse a request that has raised an error."""
 
 
+class RefusedRequests(Protocol):
+    """Commits refused requests again: `distq.master.cycle.refused_commits.RefusedCommits` is the implementation."""
+
+    def ask_now(self, request: Request) -> None:
+        """Have a request committed alone next."""
+
+    def ask_later(self, request: Request, refused: CommitRefused, now: float) -> None:
+        """Have a refused request committed again after a pause, which grows if its content is the reason."""
+
+    def ask_suspect(self, request: Request, count: int, at: float) -> None:
+        """Have a request that was refused `count` times for what it holds committed alone at an instant."""
+
+
 class Cycle(Protocol):
     """What a request may use of the broker: `distq.master.cycle.broker.Broker` is the implementation."""
 
@@ -49,7 +62,7 @@ class Cycle(Protocol):
     reply_bytes_max: int
     """Maximum bytes of the bodies in one reply; one larger body goes alone."""
     refusals: int
-    """Number of commits that the store has refused."""
+    """Number of cycles whose common commit the store has refused."""
     draining: bool
     """Whether the master leases nothing more; it still settles and submits."""
     push: Callable[[], None]
@@ -58,6 +71,10 @@ class Cycle(Protocol):
     @property
     def guard(self) -> Guard:
         """Counts and logs the errors that requests raise."""
+
+    @property
+    def refused(self) -> RefusedRequests:
+        """Commits again what the store has refused."""
 
     def ask(self, request: Request) -> None:
         """Have the next cycle handle a request."""
@@ -167,6 +184,17 @@ class Request:
         """Handle a refused commit: none of the decisions of the request has been applied."""
         self.answer(cycle, now)
 
+    def parts(self) -> Sequence[Request]:
+        """After a refused commit of this request alone: the requests to commit in its place, () if it is one change."""
+        return ()
+
+    def note_stored(self) -> None:
+        """Note that a commit has stored what `decide` has decided, although the request has more to decide."""
+
+    def resume(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002 - some wait first
+        """Have the rest of the request decided, after a commit apart from other requests has stored a part of it."""
+        cycle.refused.ask_now(self)
+
 
 class CallRequest(Request):
     """A call of a peer, which gets exactly one reply."""
@@ -250,8 +278,8 @@ class LoseLeases(Request):
             self.holder, self.reason, self.cause, self.running, self.begun, unexplained=self.unexplained
         )
 
-    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
-        cycle.ask_at(now + REFUSED_PAUSE_S, self)
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
+        cycle.refused.ask_later(self, exc, now)
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.reason == LEASE:

@@ -20,6 +20,7 @@ from distq.protocol.heartbeat import ExecutorEnd, WorkerReport
 from distq.tasks.failure import pack_overrun
 
 if TYPE_CHECKING:
+    from distq.core.ports import CommitRefused
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
@@ -270,6 +271,7 @@ class ReleaseLeases(Request):
     """Releases tasks that an executor has not begun and shall not begin, as its supervisor reports."""
 
     __slots__ = ("before", "deliveries", "session")
+    only_ends = True
 
     def __init__(self, session: object, deliveries: Sequence[tuple[int, int]]) -> None:
         super().__init__()
@@ -290,3 +292,7 @@ class ReleaseLeases(Request):
 
     def undo(self) -> None:  # noqa: D102
         self.deliveries = self.before
+
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102 - as Request
+        self.undo()
+        cycle.refused.ask_later(self, exc, now)

@@ -14,6 +14,11 @@ SOME_WARNING: Final = "01000"
 """The warning with which the server confirms a commit whose wait for a synchronous standby was cancelled."""
 
 
+GENERAL: Final = ("40", DISK_FULL, "53300", "53400", LOCK_TIMEOUT, "58")
+"""Codes, or their first characters, by which the server refuses statements whatever they hold: rollback, lack of room
+or of connections, a lock, an error of its system. Too little memory (53200) may come from one large body."""
+
+
 class ServerError(Exception):
     """A statement failed: `sqlstate` is the server's code, '' if the connection ended instead of an answer."""
 
@@ -58,7 +63,8 @@ def outcome(place: str, error: ServerError) -> StoreError:
     | The server's answer | Meaning |
     |---|---|
     | severity ERROR, read-only transaction (25006) | Fenced: the server is a standby now; nothing is stored |
-    | severity ERROR, any other code | CommitRefused: the statement was undone; the session works on |
+    | severity ERROR, any code but these | CommitRefused: the statement was undone; the session works on |
+    | severity ERROR, a code of GENERAL | the same, for whatever the statement held: CommitRefused.is_general |
     | FATAL, PANIC, or no answer | CommitUnknown: the server may have stored the commit before the session ended |
 
     A commit whose answer came with a warning (01000) is CommitUnknown too, and one whose fence found no row Fenced:
@@ -67,7 +73,9 @@ def outcome(place: str, error: ServerError) -> StoreError:
     text = explain(place, error)
     if error.ends_the_session:
         return CommitUnknown(text)
-    return Fenced(text) if error.sqlstate == READ_ONLY else CommitRefused(text)
+    if error.sqlstate == READ_ONLY:
+        return Fenced(text)
+    return CommitRefused(text, is_general=error.sqlstate.startswith(GENERAL))
 
 
 def unusable(place: str, error: ServerError) -> StoreError:

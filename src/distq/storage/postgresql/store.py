@@ -126,7 +126,7 @@ class PostgresStore:
             CommitRefused, Fenced, CommitUnknown: `errors.outcome` says which error of the server means which.
         """
         if not self.epoch or self._closed:
-            raise CommitRefused("nothing is stored before follow() has ended or after close()")
+            raise CommitRefused("nothing is stored before follow() has ended or after close()", is_general=True)
         writes = gather(batch, self.limits)
         try:
             await self._thread.run(self._commits.commit, writes)
