@@ -77,6 +77,8 @@ def test_values_without_a_meaning_are_refused() -> None:
     with testing.eager() as running:
         with pytest.raises(ValueError, match="n_jobs == 0"):
             JoblibBackend(client=running.client).effective_n_jobs(0)
+        with pytest.raises(ValueError, match="slots"):
+            JoblibBackend(client=running.client, slots=0)
         with pytest.raises(TypeError, match=r"client\.options\(\.\.\.\), not 'localhost'"):
             JoblibBackend(client="localhost")  # type: ignore[arg-type]
 

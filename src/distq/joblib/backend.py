@@ -15,6 +15,7 @@ from joblib._parallel_backends import AutoBatchingMixin, FallbackToBackend, Para
 
 from distq.client.client import Client, sending_by_value
 from distq.client.future import TaskFuture, cancel_all
+from distq.client.map_results import at_least_one
 from distq.client.submitter import Submitter
 from distq.joblib.batch import run_batch
 
@@ -48,7 +49,7 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     ) -> None:
         super().__init__(nesting_level=nesting_level, **parameters)
         self._submitter = sending_by_value(client or Client(wait_at_exit=False))
-        self._slots = slots
+        self._slots = None if slots is None else at_least_one("slots", slots)
         self._sender: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._running: set[TaskFuture[Any]] = set()
