@@ -47,10 +47,10 @@ async def test_a_whole_file_is_counted_by_queue_and_state(tmp_path: Path) -> Non
     """The report has no problems."""
     path = tmp_path / "queue.db"
     await filled(path)
-    report = inspect(path, thoroughly=True)
+    report = inspect(path, checks_every_page=True)
     assert (report.tasks, report.problems) == ({"q": {"ready": TASKS * 4 // 5, "dead": TASKS // 5}}, [])
     assert (report.version, report.epoch) == (1, 1)
-    assert report == inspect(path, thoroughly=False)
+    assert report == inspect(path, checks_every_page=False)
 
 
 @on_loop
@@ -58,7 +58,7 @@ async def test_a_file_that_a_master_has_open_is_left_alone(tmp_path: Path) -> No
     """Two connections to one file can lose a commit, so the inspection refuses it."""
     path = tmp_path / "queue.db"
     store = await filled(path, close=False)
-    for read in (lambda: inspect(path, thoroughly=True), lambda: salvage(path, tmp_path / "new.db")):
+    for read in (lambda: inspect(path, checks_every_page=True), lambda: salvage(path, tmp_path / "new.db")):
         with pytest.raises(StoreError, match="open in a master: stop it first"):
             read()
     assert not (tmp_path / "new.db").exists()
@@ -71,13 +71,13 @@ async def test_the_readable_tasks_of_a_damaged_file_are_saved(tmp_path: Path) ->
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     await filled(path)
     damage(path, 40, 3)
-    assert inspect(path, thoroughly=True).problems
+    assert inspect(path, checks_every_page=True).problems
     saved = salvage(path, new)
     missing = saved.without_payload + saved.without_head
     assert not saved.gave_up
     assert 0 < missing < 500
     assert TASKS - 500 < saved.copied <= TASKS - missing // 2
-    assert inspect(new, thoroughly=True).problems == []
+    assert inspect(new, checks_every_page=True).problems == []
     store = SqliteStore(new, space_limits=ROOM)
     heads = await follow(store)
     assert (len(heads), store.epoch) == (saved.copied, 2)
@@ -91,10 +91,10 @@ def test_a_file_that_is_no_queue_file_is_named_in_the_error(tmp_path: Path, cont
     """The error names the file; so does the error for a file that does not exist."""
     path = tmp_path / "queue.db"
     with pytest.raises(StoreError, match=r"There is no .*queue\.db"):
-        inspect(path, thoroughly=False)
+        inspect(path, checks_every_page=False)
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"queue\.db is"):
-        inspect(path, thoroughly=False)
+        inspect(path, checks_every_page=False)
     assert path.read_bytes() == content
 
 

@@ -259,7 +259,7 @@ class Bench:
             began_at + measure_s, max(IN_FLIGHT, IN_FLIGHT_PER_SLOT * before["slots"])
         )
         duration_s, after, ended = _now() - began_at, self._counters(), machine_ticks()
-        commits, commit_s = (after[word] - before[word] for word in ("commits", "commit_s"))
+        commits, commit_s = (after[field] - before[field] for field in ("commits", "commit_s"))
         ticks = ended[1] - machine[1]
         return Figures(
             task=self._task,
@@ -282,25 +282,25 @@ class Bench:
 
     def _keep_in_flight(self, until: float, most: int) -> tuple[int, int, list[float]]:
         """Keep tasks in flight until an instant; return the counts of ended tasks, of failures, and looks."""
-        flying: deque[TaskFuture[Any]] = deque()
+        in_flight: deque[TaskFuture[Any]] = deque()
         count = failed = 0
         busy: list[float] = []
         looked_at, ended_at = 0.0, _now()
-        while _now() < until or (flying and _now() < until + DRAIN_S):
-            while len(flying) < most and _now() < until:
-                flying.append(self._submit())
+        while _now() < until or (in_flight and _now() < until + DRAIN_S):
+            while len(in_flight) < most and _now() < until:
+                in_flight.append(self._submit())
             if _now() >= looked_at + POLL_S:
                 totals, looked_at = self._live(), _now()
                 busy.append(totals["busy"] / max(totals["slots"], 1))
-            has_failed = self._ended(flying[0], ended_at + self._stall_s, self._stall_s)
+            has_failed = self._ended(in_flight[0], ended_at + self._stall_s, self._stall_s)
             if has_failed is None:
                 continue
-            future, ended_at = flying.popleft(), _now()
+            future, ended_at = in_flight.popleft(), _now()
             count += 1
             failed += has_failed
             if not has_failed:
                 self._futures.discard(future)
-        reason = self._reason(flying[0]) if flying else ""
+        reason = self._reason(in_flight[0]) if in_flight else ""
         if reason.startswith(OF_THE_QUEUE):
             self.queue_limit = f"A limit of the queue limits the throughput. {printable(reason)}"
         return count, failed, busy
@@ -328,7 +328,7 @@ class Bench:
 def machine_ticks() -> tuple[int, int]:
     """Return the CPU time of this machine since its start: used, and in all; both 0 where /proc does not say."""
     try:
-        times = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+        times = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
     except (OSError, ValueError, IndexError):
         return 0, 0
     return sum(times) - times[3] - times[4], sum(times)  # the fourth and fifth are idle
@@ -382,7 +382,7 @@ def report(figures: Figures, verdict: str) -> str:
         *([("failed", f"{counted(figures.failed, 'task')} failed")] if figures.failed else []),
         ("limit", verdict),
     ]
-    return "\n".join(f"{word:<12}{text}" for word, text in lines)
+    return "\n".join(f"{field:<12}{text}" for field, text in lines)
 
 
 def _ms(seconds: float) -> str:

@@ -30,8 +30,8 @@ def command(
     if bool(ids) == chosen:
         raise click.UsageError("Name tasks by their ids, or choose them by --queue and --name.")
     if chosen and not yes:
-        whose = " ".join(filter(None, (queue and f"of the queue {queue}", name and f"called {name}")))
-        click.confirm(f"Cancel all {'' if running else 'waiting '}tasks {printable(whose)}?", abort=True)
+        chosen_tasks = " ".join(filter(None, (queue and f"of the queue {queue}", name and f"called {name}")))
+        click.confirm(f"Cancel all {'' if running else 'waiting '}tasks {printable(chosen_tasks)}?", abort=True)
     asked = {"ids": list(ids)} if ids else {"queue": queue, "name": name, "must_exist": True}
     answer = admin(context, "cancel", {**asked, "running": running}, ACTION_S)
     click.echo(f"{answer['done']:,} cancelled.")

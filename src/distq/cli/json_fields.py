@@ -95,7 +95,7 @@ _STATUS: Final = {
 FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
     {
         "list": {
-            **{f"tasks[].{word}": text for word, text in _TASK.items()},
+            **{f"tasks[].{field}": text for field, text in _TASK.items()},
             "tasks[].state": "Its state.",
             "tasks[].attempt": "The attempt that runs now or would run next, from 1.",
             "tasks[].submitted_at": "Instant of the submit.",
@@ -105,7 +105,7 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
         },
         "dead list": {
             "total": "Number of dead letters that match.",
-            **{f"tasks[].{word}": text for word, text in _DEAD.items()},
+            **{f"tasks[].{field}": text for field, text in _DEAD.items()},
         },
         "dead show": {
             **_DEAD,

@@ -53,8 +53,8 @@ def in_words(error: Exception, *, is_service: bool = False) -> Exception:
     if isinstance(error, OSError) and error.errno in OF_A_FULL_DISK:
         if error.filename is None and not is_service and (_cannot_flush() or _is_of_output(error)):
             return OutputRefused(f"The output cannot be written: {error.strerror}.")
-        where = "A file of this process" if error.filename is None else _text_of(error.filename)
-        return DiskFull(f"{where} cannot be written: {error.strerror}.")
+        subject = "A file of this process" if error.filename is None else _text_of(error.filename)
+        return DiskFull(f"{subject} cannot be written: {error.strerror}.")
     if not isinstance(error, OSError) or error.errno not in OF_THE_MACHINE or error.filename is None:
         return error
     path = _text_of(error.filename)

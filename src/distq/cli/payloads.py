@@ -75,11 +75,11 @@ class _Shown:
 class Described:
     """Stands for a value that is not read, with a description."""
 
-    def __init__(self, words: str) -> None:
-        self.words = words
+    def __init__(self, description: str) -> None:
+        self.description = description
 
     def __repr__(self) -> str:
-        return f"<{self.words}>"
+        return f"<{self.description}>"
 
 
 class _Reader(pickle.Unpickler):

@@ -121,11 +121,11 @@ def _set_policy(context: click.Context, action: str, **asked: Any) -> None:
 def _sentence(policy: dict[str, Any]) -> str:
     """Describe the policy of a queue."""
     names = ", ".join(map(printable, policy["paused_names"]))
-    words = [
+    parts = [
         "paused" if policy["paused"] else "active",
         f"paused names: {names}" if names else "",
         f"concurrency limit {policy['running']:,}" if policy["running"] else "",
         f"rate limit {policy['rate']}" if policy["rate"] else "",
         f"capacity {policy['capacity']:,}",
     ]
-    return ", ".join(filter(None, words)) + "."
+    return ", ".join(filter(None, parts)) + "."

@@ -47,8 +47,8 @@ def commands(group: click.Group, context: click.Context) -> Iterator[tuple[click
 
 def section(context: click.Context, command: click.Command) -> Iterator[str]:
     """Yield the lines about one command."""
-    words = context.command_path.split(" ", 1)[1]
-    yield from ("", f"## distq {words}", "")
+    command_name = context.command_path.split(" ", 1)[1]
+    yield from ("", f"## distq {command_name}", "")
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield from ("```text", usage, "```", "", *inspect.cleandoc(command.help or "").splitlines(), "")
     records = [option.get_help_record(context) for option in command.params]
@@ -56,11 +56,11 @@ def section(context: click.Context, command: click.Command) -> Iterator[str]:
         yield from ("| option | description |", "|---|---|")
         yield from (f"| `{_cell(names)}` | {_cell(text)} |" for names, text in rows)
         yield ""
-    if words in FIELDS:
+    if command_name in FIELDS:
         yield from ("| field of --json | description |", "|---|---|")
-        yield from (f"| `{path}` | {_cell(text)} |" for path, text in FIELDS[words].items())
+        yield from (f"| `{path}` | {_cell(text)} |" for path, text in FIELDS[command_name].items())
         yield ""
-    yield from ("```sh", *(f"distq {line}" for line in EXAMPLES[words]), "```")
+    yield from ("```sh", *(f"distq {line}" for line in EXAMPLES[command_name]), "```")
 
 
 def _cell(text: str) -> str:

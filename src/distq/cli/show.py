@@ -36,13 +36,14 @@ def lines_of(task: Mapping[str, Any]) -> list[str]:
     """Return the lines that describe a task, of which the master has sent all facts."""
     lines = [f"{task['id']}  {printable(task['name'])} on the queue {printable(task['queue'])}: {task['state']}"]
     lines.append(f"  {printable(task['why'])}")
-    lines += [f"  {word.removesuffix('_at'):<14} {_local_time(task[word])}" for word in TIMES if task[word] is not None]
+    at = {field: task[field] for field in TIMES if task[field] is not None}
+    lines += [f"  {field.removesuffix('_at'):<14} {_local_time(at[field])}" for field in at]
     lines += [
-        f"  {word.removesuffix('_s').replace('_', ' '):<14} {task[word]:g}"
-        for word in NUMBERS
-        if task[word] is not None
+        f"  {field.removesuffix('_s').replace('_', ' '):<14} {task[field]:g}"
+        for field in NUMBERS
+        if task[field] is not None
     ]
-    lines += [f"  {word:<14} {printable(text)}".rstrip() for word, text in _texts(task).items()]
+    lines += [f"  {field:<14} {printable(text)}".rstrip() for field, text in _texts(task).items()]
     times = task.get("caused_at", ())  # a master of the previous release sends none
     for number, (cause, at) in enumerate(zip_longest(task["causes"], times), 1):
         lines.append(f"  {f'cause {number}':<14} {'' if at is None else f'{_local_time(at)}  '}{printable(cause)}")
@@ -51,7 +52,7 @@ def lines_of(task: Mapping[str, Any]) -> list[str]:
 
 def _texts(task: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a task that are text, without the empty ones."""
-    texts = {word.split("_")[0]: task[word] for word in ("holder", "concurrency_key", "unique_key") if task[word]}
+    texts = {field.split("_")[0]: task[field] for field in ("holder", "concurrency_key", "unique_key") if task[field]}
     if task["after"]:
         first, size = task["after"]
         texts["after"] = f"{counted(size, 'task')}, from {first} on"

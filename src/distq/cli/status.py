@@ -87,13 +87,13 @@ def print_status(status: dict[str, Any]) -> None:
 def _limits(queue: dict[str, Any]) -> str:
     """Describe the pauses and limits of a queue."""
     names = queue["paused_names"]
-    words = (
+    parts = (
         "paused" if queue["paused"] else "",
         f"{counted(names, 'name')} paused" if names else "",
         f"concurrency {queue['running_max']}" if queue["running_max"] else "",
         queue["rate"] or "",
     )
-    return ", ".join(filter(None, words)) or "-"
+    return ", ".join(filter(None, parts)) or "-"
 
 
 def _unknown(worker: dict[str, Any]) -> str:

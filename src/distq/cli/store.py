@@ -101,7 +101,7 @@ def _sync(file: BinaryIO) -> None:
 @click.pass_context
 def stat(context: click.Context, path: str | None, as_json: bool) -> None:
     """Show the contents of a file that no master has open."""
-    _show(_inspected(_file(context, path), thoroughly=False), as_json)
+    _show(_inspected(_file(context, path), checks_every_page=False), as_json)
 
 
 @command.command("check", epilog=FILE_HELP)
@@ -111,7 +111,7 @@ def stat(context: click.Context, path: str | None, as_json: bool) -> None:
 def check(context: click.Context, path: str | None, as_json: bool) -> None:
     """Check every page of a file that no master has open."""
     file = _file(context, path)
-    found = _inspected(file, thoroughly=True)
+    found = _inspected(file, checks_every_page=True)
     _show(found, as_json)
     if found["problems"]:
         raise Damaged(f"{file} is damaged.")
@@ -151,10 +151,10 @@ def _file(context: click.Context, path: str | None) -> Path:
     return Path(store.removeprefix("sqlite:///"))
 
 
-def _inspected(path: Path, *, thoroughly: bool) -> dict[str, Any]:
+def _inspected(path: Path, *, checks_every_page: bool) -> dict[str, Any]:
     from distq.storage.inspect import inspect
 
-    return {"file": str(path), **inspect(path, thoroughly=thoroughly)._asdict()}
+    return {"file": str(path), **inspect(path, checks_every_page=checks_every_page)._asdict()}
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:

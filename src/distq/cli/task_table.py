@@ -21,7 +21,7 @@ def print_tasks(
     from distq.cli.tables import print_table
 
     rows = [
-        [*(printable(row[word]) for word in ("id", "queue", "name")), *(cell(row) for cell in columns.values())]
+        [*(printable(row[field]) for field in ("id", "queue", "name")), *(cell(row) for cell in columns.values())]
         for row in tasks
     ]
     print_table(["task", "queue", "name", *columns], rows, numbers=numbers)

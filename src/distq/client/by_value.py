@@ -46,7 +46,7 @@ class ByValueSender:
     def takes(self, function: Callable[..., Any]) -> bool:
         """Whether a function travels by value: workers could not import it, or the program asked cloudpickle for it."""
         module, _, name = path_of(function).partition(":")
-        if module == MAIN or any(word in name for word in LOCAL) or is_registered(module):
+        if module == MAIN or any(marker in name for marker in LOCAL) or is_registered(module):
             return callable(function)
         try:
             spec_of(function)

@@ -270,15 +270,15 @@ def _key_text(authkey: object) -> str:
 
 def _of_worker() -> dict[str, str]:
     """In a task: where the worker's master is, and its key, which the environment of a task does not have."""
-    there = access.access
-    if there is None:
+    task_access = access.access
+    if task_access is None:
         return {}
-    tls = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), there.tls or (), strict=False)
+    tls = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), task_access.tls or (), strict=False)
     return {
         **{name: path for name, path in tls if path is not None},
-        "DISTQ_ADDRESS": ",".join(str(Address(*one)) for one in there.addresses),
-        "DISTQ_AUTHKEY": there.authkey.decode(),
-        "DISTQ_FRAME_BYTES_MAX": str(there.frame_bytes_max),
-        "DISTQ_PAYLOAD_BYTES_MAX": str(there.payload_bytes_max),
-        "DISTQ_RECONNECT_MAX_S": str(there.reconnect_max_s),
+        "DISTQ_ADDRESS": ",".join(str(Address(*one)) for one in task_access.addresses),
+        "DISTQ_AUTHKEY": task_access.authkey.decode(),
+        "DISTQ_FRAME_BYTES_MAX": str(task_access.frame_bytes_max),
+        "DISTQ_PAYLOAD_BYTES_MAX": str(task_access.payload_bytes_max),
+        "DISTQ_RECONNECT_MAX_S": str(task_access.reconnect_max_s),
     }

@@ -66,8 +66,8 @@ class FutureState(Generic[R]):
 
     def __repr__(self) -> str:
         """The task's name, its id and the state that this client knows."""
-        words = [type(self).__name__, self._name, self.task_id or "", self._stage()]
-        return f"<{' '.join(word for word in words if word)}>"
+        parts = [type(self).__name__, self._name, self.task_id or "", self._stage()]
+        return f"<{' '.join(part for part in parts if part)}>"
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""

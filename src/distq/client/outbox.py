@@ -190,8 +190,8 @@ def _claimed(sendings: list[PendingSubmit[F]]) -> list[PendingSubmit[F]]:
     claimed = claim([sending.future for sending in sendings])
     if len(claimed) == len(sendings):
         return sendings
-    those = set(map(id, claimed))
-    return [sending for sending in sendings if id(sending.future) in those]
+    claimed_ids = set(map(id, claimed))
+    return [sending for sending in sendings if id(sending.future) in claimed_ids]
 
 
 def packed(batch: Sequence[PendingSubmit[F]]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:

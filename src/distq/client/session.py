@@ -57,19 +57,19 @@ class ClientRuntime:
         self._is_released = False
         """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
-        where = new_session(settings)
+        config = new_session(settings)
         self.refusals = Refusals()
         self._callbacks = Callbacks()
-        self._outage = Outage(where.addresses, settings.connect_wait_s)
+        self._outage = Outage(config.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
         self._pending = PendingFutures(self._outbox, self._on_settled, settle_all)
         self._master: KnownMaster[TaskFuture[Any]] = KnownMaster(self._pending)
-        self.control = ControlConnection(where._replace(role="cli"))  # without a session: it awaits no results
+        self.control = ControlConnection(config._replace(role="cli"))  # without a session: it awaits no results
         steps = SubmitSteps(
             self._outbox, self._pending, self.refusals, settings.connect_wait_s, self._on_accepted, self._on_settled
         )
         self._sender = SubmitSender(
-            MasterConnection(where, self._on_hello, self._outage),
+            MasterConnection(config, self._on_hello, self._outage),
             self._outbox,
             self._pending,
             steps,
@@ -79,7 +79,7 @@ class ClientRuntime:
             StuckTasks(self._pending),
             self.control,
         )
-        results = MasterConnection(where, self._on_results_hello, self._outage)
+        results = MasterConnection(config, self._on_results_hello, self._outage)
         self._receiver = ResultReceiver(results, self._pending, self._sender, self.control, self._callbacks)
         self.waits_at_exit = waits_at_exit
         """Whether the end of the process waits for the outcomes of the tasks."""

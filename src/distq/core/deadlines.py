@@ -32,7 +32,7 @@ class Deadlines(Generic[Thing]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, at: float, thing: Thing, *, clear: bool = False) -> None:
+    def add(self, at: float, item: Thing, *, clear: bool = False) -> None:
         """Add `thing`, due at `at` (seconds of the master's clock).
 
         `clear` drops stale entries when the heap has grown, for callers that do not call `discard_one`.
@@ -40,7 +40,7 @@ class Deadlines(Generic[Thing]):
         if clear and len(self._heap) >= self._clear_at:
             self._clear()
         self._count += 1
-        heapq.heappush(self._heap, (at, self._count, thing))
+        heapq.heappush(self._heap, (at, self._count, item))
 
     def discard_one(self) -> None:
         """Count one entry that has become stale; once such entries are the greater part, they are dropped."""
@@ -59,11 +59,11 @@ class Deadlines(Generic[Thing]):
 
     def things(self) -> list[Thing]:
         """All things, in no order."""
-        return [thing for _, _, thing in self._heap]
+        return [item for _, _, item in self._heap]
 
     def shift(self, by_s: float, concerns: Callable[[Thing], bool]) -> None:
         """Move the instants of the things that `concerns` selects, which wait for durations: the clock was set."""
-        self._heap = [(at + by_s if concerns(thing) else at, count, thing) for at, count, thing in self._heap]
+        self._heap = [(at + by_s if concerns(item) else at, count, item) for at, count, item in self._heap]
         heapq.heapify(self._heap)
 
     def next_at(self) -> float | None:
@@ -72,13 +72,13 @@ class Deadlines(Generic[Thing]):
 
     def next_of(self, concerns: Callable[[Thing], bool]) -> float | None:
         """When the next thing that `concerns` selects is due, None if there is none; it reads every entry."""
-        return min((at for at, _, thing in self._heap if concerns(thing)), default=None)
+        return min((at for at, _, item in self._heap if concerns(item)), default=None)
 
     def due(self, now: float) -> Iterator[tuple[float, Thing]]:
         """Take out the things that are due at `now`, the earliest first."""
         while self._heap and self._heap[0][0] <= now:
-            at, _, thing = heapq.heappop(self._heap)
-            if self._is_valid is None or self._is_valid(at, thing):
-                yield at, thing
+            at, _, item = heapq.heappop(self._heap)
+            if self._is_valid is None or self._is_valid(at, item):
+                yield at, item
             elif self._stale_count:
                 self._stale_count -= 1

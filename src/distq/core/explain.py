@@ -47,8 +47,8 @@ def explain(
     `instant_text` formats an instant for people. `pending` is the number of dependencies that have not ended.
     """
     if task.state == LEASED:
-        who = "an executor from before the master's restart" if task.holder is None else task.holder.label
-        return f"It runs: {who} leased it {_ago(now - task.leased_at)}, attempt {task.attempt}."
+        holder_label = "an executor from before the master's restart" if task.holder is None else task.holder.label
+        return f"It runs: {holder_label} leased it {_ago(now - task.leased_at)}, attempt {task.attempt}."
     if task.state == DELAYED:
         return _delayed(task, instant_text, now)
     if task.state == HELD and pending:

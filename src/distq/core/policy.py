@@ -89,12 +89,12 @@ class Policy(NamedTuple):
     def changed(self, asked: Mapping[str, Any]) -> Policy:
         """The policy with the limits (running, rate, capacity) that `asked` contains; raises BadPolicy."""
         given: dict[str, Any] = {}
-        for word in ("running", "capacity"):
-            number = asked.get(word)
+        for field in ("running", "capacity"):
+            number = asked.get(field)
             if number is not None:
                 if type(number) is not int or not 0 < number <= COUNT_MAX:
-                    raise BadPolicy(f"{word} is a whole number from 1 to {COUNT_MAX:,}, not {shown(number)}.")
-                given[word] = number
+                    raise BadPolicy(f"{field} is a whole number from 1 to {COUNT_MAX:,}, not {shown(number)}.")
+                given[field] = number
         if (rate := asked.get("rate")) is not None:
             given["rate"] = Rate.parse(rate if isinstance(rate, str) else repr(rate))
         return self._replace(**given)

@@ -49,18 +49,18 @@ class RecentEnvelopes:
         self._young: dict[tuple[object, ...], Envelope] = {}
         self._old: dict[tuple[object, ...], Envelope] = {}
 
-    def get(self, words: tuple[object, ...]) -> Envelope | None:
+    def get(self, fields: tuple[object, ...]) -> Envelope | None:
         """The envelope that belongs to these options, None if no client used them recently."""
-        envelope = self._young.get(words)
-        if envelope is None and self._old and (envelope := self._old.get(words)) is not None:
-            self.keep(words, envelope)
+        envelope = self._young.get(fields)
+        if envelope is None and self._old and (envelope := self._old.get(fields)) is not None:
+            self.keep(fields, envelope)
         return envelope
 
-    def keep(self, words: tuple[object, ...], envelope: Envelope) -> None:
+    def keep(self, fields: tuple[object, ...], envelope: Envelope) -> None:
         """Remember the envelope of these options."""
         if len(self._young) >= RECENT_MAX // 2:
             self.discard_unused()
-        self._young[words] = envelope
+        self._young[fields] = envelope
 
     def discard_unused(self) -> None:
         """Forget the envelopes that no client has used since the last call."""
@@ -138,8 +138,8 @@ class Registry:
         for labels in [labels for labels, counters in self.counters.items() if not counters.envelopes]:
             counters = self.counters.pop(labels)
             self.counters_of_gone.submitted += counters.submitted
-            for word, number in counters.completed.items():
-                self.counters_of_gone.completed[word] += number
+            for outcome, number in counters.completed.items():
+                self.counters_of_gone.completed[outcome] += number
         return keys
 
     def _drop_queues(self, now: float) -> list[int]:

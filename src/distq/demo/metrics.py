@@ -35,19 +35,19 @@ def total(samples: Samples, name: str, **labels: str) -> float:
     return sum(value for found, has, value in samples if found == name and labels.items() <= has.items())
 
 
-def quantile(samples: Samples, q: float, name: str, **labels: str) -> float:
+def quantile(samples: Samples, share: float, name: str, **labels: str) -> float:
     """The q-quantile of a histogram with these labels, interpolated as `histogram_quantile` does; NaN if empty."""
     buckets: dict[float, float] = {}
     for found, has, value in samples:
         if found == f"{name}_bucket" and labels.items() <= has.items():
             bound = float(has["le"])
             buckets[bound] = buckets.get(bound, 0.0) + value
-    return _interpolate(q, sorted(buckets.items()))
+    return _interpolate(share, sorted(buckets.items()))
 
 
-def _interpolate(q: float, buckets: Iterable[tuple[float, float]]) -> float:
+def _interpolate(share: float, buckets: Iterable[tuple[float, float]]) -> float:
     cumulated = list(buckets)
-    rank = q * cumulated[-1][1] if cumulated else 0.0
+    rank = share * cumulated[-1][1] if cumulated else 0.0
     if rank == 0:
         return math.nan
     lower, below = 0.0, 0.0

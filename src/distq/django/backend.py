@@ -137,25 +137,25 @@ class DistqBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
     def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
         """Check the options and the settings, without a connection to the master."""
         yield from super().check(**kwargs)
-        where = f"TASKS[{self.alias!r}]['OPTIONS']"
+        setting = f"TASKS[{self.alias!r}]['OPTIONS']"
         if unknown := sorted(self._options.keys() - set(OPTIONS)):
-            message = f"{where} has {', '.join(unknown)}; it takes {', '.join(OPTIONS)}."
+            message = f"{setting} has {', '.join(unknown)}; it takes {', '.join(OPTIONS)}."
             yield checks.Error(message, hint="Remove it.", id="distq.E001")
         if decided := sorted(self._submit.keys() & set(OWN)):
             yield checks.Error(
-                f"{where}['SUBMIT'] has {', '.join(decided)}, which each task decides.",
+                f"{setting}['SUBMIT'] has {', '.join(decided)}, which each task decides.",
                 hint="Use task.using(run_after=..., priority=..., queue_name=...).",
                 id="distq.E002",
             )
         try:
             checked_to_send(self._submit)
         except (TypeError, ValueError) as error:
-            yield checks.Error(f"{where}['SUBMIT']: {error}.", id="distq.E003")
+            yield checks.Error(f"{setting}['SUBMIT']: {error}.", id="distq.E003")
         try:
             self.client  # noqa: B018 - it reads the settings
         except SettingsError as error:
             hint = "Set DISTQ_ADDRESS and DISTQ_AUTHKEY_FILE, or ADDRESS and AUTHKEY in the backend's OPTIONS."
-            yield checks.Error(f"{where}: {error}", hint=hint, id="distq.E004")
+            yield checks.Error(f"{setting}: {error}", hint=hint, id="distq.E004")
 
 
 _lock = threading.Lock()

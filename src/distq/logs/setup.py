@@ -138,8 +138,8 @@ def log_unhandled() -> None:
 
 
 def _log_unraisable(args: "sys.UnraisableHookArgs", /) -> None:
-    where = args.err_msg or "Exception ignored in"
-    get_logger().error("error_ignored", where=f"{where}: {args.object!r}", exc_info=args.exc_value)
+    introduction = args.err_msg or "Exception ignored in"
+    get_logger().error("error_ignored", where=f"{introduction}: {args.object!r}", exc_info=args.exc_value)
 
 
 def _log_ended_thread(args: threading.ExceptHookArgs, /) -> None:

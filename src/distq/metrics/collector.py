@@ -42,7 +42,9 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from counter("distq_auth_failures_total", [((), view.auth_failures)])
     yield from counter("distq_connections_turned_down_total", [((), view.connections_refused)])
     yield from gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
-    yield from counter("distq_schedule_moments_total", [((word,), n) for word, n in view.scheduled_runs.items()])
+    yield from counter(
+        "distq_schedule_moments_total", [((outcome,), count) for outcome, count in view.scheduled_runs.items()]
+    )
     yield from gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
     yield from histogram("distq_event_loop_lag_seconds", [((), view.loop_lag)])
     yield from _of_store(view)
@@ -90,32 +92,34 @@ def _of_tasks(by_name: CountersByName) -> Iterator[str]:
         "distq_tasks_submitted_total", [(labels, counters.submitted) for labels, counters in by_name.items()]
     )
     for name, table in (("distq_tasks_completed_total", "completed"), ("distq_task_attempts_total", "attempts")):
-        yield from counter(name, _words((labels, getattr(counters, table)) for labels, counters in by_name.items()))
+        yield from counter(
+            name, _samples_of((labels, getattr(counters, table)) for labels, counters in by_name.items())
+        )
     yield from histogram("distq_task_wait_seconds", [(labels, counters.wait) for labels, counters in by_name.items()])
     yield from histogram("distq_task_run_seconds", [(labels, counters.run) for labels, counters in by_name.items()])
     yield from histogram("distq_task_total_seconds", [(labels, counters.total) for labels, counters in by_name.items()])
 
 
-def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> list[tuple[tuple[str, ...], float]]:
-    return [((*labels, word), count) for labels, words in tables for word, count in words.items()]
+def _samples_of(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> list[tuple[tuple[str, ...], float]]:
+    return [((*labels, label), count) for labels, counts in tables for label, count in counts.items()]
 
 
 def _by_queue(by_name: CountersByName) -> Iterator[str]:
     groups: dict[str, list[TaskCounters]] = {}
     for (queue, _), counters in by_name.items():
         groups.setdefault(queue, []).append(counters)
-    rejected = {queue: _added((t.rejected for t in of), REFUSAL_REASONS) for queue, of in groups.items()}
-    again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
-    late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
-    yield from counter("distq_tasks_rejected_total", _words(_each(rejected)))
-    retries = {queue: _added(t.retries for t in of) for queue, of in groups.items()}
-    yield from counter("distq_task_retries_total", _words(_each(retries)))
-    requeued = [((queue,), sum(t.requeued for t in of)) for queue, of in groups.items()]
+    rejected = {queue: _added((one.rejected for one in of), REFUSAL_REASONS) for queue, of in groups.items()}
+    again = {queue: _added((one.redeliveries for one in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
+    late = {queue: _added((one.late for one in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
+    yield from counter("distq_tasks_rejected_total", _samples_of(_each(rejected)))
+    retries = {queue: _added(one.retries for one in of) for queue, of in groups.items()}
+    yield from counter("distq_task_retries_total", _samples_of(_each(retries)))
+    requeued = [((queue,), sum(one.requeued for one in of)) for queue, of in groups.items()]
     yield from counter("distq_dead_letters_requeued_total", requeued)
-    dropped = [((queue,), sum(t.dropped for t in of)) for queue, of in groups.items()]
+    dropped = [((queue,), sum(one.dropped for one in of)) for queue, of in groups.items()]
     yield from counter("distq_dead_letters_dropped_total", dropped)
-    yield from counter("distq_task_redeliveries_total", _words(_each(again)))
-    yield from counter("distq_task_late_settles_total", _words(_each(late)))
+    yield from counter("distq_task_redeliveries_total", _samples_of(_each(again)))
+    yield from counter("distq_task_late_settles_total", _samples_of(_each(late)))
 
 
 def _of_workers(view: MasterMetrics) -> Iterator[str]:
@@ -136,7 +140,9 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
     health = view.store_health
     yield from histogram("distq_store_commit_seconds", [((), view.store_commits)])
     yield from counter("distq_store_refusals_total", [((), view.store_refusals)])
-    yield from gauge("distq_store_ready", [((), not any(health.get(word) for word in ("refusing", "hangs", "broken")))])
+    yield from gauge(
+        "distq_store_ready", [((), not any(health.get(fault) for fault in ("refusing", "hangs", "broken")))]
+    )
     values = {
         "distq_store_bytes": _sum_of(health, "bytes", "wal_bytes"),
         "distq_store_volume_free_bytes": _sum_of(health, "free_bytes"),
@@ -146,23 +152,23 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
         yield from gauge(name, [] if value is None else [((), value)])
 
 
-def _sum_of(health: Mapping[str, object], *words: str) -> float | None:
+def _sum_of(health: Mapping[str, object], *fields: str) -> float | None:
     """Return the sum of the store's figures with these names, None if one is missing."""
-    values = [health.get(word) for word in words]
+    values = [health.get(field) for field in fields]
     return sum(value for value in values if isinstance(value, int | float)) if None not in values else None
 
 
-def _added(tables: Iterable[Mapping[str, int]], words: Sequence[str] = ()) -> dict[str, int]:
+def _added(tables: Iterable[Mapping[str, int]], reasons: Sequence[str] = ()) -> dict[str, int]:
     """Return the sum of several tables of counts; `words` are in it even at 0.
 
     A counter that appears with its first event hides that event from `rate()`.
     """
-    total = dict.fromkeys(words, 0)
+    total = dict.fromkeys(reasons, 0)
     for table in tables:
-        for word, count in table.items():
-            total[word] = total.get(word, 0) + count
+        for reason, count in table.items():
+            total[reason] = total.get(reason, 0) + count
     return total
 
 
 def _each(tables: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[tuple[str, ...], Mapping[str, int]]]:
-    return (((queue,), words) for queue, words in tables.items())
+    return (((queue,), counts) for queue, counts in tables.items())

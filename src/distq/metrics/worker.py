@@ -19,6 +19,6 @@ def worker_metrics(view: WorkerMetrics) -> Iterator[str]:
         [((pool, "busy"), view.busy), ((pool, "free"), max(0, view.slots - view.busy))],
     )
     tasks = {**dict.fromkeys(OUTCOMES, 0), **view.tasks}
-    yield from counter("distq_worker_tasks_total", [((pool, word), count) for word, count in tasks.items()])
+    yield from counter("distq_worker_tasks_total", [((pool, outcome), count) for outcome, count in tasks.items()])
     exits = {**dict.fromkeys(CAUSES, 0), **view.exits}
     yield from counter("distq_worker_executor_exits_total", [((pool, cause), count) for cause, count in exits.items()])

@@ -169,11 +169,11 @@ class Connection:
     def wait(self, others: Sequence[HasFileno | int], *, timeout_s: float) -> bool:
         """Wait for an answer's first bytes; False if one of `others` was readable first, or after `timeout_s`."""
         if others:
-            ours = self.fileno()
+            own_fd = self.fileno()
             poll = select.poll()
-            for source in (ours, *others):
+            for source in (own_fd, *others):
                 poll.register(source, select.POLLIN)
-            self._readable = any(found == ours for found, _ in poll.poll(timeout_s * 1000))
+            self._readable = any(found == own_fd for found, _ in poll.poll(timeout_s * 1000))
         else:
             self._readable = bool(self._poll.poll(timeout_s * 1000))
         return self._readable

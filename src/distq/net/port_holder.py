@@ -34,9 +34,9 @@ def _listening(port: int, proc: Path) -> Iterator[str]:
             lines = (proc / "net" / name).read_text(encoding="ascii").splitlines()[1:]
         except OSError:
             continue
-        for words in map(str.split, lines):
-            if words[3] == LISTENS and int(words[1].rpartition(":")[2], 16) == port:
-                yield words[9]
+        for columns in map(str.split, lines):
+            if columns[3] == LISTENS and int(columns[1].rpartition(":")[2], 16) == port:
+                yield columns[9]
 
 
 def _has_one(process: Path, sockets: set[str]) -> bool:
@@ -55,9 +55,9 @@ def _has_one(process: Path, sockets: set[str]) -> bool:
 def _command(process: Path) -> str:
     """Return the beginning of a process's command line."""
     try:
-        words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        columns = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:
         return "it has just ended"
-    text = b" ".join(words).decode(errors="replace")
+    text = b" ".join(columns).decode(errors="replace")
     shown = "".join(char if char.isprintable() else "?" for char in text)
     return shown if len(shown) <= COMMAND_CHARS_MAX else f"{shown[:COMMAND_CHARS_MAX]}…"

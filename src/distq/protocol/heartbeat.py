@@ -92,18 +92,22 @@ def _write_end(end: ExecutorEnd) -> dict[str, object]:
 
 def read_report(report: object) -> WorkerReport:
     """The report of a worker; a value that cannot be used counts as omitted."""
-    said = report if isinstance(report, dict) else {}
+    fields = report if isinstance(report, dict) else {}
     return WorkerReport(
-        count_of(said.get("busy")),
-        count_of(said.get("slots")),
-        count_of(said.get("memory_bytes")) or None,
-        count_of(said.get("memory_limit_bytes")) or None,
-        bool(said.get("draining")),
-        [_read_end(end) for end in _rows(said.get("exited")) if isinstance(end, Mapping)],
-        [(key, delivery) for key, delivery in _rows_of(said.get("returned"), 2) if type(key) is type(delivery) is int],
+        count_of(fields.get("busy")),
+        count_of(fields.get("slots")),
+        count_of(fields.get("memory_bytes")) or None,
+        count_of(fields.get("memory_limit_bytes")) or None,
+        bool(fields.get("draining")),
+        [_read_end(end) for end in _rows(fields.get("exited")) if isinstance(end, Mapping)],
+        [
+            (key, delivery)
+            for key, delivery in _rows_of(fields.get("returned"), 2)
+            if type(key) is type(delivery) is int
+        ],
         [
             (count_of(key, KEY_MAX), count_of(delivery), stack)
-            for key, delivery, stack in _rows_of(said.get("stacks"), 3)
+            for key, delivery, stack in _rows_of(fields.get("stacks"), 3)
             if isinstance(stack, str)
         ],
     )
@@ -130,8 +134,8 @@ def write_answer(stops: Sequence[Lease], stacks: Sequence[Lease]) -> dict[str, o
 
 def read_answer(answer: object) -> HeartbeatAnswer:
     """Read the answer to a heartbeat; an earlier version sends no `stacks`."""
-    said = cast("Mapping[str, Any]", answer)
-    return HeartbeatAnswer(said["abort"], said.get("stacks", ()))
+    fields = cast("Mapping[str, Any]", answer)
+    return HeartbeatAnswer(fields["abort"], fields.get("stacks", ()))
 
 
 def _rows(value: object) -> Sequence[Any]:

@@ -60,8 +60,8 @@ def check_authkeys(keys: tuple[bytes, ...], what: str) -> None:
             wrong, hint = "an invisible character", "Type the key again, or make a key with `distq key new`"
         else:
             continue
-        where = f" as key {number} of {len(keys)}" if len(keys) > 1 else ""
-        raise SettingsError(f"{what} holds {wrong}{where}. {hint}: every character counts as part of the key.")
+        position = f" as key {number} of {len(keys)}" if len(keys) > 1 else ""
+        raise SettingsError(f"{what} holds {wrong}{position}. {hint}: every character counts as part of the key.")
 
 
 def read_authkey_file(path: str) -> tuple[bytes, ...]:

@@ -79,8 +79,8 @@ def _table_row(row: Row) -> str:
     default = f"`{row.default}`" if row.default else "none"
     if row.default_of_worker:
         default += f"; worker: `{row.default_of_worker}`"
-    who = ", ".join(sorted(row.used_by))
-    return f"| `{row.name}` | {row.kind.name} | {default} | {who} | {row.sentence} |"
+    readers = ", ".join(sorted(row.used_by))
+    return f"| `{row.name}` | {row.kind.name} | {default} | {readers} | {row.sentence} |"
 
 
 def _kinds() -> Iterator[str]:

@@ -42,16 +42,16 @@ def check_place(path: Path) -> None:
     if stat.S_ISDIR(mode_of(path)):
         raise StoreUnusable(f"The store {path} is a folder; it must be a file, such as {path / 'queue.db'}.")
     wal = path.with_name(path.name + "-wal")
-    for there in (path, wal, folder):
+    for place in (path, wal, folder):
         try:
-            if mode_of(there) and not writable(there):
+            if mode_of(place) and not writable(place):
                 raise StoreUnusable(
-                    f"The {'folder' if there == folder else 'file'} {there} cannot be written by this user: "
+                    f"The {'folder' if place == folder else 'file'} {place} cannot be written by this user: "
                     "change its owner or mode, or mount it read-write."
                 )
         except PermissionError:
             raise StoreUnusable(
-                f"The file or folder {there} cannot be looked at by this user: change its owner or mode."
+                f"The file or folder {place} cannot be looked at by this user: change its owner or mode."
             ) from None
 
 
@@ -65,11 +65,11 @@ def foreign_file(path: Path) -> StoreUnusable:
     return StoreUnusable(f"The file {path} is a database of another program: name another file in DISTQ_STORE.")
 
 
-def too_new(path: Path, version: int, ours: int) -> StoreUnusable:
+def too_new(path: Path, version: int, known_version: int) -> StoreUnusable:
     """Return the error for a file that a later release wrote; this release reads tables up to version `ours`."""
     return StoreUnusable(
         f"The file {path} was written by a newer distq (its tables are version {version}, this one knows up to "
-        f"{ours}): run that release, or restore the backup made before the upgrade."
+        f"{known_version}): run that release, or restore the backup made before the upgrade."
     )
 
 

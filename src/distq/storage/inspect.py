@@ -49,15 +49,15 @@ class Salvaged(NamedTuple):
     """Whether the search ended after PROBES_MAX failed reads of a table, before it had tried every key."""
 
 
-def inspect(path: Path, *, thoroughly: bool) -> Report:
-    """Return the contents of a file that no master has open; `thoroughly` reads every page.
+def inspect(path: Path, *, checks_every_page: bool) -> Report:
+    """Return the contents of a file that no master has open; `checks_every_page` reads every page.
 
     Raises:
         StoreError: the file does not exist, cannot be read, belongs to another program, or is open in a master.
     """
     link = _opened(path)
     try:
-        problems = _integrity(link) if thoroughly else []
+        problems = _integrity(link) if checks_every_page else []
         tasks: dict[str, Counter[str]] = {}
         for _, head in _rows(link, "heads", problems):
             try:
@@ -66,11 +66,11 @@ def inspect(path: Path, *, thoroughly: bool) -> Report:
                 problems.append(str(error))
                 continue
             tasks.setdefault(known.queue, Counter())[STATE_NAMES[known.state]] += 1
-        if thoroughly and not problems:
-            ((lonely,),) = link.run(
+        if checks_every_page and not problems:
+            ((missing_count,),) = link.run(
                 "SELECT count(*) FROM heads LEFT JOIN bodies USING (key) WHERE key >= 0 AND body IS NULL"
             )
-            problems += [f"{counted(lonely, 'task')} without a payload"] if lonely else []
+            problems += [f"{counted(missing_count, 'task')} without a payload"] if missing_count else []
         ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")
         version = schema.version_of(link)
         tasks_by_state = {queue: dict(states) for queue, states in sorted(tasks.items())}

@@ -29,8 +29,8 @@ def tighten(path: Path) -> None:
     It never opens the files: closing a descriptor of a file ends the locks that this process has on it.
     """
     for suffix in _BESIDE:
-        there = path.with_name(path.name + suffix)
+        file = path.with_name(path.name + suffix)
         with contextlib.suppress(OSError):  # it is not there, or its volume knows no modes
-            found = there.stat()
+            found = file.stat()
             if stat.S_ISREG(found.st_mode) and found.st_mode & _OTHERS and found.st_uid == os.geteuid():
-                there.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+                file.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)

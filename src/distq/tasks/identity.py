@@ -66,8 +66,8 @@ def is_same(one: Any, other: Any) -> bool:
 def place_of(function: Any) -> str:
     """A function's import path, file and first line number, for an error message."""
     code = getattr(function, "__code__", None)
-    where = f" ({code.co_filename}:{code.co_firstlineno})" if isinstance(code, CodeType) else ""
-    return f"{path_of(function)}{where}"
+    place = f" ({code.co_filename}:{code.co_firstlineno})" if isinstance(code, CodeType) else ""
+    return f"{path_of(function)}{place}"
 
 
 def replaces(new: Callable[..., Any], old: Callable[..., Any]) -> bool:
@@ -77,10 +77,10 @@ def replaces(new: Callable[..., Any], old: Callable[..., Any]) -> bool:
         return True
     if module == old_module and module in getattr(importlib, "_RELOADING", {}):
         return True
-    mine, others = getattr(new, "__code__", None), getattr(old, "__code__", None)
-    if not (isinstance(mine, CodeType) and isinstance(others, CodeType)):
+    new_code, old_code = getattr(new, "__code__", None), getattr(old, "__code__", None)
+    if not (isinstance(new_code, CodeType) and isinstance(old_code, CodeType)):
         return False
-    return mine.co_filename == others.co_filename and name == old_name  # one file, imported by two names
+    return new_code.co_filename == old_code.co_filename and name == old_name  # one file, imported by two names
 
 
 def _leads_to(found: Any, function: Any) -> bool:

@@ -169,29 +169,29 @@ def checked(before: Options, changes: Mapping[str, Any]) -> Options:
 
 def checked_to_send(options: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError if a client cannot send one of these options with a task."""
-    for word in OF_CODE:
-        if options.get(word) is not None:
+    for option in OF_CODE:
+        if options.get(option) is not None:
             raise TypeError(
-                f"{word} does not travel with a task: the worker reads it in the code. "
-                f"Give it to the decorator, @distq.task({word}=...)."
+                f"{option} does not travel with a task: the worker reads it in the code. "
+                f"Give it to the decorator, @distq.task({option}=...)."
             )
     checked(Options(), options)
 
 
 def used(options: Mapping[str, Any], call: str) -> Mapping[str, Any]:
     """The same options; raises TypeError if this call of the client would ignore one of them."""
-    for word, (calls, hint) in USES.items():
-        if call not in calls and options.get(word) is not None:
-            raise TypeError(f"{word} has no effect on `{call}`. {hint}")
+    for option, (calls, hint) in USES.items():
+        if call not in calls and options.get(option) is not None:
+            raise TypeError(f"{option} has no effect on `{call}`. {hint}")
     return options
 
 
 def coherent(options: Options) -> Options:
     """The same options; raises TypeError if one has no effect without another, or two exclude each other."""
-    for needed, words in NEEDED.items():
-        for word in words:
-            if getattr(options, word) is not None and getattr(options, needed) is None:
-                raise TypeError(f"{word} needs {needed} too")
+    for needed, dependent_options in NEEDED.items():
+        for option in dependent_options:
+            if getattr(options, option) is not None and getattr(options, needed) is None:
+                raise TypeError(f"{option} needs {needed} too")
     if options.debounce is not None and (options.delay is not None or options.on_conflict not in (None, REPLACE)):
         raise TypeError("debounce delays and replaces tasks itself: leave out delay and on_conflict")
     return options

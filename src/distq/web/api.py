@@ -44,7 +44,7 @@ def overview(view: MasterMetrics) -> dict[str, Any]:
         "instance": view.instance,
         "epoch": view.epoch,
         "store": view.store.partition(":")[0],
-        "store_health": {word: view.store_health[word] for word in STORE_WORDS if word in view.store_health},
+        "store_health": {field: view.store_health[field] for field in STORE_WORDS if field in view.store_health},
         "commits": {"count": sum(view.store_commits.counts), "sum_s": round(view.store_commits.sum_s, 6)},
         "uptime_s": round(view.now() - view.started_at, 3),
         "ready": reason is None,

@@ -48,8 +48,8 @@ def created(name: str, methods: tuple[str, ...]) -> bytes:
 
 def object_of(ident: str) -> tuple[str, str]:
     """Return the object that an ident names, and the caller's process and thread, '' in an ident without them."""
-    word, _, caller = ident.partition("@")
-    return word, caller
+    name_of_object, _, caller = ident.partition("@")
+    return name_of_object, caller
 
 
 def _short_text(text: str) -> bytes:

@@ -48,14 +48,14 @@ class DeadLetterChoice(NamedTuple):
 
 def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
     """Read the conditions of an operator's request; raises BadCall."""
-    texts = {word: asked.get(word) for word in ("queue", "name", "error")}
-    for word, text in texts.items():
+    texts = {field: asked.get(field) for field in ("queue", "name", "error")}
+    for field, text in texts.items():
         if text is not None and not isinstance(text, str):
-            raise BadCall(f"{word} is a text, not {shown(text)}.")
-    instants = {word: asked.get(word) for word in ("since", "until")}
-    for word, at in instants.items():
+            raise BadCall(f"{field} is a text, not {shown(text)}.")
+    instants = {field: asked.get(field) for field in ("since", "until")}
+    for field, at in instants.items():
         if at is not None and not (type(at) in (int, float) and math.isfinite(at)):
-            raise BadCall(f"{word} is a number of seconds since 1970, not {shown(at)}.")
+            raise BadCall(f"{field} is a number of seconds since 1970, not {shown(at)}.")
     error = texts["error"]
     if error is not None:
         texts["error"] = error.rpartition(":")[2].rpartition(".")[2]

@@ -89,8 +89,8 @@ class LivePage(CallRequest):
             self.pending = iter(list(cycle.ledger.registry.queues.values()))
         chunk = list(islice(self.pending, QUEUES_PER_CYCLE))
         sums = [sum(column) for column in zip(*(queue.counts for queue in chunk), strict=True)]
-        for word, state in COUNTED.items() if sums else ():
-            self.counts[word] += sums[state]
+        for field, state in COUNTED.items() if sums else ():
+            self.counts[field] += sums[state]
         if self.view == "queues":
             self._keep(chunk, lambda queue: (queue.name,))
         if len(chunk) == QUEUES_PER_CYCLE:
@@ -176,7 +176,7 @@ def _queue_row(queue: Queue[Task], completed: Completed, now: float) -> dict[str
     since_at = queue.oldest_submitted_at()
     return {
         "name": queue.name,
-        **{word: queue.counts[state] for word, state in COUNTED.items()},
+        **{field: queue.counts[state] for field, state in COUNTED.items()},
         "paused": queue.policy.paused,
         "oldest_age_s": None if since_at is None else max(0.0, now - since_at),
         "submitted": None if counts is None else counts[0],
@@ -203,10 +203,10 @@ def _task_texts(task: Task) -> tuple[str, ...]:
     return (task.envelope.queue.name, task.envelope.name, *holder, *(task.causes or ())[-1:])
 
 
-def _whole(asked: Mapping[str, Any], word: str, default: int, most: int) -> int:
-    number = asked.get(word, default)
+def _whole(asked: Mapping[str, Any], field: str, default: int, most: int) -> int:
+    number = asked.get(field, default)
     if type(number) is not int or not 0 <= number <= most:
-        raise BadCall(f"{word} is a whole number from 0 to {most:,}.")
+        raise BadCall(f"{field} is a whole number from 0 to {most:,}.")
     return number
 
 

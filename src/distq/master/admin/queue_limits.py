@@ -34,9 +34,9 @@ class SetQueueLimits(CallRequest):
         self.action = action
         self.asked = asked
         self.queues: list[Queue[Task]] = []
-        for word in ("queue", "name"):
-            if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
-                raise BadCall(f"{word} is a text of at least one character, not {shown(asked[word])}.")
+        for field in ("queue", "name"):
+            if not isinstance(asked.get(field), str | None) or asked.get(field) == "":
+                raise BadCall(f"{field} is a text of at least one character, not {shown(asked[field])}.")
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger, name = cycle.ledger, self.asked.get("name")

@@ -164,7 +164,7 @@ class ScheduleAction(CallRequest):
             self.refuse(exc)
 
 
-ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "remove", "resume", "run"))
+ACTIONS: Final = tuple(f"schedule_{action_name}" for action_name in ("list", "pause", "put", "remove", "resume", "run"))
 
 
 def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitEntry]:

@@ -144,11 +144,11 @@ def row_of(task: Task) -> dict[str, Any]:
     }
 
 
-def text_in(asked: Mapping[str, Any], word: str) -> str | None:
+def text_in(asked: Mapping[str, Any], field: str) -> str | None:
     """Return a text of an operator's request, or None if it is missing; raises BadCall."""
-    text = asked.get(word)
+    text = asked.get(field)
     if not isinstance(text, str | None):
-        raise BadCall(f"{word} is a text, not {shown(text)}.")
+        raise BadCall(f"{field} is a text, not {shown(text)}.")
     return text
 
 
@@ -162,10 +162,10 @@ def task_keys_in(ids: object) -> list[int]:
         raise BadCall(f"{exc}.") from exc
 
 
-def _states(words: object) -> frozenset[int]:
+def _states(listed: object) -> frozenset[int]:
     """Return the states that the words select; without words, those of tasks that have not ended. Raises BadCall."""
-    given = words if isinstance(words, list) and words else ["waiting", "running"]
+    given = listed if isinstance(listed, list) and listed else ["waiting", "running"]
     try:
-        return frozenset(STATE_NAMES.index(name) for word in given for name in WORDS[word])
+        return frozenset(STATE_NAMES.index(name) for field in given for name in WORDS[field])
     except (KeyError, TypeError) as exc:
-        raise BadCall(f"states is a list of {', '.join(WORDS)}, not {shown(words)}.") from exc
+        raise BadCall(f"states is a list of {', '.join(WORDS)}, not {shown(listed)}.") from exc

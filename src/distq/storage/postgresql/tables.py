@@ -135,8 +135,8 @@ def check_server(session: DatabaseSession, target: Target) -> None:
 
 def version_of(session: DatabaseSession, target: Target) -> int:
     """Return the version of the tables, 0 if there are none. Raises ServerError."""
-    ((there,),) = session.run(f"SELECT to_regclass('{target.schema}.distq_version')::oid::bigint")
-    if there is None:
+    ((found,),) = session.run(f"SELECT to_regclass('{target.schema}.distq_version')::oid::bigint")
+    if found is None:
         return 0
     ((version,),) = session.run(f"SELECT version FROM {target.schema}.distq_version")  # noqa: S608 - a checked name
     return int_of(version)
@@ -146,8 +146,8 @@ def migrate(session: DatabaseSession, target: Target) -> None:
     """Run the missing migrations in one transaction; another master that does the same waits. Raises ServerError."""
     session.run("SELECT pg_advisory_lock($1::bigint)", (integer(target.schema_lock),))
     try:
-        there = session.run(f"SELECT FROM pg_namespace WHERE nspname = '{target.schema}'")
-        create = [] if there else [f"CREATE SCHEMA {target.schema}"]
+        found = session.run(f"SELECT FROM pg_namespace WHERE nspname = '{target.schema}'")
+        create = [] if found else [f"CREATE SCHEMA {target.schema}"]
         statements = [sql for migration in MIGRATIONS[version_of(session, target) :] for sql in migration]
         if statements:
             statements.append(f"UPDATE {{schema}}.distq_version SET version = {VERSION}")  # noqa: S608

@@ -159,7 +159,7 @@ class Functions:
             except BaseException as error:  # noqa: BLE001 - any error of an import releases the task
                 return self._unknown(name, describe(error))
         try:
-            injected = {word: hook.value() for word, hook in injections_of(function).items()}
+            injected = {parameter: hook.value() for parameter, hook in injections_of(function).items()}
         except LifespanUnusable as error:
             return self._unknown(name, str(error).rstrip("."))
         called = called_by_name(name, function)

@@ -47,8 +47,8 @@ class Cgroup:
         for folder in self._folders:
             for name in ("memory.events", "memory.oom_control"):
                 for line in _text(f"{folder}/{name}").splitlines():
-                    word, _, count = line.partition(" ")
-                    if word == "oom_kill":
+                    field, _, count = line.partition(" ")
+                    if field == "oom_kill":
                         return int(count)
         return 0
 
@@ -68,8 +68,8 @@ def _folders(root: Path, proc: Path) -> Iterable[Path]:
 def _cached(path: str) -> int:
     """Bytes of files in memory; version 1 counts those of groups below under other names."""
     lines = (line.partition(" ") for line in _text(path).splitlines())
-    counts = {word: int(count) for word, _, count in lines if word.endswith("active_file")}
-    total = [counts[word] for word in ("total_active_file", "total_inactive_file") if word in counts]
+    counts = {field: int(count) for field, _, count in lines if field.endswith("active_file")}
+    total = [counts[field] for field in ("total_active_file", "total_inactive_file") if field in counts]
     return sum(total) if total else counts.get("active_file", 0) + counts.get("inactive_file", 0)
 
 

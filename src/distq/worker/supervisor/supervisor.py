@@ -100,8 +100,8 @@ class Supervisor:
     def report(self) -> WorkerReport:
         """What a heartbeat reports, except for the ends of executors."""
         memory = self.pool.cgroup.memory
-        ours = self.pool.resident_bytes if memory.limit_bytes is None else None
-        used = memory.used_bytes if ours is None else ours
+        own_bytes = self.pool.resident_bytes if memory.limit_bytes is None else None
+        used = memory.used_bytes if own_bytes is None else own_bytes
         return WorkerReport(self.pool.busy, self.pool.executor_slots, used, memory.limit_bytes, self.draining)
 
     # -- its life --------------------------------------------------------------------------------
