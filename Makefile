@@ -62,6 +62,7 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.many_tasks
 	@$(BIN)/python -m benchmarks.whole_life
 	@$(BIN)/python -m benchmarks.scrape
+	@$(BIN)/python -m benchmarks.tls
 
 lint: $(DEV) ## check style, types, import layers, Dockerfiles, YAML and shell scripts
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ POOL_NAME: Final = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"
 ANSWERED_IN_WORDS: Final = ("replicaCount", "workers", "resources", "env", "autoscaling", "master.replicas")
 """Values of other charts, and of no chart. The schema allows them because `_checks.tpl` says what to use instead."""
 
-OUR_MOUNTS: Final = ("/etc/distq", "/tmp")  # noqa: S108 - paths in containers
+OUR_MOUNTS: Final = ("/etc/distq", "/etc/distq-tls", "/tmp")  # noqa: S108 - paths in containers
 
 
 def _object(properties: Mapping[str, Schema], **more: Any) -> Schema:
@@ -57,7 +57,7 @@ TYPES: Final[Mapping[str, Schema]] = {
         },
     },
     "masterVolumeMounts": _mounts(*OUR_MOUNTS, "/var/lib/distq"),
-    "masterVolumes": _volumes("authkey", "tmp", "data"),
+    "masterVolumes": _volumes("authkey", "tls", "tmp", "data"),
     "names": _list_of(_object({"name": {"type": "string"}}, required=["name"])),
     "object": {"type": "object"},
     "objects": _list_of({"type": "object"}),
@@ -78,7 +78,7 @@ TYPES: Final[Mapping[str, Schema]] = {
     "share": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}]},
     "texts": {"type": "object", "additionalProperties": {"type": "string"}},
     "workerVolumeMounts": _mounts(*OUR_MOUNTS),
-    "workerVolumes": _volumes("authkey", "tmp", "tasks"),
+    "workerVolumes": _volumes("authkey", "tls", "tmp", "tasks"),
 }
 
 

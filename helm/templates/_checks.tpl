@@ -5,6 +5,7 @@ renders them first.
 {{- define "distq.checks" -}}
 {{- include "distq.checks.gone" . -}}
 {{- include "distq.checks.master" . -}}
+{{- include "distq.checks.tls" . -}}
 {{- include "distq.checks.settings" (dict "root" . "where" "master.env" "env" .Values.master.env) -}}
 {{- $scaled := dict -}}
 {{- range $name, $values := .Values.workerPools -}}

@@ -34,9 +34,16 @@ spec:
       env:
         - {name: DISTQ_ADDRESS, value: {{ include "distq.address" .root | quote }}}
         - {name: DISTQ_AUTHKEY_FILE, value: /etc/distq/authkey}
+        {{- range $name, $value := include "distq.tlsClientEnv" .root | fromYaml }}
+        - {name: {{ $name }}, value: {{ $value | quote }}}
+        {{- end }}
       {{- include "distq.containerSecurity" .root | nindent 6 }}
       resources:
         requests: {cpu: 50m, memory: 64Mi}
-      volumeMounts: {{ include "distq.volumeMounts" .root | nindent 8 }}
-  volumes: {{ include "distq.volumes" (dict "root" .root "tmpSize" "64Mi") | nindent 4 }}
+      volumeMounts:
+        {{- include "distq.volumeMounts" .root | nindent 8 }}
+        {{- include "distq.tlsMount" .root | nindent 8 }}
+  volumes:
+    {{- include "distq.volumes" (dict "root" .root "tmpSize" "64Mi") | nindent 4 }}
+    {{- include "distq.tlsClientVolume" .root | nindent 4 }}
 {{- end -}}
