@@ -118,7 +118,11 @@ def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
 
 
 def injected(hook: Lifespan[T]) -> T:
-    """The default of a task's parameter, which an executor replaces by the value that the hook has yielded."""
+    """The default of a task's parameter, which an executor replaces by the value that the hook has yielded.
+
+    Raises:
+        TypeError: the argument was not made by `@distq.lifespan`.
+    """
     if not isinstance(hook, Lifespan):
         raise TypeError(f"{hook!r} was not made by @distq.lifespan")
     return Injected(hook)  # type: ignore[return-value] # in an executor it is a T
