@@ -40,11 +40,11 @@ def costs(size: int) -> tuple[float, float]:
         submit()
     submits, leases = [], []
     for probe in range(PROBES):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         submit()
         between = time.perf_counter()
         ledger.leasing.lease(Holder(str(probe)), (queue,), lambda _: True, BATCH, 2.0)
-        submits.append(between - began)
+        submits.append(between - started_at)
         leases.append(time.perf_counter() - between)
     middle = PROBES // 2
     return sorted(submits)[middle] / BATCH, sorted(leases)[middle] / BATCH
@@ -111,10 +111,10 @@ def queued(folder: Path) -> Queued:
         "DISTQ_HTTP_ADDRESS": "off",
         "DISTQ_STORE": store,
     }
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     with process("-m", "distq", "master", **environ):
         wait_until_listening(running.address)
-        ready_s = time.perf_counter() - began
+        ready_s = time.perf_counter() - started_at
         connection = client_of(running)
         overview = connection.call("broker", "stats", ("overview",), timeout_s=20)
         assert isinstance(overview, dict)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 def seconds(action: Callable[[], object]) -> float:
     """Return the seconds of one call."""
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     action()
-    return time.perf_counter() - began
+    return time.perf_counter() - started_at
 
 
 def median_s(action: Callable[[], object], times: int) -> float:

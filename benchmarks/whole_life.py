@@ -133,9 +133,9 @@ def cost(kind: Callable[[Bench, int], Callable[[], None]], size: int) -> float:
     probe = kind(Bench(size), size)
     took = []
     for _ in range(PROBES):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         probe()
-        took.append(time.perf_counter() - began)
+        took.append(time.perf_counter() - started_at)
     return sorted(took)[PROBES // 2] / BATCH
 
 

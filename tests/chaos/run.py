@@ -329,10 +329,10 @@ def main() -> None:
     """Run the seed and the number of tasks of the command line."""
     seed, tasks = int(sys.argv[1]), int(sys.argv[2])
     folder = Path(tempfile.mkdtemp(prefix="distq-chaos-"))
-    began = time.monotonic()  # noqa: TID251 - how long it took
+    started_at = time.monotonic()  # noqa: TID251 - how long it took
     print(f"seed {seed}, {tasks:,} tasks, traces and logs in {folder}")
     print(chaos(lambda grid, traces: Chaos(grid, traces, seed, tasks), folder / "run"))
-    print(f"{time.monotonic() - began:.0f} s")  # noqa: TID251 - as above
+    print(f"{time.monotonic() - started_at:.0f} s")  # noqa: TID251 - as above
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from distq.client.callbacks import Callbacks
 
 def test_a_client_that_closes_during_a_callback_waits_only_for_that_callback() -> None:
     """The callbacks are idle when the last one has returned, also if `close` came while it ran."""
-    callbacks, begun, may_end = Callbacks(), threading.Event(), threading.Event()
+    callbacks, started, may_end = Callbacks(), threading.Event(), threading.Event()
 
     def callback() -> None:
-        begun.set()
+        started.set()
         may_end.wait(SOON_S)
 
     callbacks.call(callback)
-    assert begun.wait(SOON_S)
+    assert started.wait(SOON_S)
     callbacks.close()
     may_end.set()
     callbacks.wait(SOON_S)

@@ -156,19 +156,19 @@ def interrupting(handler: Callable[[], Any], ready: Callable[[], object] = lambd
     Not by SIGALRM: with that pytest ends a test that hangs.
     """
     outcomes: list[Any] = []
-    begun, over, thread = threading.Event(), threading.Event(), threading.get_ident()
+    interrupted, over, thread = threading.Event(), threading.Event(), threading.get_ident()
 
     def handle(_number: int, _frame: object) -> None:
-        if begun.is_set() or not ready():
+        if interrupted.is_set() or not ready():
             return
-        begun.set()
+        interrupted.set()
         try:
             outcomes.append(handler())
         except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked at
             outcomes.append(error)
 
     def interrupt() -> None:
-        while not over.wait(QUICK_S) and not begun.is_set():
+        while not over.wait(QUICK_S) and not interrupted.is_set():
             signal.pthread_kill(thread, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, handle)

@@ -64,8 +64,8 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
         pending.refuse(2)
     before = dict(pending.in_flight), dict(pending.early), dict(pending.futures)
     act = stages(pending, 2)[move]
-    after = MOVES.get((stage, move))
-    if after is None:
+    next_stage = MOVES.get((stage, move))
+    if next_stage is None:
         with pytest.raises(IllegalClientMove, match=f"submit 2 is {stage.value}: it cannot {move.value}"):
             act()
         with pytest.raises(IllegalClientMove):
@@ -73,7 +73,7 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
         assert (dict(pending.in_flight), dict(pending.early), dict(pending.futures)) == before
     else:
         act()
-        assert pending.stage_of(2) is after
+        assert pending.stage_of(2) is next_stage
 
 
 def test_an_end_before_its_acceptance_reaches_the_future() -> None:

@@ -214,8 +214,8 @@ class Model:
         conflicts = [key for key in held if key in self.pending]
         for key in held:
             if key not in conflicts:
-                guilty = running is None or running == key or key in begun
-                event = "lose" if guilty else "suspect" if unexplained else "return"
+                is_blamed = running is None or running == key or key in begun
+                event = "lose" if is_blamed else "suspect" if unexplained else "return"
                 self.pending[key] = Pending(event, cause=cause, reason=reason)
         return not conflicts
 

@@ -92,7 +92,7 @@ def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
 def test_p5_a_task_that_kills_its_executors_becomes_a_dead_letter_with_the_causes() -> None:
     """The task is a dead letter with its arguments after five losses; a task that was not running counts none."""
     ledger, holder = new_ledger(), Holder("w")
-    key, innocent = submitted(ledger, 2)
+    key, other = submitted(ledger, 2)
     leased(ledger, holder, 2)
     written = None
     for loss in range(1, 6):
@@ -101,10 +101,10 @@ def test_p5_a_task_that_kills_its_executors_becomes_a_dead_letter_with_the_cause
         written = ledger.batch(float(loss))[key]
         ledger.apply(float(loss))
         assert ledger.state.tasks[key].lost == loss
-        assert leased(ledger, holder) == [key if loss < 5 else innocent]
+        assert leased(ledger, holder) == [key if loss < 5 else other]
     task = ledger.state.tasks[key]
     assert (task.state, task.causes) == (DEAD, [f"killed by SIGKILL ({loss})" for loss in range(1, 6)])
-    assert (ledger.state.tasks[innocent].lost, ledger.state.tasks[innocent].state) == (0, LEASED)
+    assert (ledger.state.tasks[other].lost, ledger.state.tasks[other].state) == (0, LEASED)
     assert written is not None
     assert isinstance(written[1], bytes)
     assert head.unpack_dead(written[1]) == head.Dead(b"x", b"", [f"killed by SIGKILL ({n})" for n in range(1, 6)])

@@ -81,13 +81,13 @@ def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
 def test_p5_a_batch_stops_before_a_lost_task_later_in_the_same_list() -> None:
     """The older task that was only held with the lost one is leased first, without the lost one."""
     ledger = new_ledger()
-    innocent, guilty, later = submitted(ledger, 3)
+    other, blamed, later = submitted(ledger, 3)
     holder = Holder("w")
     leased(ledger, holder, 2)
-    ledger.lose(holder, "executor", "killed by SIGSEGV", running=guilty)
+    ledger.lose(holder, "executor", "killed by SIGSEGV", running=blamed)
     ledger.apply(1.0)
-    assert leased(ledger, holder, 3) == [innocent]
-    assert leased(ledger, Holder("other"), 3) == [guilty]
+    assert leased(ledger, holder, 3) == [other]
+    assert leased(ledger, Holder("other"), 3) == [blamed]
     assert leased(ledger, holder, 3) == [later]
 
 

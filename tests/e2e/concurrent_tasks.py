@@ -47,7 +47,7 @@ async def awaits_too_long() -> None:
 
 
 @distq.task(retries=0, time_limit=0.3)
-def deaf() -> None:
+def ignores_every_stop() -> None:
     """Exceed the time limit in one call, which no exception can interrupt."""
     time.sleep(60)  # the supervisor kills the executor first
 

@@ -192,7 +192,7 @@ def request(n):
 
 def cost():
     until = time.monotonic() + 10
-    while threading.active_count() > 1 and time.monotonic() < until: gc.collect(); time.sleep(0.05)
+    while threading.active_count() > 1 and time.monotonic() < until: gc.collect(); time.sleep(0.05)  # no event
     memory = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4
     return threading.active_count(), len(os.listdir("/proc/self/fd")), memory
 

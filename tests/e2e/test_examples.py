@@ -52,7 +52,7 @@ def fails():
 @distq.task(retries=0)
 def holds():
     while True:
-        time.sleep(0.05)
+        time.sleep(0.05)  # a cancellation interrupts the task between two of these calls
 """
 SERVICES = {
     "master": "master_listened",

@@ -82,9 +82,9 @@ def test_only_the_task_that_must_be_killed_is_blamed(grid: Cluster, held: Path) 
     with grid.client() as client:
         others = [client.submit(concurrent_tasks.waits, str(held), f"t{number}") for number in range(3)]
         started_processes(held, 3)
-        error = client.submit(concurrent_tasks.deaf).exception(20)
+        error = client.submit(concurrent_tasks.ignores_every_stop).exception(20)
         assert isinstance(error, distq.TimeLimitExceeded)
-        assert "deaf" in str(error.__cause__)
+        assert "ignores_every_stop" in str(error.__cause__)
         started_processes(held, 6)
         go(held)
         assert [future.result(10)[1] for future in others] == [1, 1, 1]

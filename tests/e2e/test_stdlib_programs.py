@@ -48,7 +48,7 @@ def square():
             n = manager.get_work_queue().get(timeout=2)
         except queue.Empty:
             return
-        time.sleep(0.02)
+        time.sleep(0.02)  # the other threads and the other program take items, too
         manager.get_result_queue().put(n * n)
 threads = [threading.Thread(target=square) for _ in range(int(sys.argv[3]))]
 for thread in threads:

@@ -127,11 +127,11 @@ def test_http_of_master_and_worker_uses_the_certificate(grid: Cluster, authority
     plain = grid.run("health", DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}")
     assert plain.ends() == 1
     assert "does not answer" in plain.text
-    mine = authority.issue("worker-1", "localhost")
+    certificate = authority.issue("worker-1", "localhost")
     worker = grid.tasks(
         1,
         DISTQ_HTTP_ADDRESS="127.0.0.1:0",
-        **peer_settings(grid, TlsFiles(mine.cert, mine.key, authority.cert)),
+        **peer_settings(grid, TlsFiles(certificate.cert, certificate.key, authority.cert)),
     )
     (listened,) = worker.logs("http_listened", tls=True)
     port = str(listened["address"]).rpartition(":")[2]

@@ -18,9 +18,9 @@ def test_an_unknown_task_name_is_reported_everywhere_and_runs_once_its_module_ap
     worker = grid.run("worker", PYTHONPATH=str(tmp_path))
     with grid.client() as client, caplog.at_level(logging.WARNING, "distq"):
         future = client.submit_named(NAME, [1, 2])
-        (trouble,) = worker.logs("executor_troubled")
-        assert trouble["level"] == "warning"
-        assert f"This worker cannot run {NAME} and hands it back" in trouble["reason"]
+        (event,) = worker.logs("executor_troubled")
+        assert event["level"] == "warning"
+        assert f"This worker cannot run {NAME} and hands it back" in event["reason"]
         eventually(lambda: any("waits." in one.getMessage() for one in caplog.records), "the client warns")
         assert f"none knows a task '{NAME}'" in caplog.text
         status = grid.run("status")

@@ -75,8 +75,8 @@ def linger() -> None:
     threading.Thread(target=threading.Event().wait).start()
 
 
-@distq.task(name="deaf")
-def deaf() -> None:
+@distq.task(name="ignores_every_stop")
+def ignores_every_stop() -> None:
     """Run forever, and ignore every request to stop."""
     while True:
         try:

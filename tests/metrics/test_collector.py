@@ -172,7 +172,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
 def test_the_series_of_rare_events_exist_with_the_valuezero() -> None:
     """`rate()` shows the first retry, loss, late answer or timeout only in a series that existed before."""
     families = scrape(FakeMaster(all_counters={("work", "add"): TaskCounters()}))
-    seldom: list[tuple[str, str, tuple[str, ...]]] = [
+    rare_series: list[tuple[str, str, tuple[str, ...]]] = [
         ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned", "snoozed")),
         ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
         ("distq_tasks_rejected_total", "reason", ("full", "kept", "payload", "unique")),
@@ -180,7 +180,7 @@ def test_the_series_of_rare_events_exist_with_the_valuezero() -> None:
         ("distq_task_retries_total", "reason", ("failure", "timeout")),
         ("distq_task_late_settles_total", "outcome", ("success", "failure", "release")),
     ]
-    for name, label, keys in seldom:
+    for name, label, keys in rare_series:
         samples = families[name.removesuffix("_total")].samples
         assert {(sample.labels[label], sample.value) for sample in samples} == {(key, 0) for key in keys}
 

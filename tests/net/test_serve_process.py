@@ -165,10 +165,10 @@ def test_two_hundred_idle_unauthenticated_peers_delay_no_standard_library_client
     work = master.work()
     took_s = []
     for number in range(100):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         work.put(number)
         assert work.get() == number
-        took_s.append(time.perf_counter() - began)
+        took_s.append(time.perf_counter() - started_at)
     assert statistics.median(took_s) < 0.02
     assert _entries(f"/proc/{master.pid}/task") == threads
     for peer in unauthenticated:
@@ -193,9 +193,9 @@ def test_a_stdlib_clients_large_put_does_not_stall(master: Running, size: int) -
     work = master.work()
     took_s = []
     for _ in range(25):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         work.put(b"x" * size)
-        took_s.append(time.perf_counter() - began)
+        took_s.append(time.perf_counter() - started_at)
     assert statistics.median(took_s) < 0.01
 
 

@@ -197,9 +197,9 @@ class Simulation:
             if not actor.alive:  # a program that a poisonous item has ended
                 self.programs.remove((role, actor))
                 self._start(role)
-        began = self.steps
+        started_at = self.steps
         while not self._is_idle():
-            assert self.steps - began < RECOVERY_STEPS_MAX, self._describe_unfinished()
+            assert self.steps - started_at < RECOVERY_STEPS_MAX, self._describe_unfinished()
             self._step()
         idle_at = self.world.at
         while self.world.at < idle_at + REPLY_S or not self._is_idle():
@@ -277,9 +277,9 @@ def run(seed: int, steps: int, kind: type[Simulation] = Simulation) -> Simulatio
 def main() -> None:
     """Run the seed and the number of steps of the command line, and print the ends and the faults."""
     seed, steps = int(sys.argv[1]), int(sys.argv[2])
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     simulations = [run(seed, steps, kind) for kind in (Durable, Simulation)]
-    took_s = time.perf_counter() - began
+    took_s = time.perf_counter() - started_at
     done = sum(simulation.steps for simulation in simulations)
     print(f"seed {seed}: {done:,} steps in {took_s:.1f} s, {done / took_s * 60:,.0f} a minute")
     for simulation in simulations:

@@ -107,10 +107,10 @@ class Soak:
 
     def run(self) -> None:
         """Measure, scrape and make faults until the clients have ended, or one has failed."""
-        began = time.monotonic()  # noqa: TID251 - real processes live in real time
+        started_at = time.monotonic()  # noqa: TID251 - real processes live in real time
         next_scrape = next_fault = 0.0
         while any(client.poll() is None for client in self.clients) and not self._failed():
-            at = time.monotonic() - began  # noqa: TID251 - as above
+            at = time.monotonic() - started_at  # noqa: TID251 - as above
             if at < self.seconds:
                 self.measure(at)
             if at >= next_scrape:

@@ -125,10 +125,10 @@ class TestSqliteStore(StoreContract):
 
         async def scene(opener: Opener) -> None:
             store = await opener()
-            doomed = asyncio.create_task(store.commit(dict.fromkeys(range(5000), (b"h", b"b" * 1000))))
+            commit = asyncio.create_task(store.commit(dict.fromkeys(range(5000), (b"h", b"b" * 1000))))
             await asyncio.sleep(0)
-            doomed.cancel()
-            await asyncio.gather(doomed, return_exceptions=True)
+            commit.cancel()
+            await asyncio.gather(commit, return_exceptions=True)
             await store.commit({-1: (b"h", b"next")})
             found = await contents(store, tuple(range(-1, 5000)))
             assert len({found[key] is None for key in range(5000)}) == 1

@@ -48,17 +48,17 @@ async def test_a_caller_that_stops_waiting_does_not_stop_its_function() -> None:
 def test_a_closed_loop_causes_no_traceback_of_the_thread() -> None:
     """A master that stops during a commit prints no traceback of its thread."""
     thread = StoreThread("a-store")
-    begun, gate = threading.Event(), threading.Event()
+    started, gate = threading.Event(), threading.Event()
     failed: list[object] = []
     hook, threading.excepthook = threading.excepthook, failed.append
 
     def slow() -> None:
-        begun.set()
+        started.set()
         gate.wait()
 
     async def ask() -> None:
         _ = thread.run(slow)
-        begun.wait()
+        started.wait()
 
     try:
         asyncio.run(ask())

@@ -74,11 +74,11 @@ def test_a_fit_accepts_the_arguments_that_the_call_would_take(function: Any) -> 
 def test_a_function_with_an_uncertain_signature_fits_all_arguments() -> None:
     """A class may take any arguments, and a signature may be set by hand."""
 
-    def lies() -> None: ...
+    def other_signature() -> None: ...
 
-    lies.__signature__ = inspect.signature(add)  # type: ignore[attr-defined]
+    other_signature.__signature__ = inspect.signature(add)  # type: ignore[attr-defined]
     assert fit_of(int) is ANY
-    assert fit_of(lies) is ANY
+    assert fit_of(other_signature) is ANY
     assert fit_of(with_first).arguments_max == math.inf
 
 

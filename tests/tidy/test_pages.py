@@ -87,3 +87,11 @@ def test_the_architecture_page_names_every_folder_of_src() -> None:
     page = text(Path("docs/explanation/architecture.md"))
     folders = {path.parent.relative_to("src/distq").as_posix() for path in python_files("src")} - {"."}
     assert {folder for folder in folders if f"`{folder}/" not in page} == set()
+
+
+def test_every_test_folder_is_in_the_table_for_contributors() -> None:
+    """The table in CONTRIBUTING.md says of each folder of `tests/` what it tests, and names no other folder."""
+    section = text(Path("CONTRIBUTING.md")).partition("| folder of `tests/` |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in section.splitlines()[2:]]
+    folders = {path.parts[1] for path in files() if path.parts[0] == "tests" and len(path.parts) > 2}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == folders

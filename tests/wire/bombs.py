@@ -70,12 +70,12 @@ def main() -> None:
     """Read every bomb, and print what each costs."""
     costs = {}
     for name, frame in BOMBS.items():
-        before, began = peak_mib(), time.perf_counter()
+        before, started_at = peak_mib(), time.perf_counter()
         try:
             outcome = repr(read_call(frame).method)
         except BadCall as exc:
             outcome = str(exc)
-        costs[name] = (round(time.perf_counter() - began, 3), round(peak_mib() - before, 1), outcome)
+        costs[name] = (round(time.perf_counter() - started_at, 3), round(peak_mib() - before, 1), outcome)
     print(json.dumps(costs))
 
 

@@ -26,9 +26,9 @@ def test_p1_restart_kill_and_down_in_mid_load_lose_nothing(tmp_path: Path) -> No
         with project.client() as client:
             futures = [client.submit_named("nap", [NAP_S]) for _ in range(TASKS)]
             assert client.flush(60)
-            for number, trouble in enumerate((restart, kill, down), 1):
+            for number, fault in enumerate((restart, kill, down), 1):
                 wait_until_done(futures, TASKS * number // 5)
-                trouble(project)
+                fault(project)
                 assert not all(future.done() for future in futures), "it was to happen in mid-load"
             assert [future.result(120) for future in futures] == ["rested"] * TASKS
         assert counts(project) == {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": TASKS}
@@ -63,10 +63,10 @@ def test_p1_workers_come_go_die_and_change_in_mid_load_and_nothing_is_lost(tmp_p
                     images = {inspect(container)["Config"]["Image"] for container in project.containers("worker")}
                     assert images == {NEWER}
 
-                for trouble in (scale_up, scale_down, kill_all_but_the_master, change_the_image):
+                for fault in (scale_up, scale_down, kill_all_but_the_master, change_the_image):
                     done = sum(future.done() for future in futures)
                     wait_until_done(futures, done + 20)
-                    trouble()
+                    fault()
                     assert not all(future.done() for future in futures), "it was to happen in mid-load"
                 assert [future.result(180) for future in futures] == ["rested"] * LATER_TASKS
             everything = {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": LATER_TASKS}

@@ -42,13 +42,13 @@ def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: P
             assert "exceeded time limit 0.5 s" in limit
             assert "exit code 3" in code
             assert "killed by SIGSEGV" in by_signal
-            deaf = client.submit(tasks.deaf)
+            stopped = client.submit(tasks.ignores_every_stop)
             wait_for_value(
                 lambda: metric(container, 'distq_worker_executors{pool="default",state="busy"'),
                 lambda busy: busy == 1,
                 within_s=20,
             )
-            assert deaf.abort()
+            assert stopped.abort()
             client.submit(tasks.linger).result(timeout=30)
             rested = client.map(tasks.nap, [0.0] * TASKS_OF_AN_EXECUTOR * 3, timeout=30)
             assert len(list(rested)) == TASKS_OF_AN_EXECUTOR * 3

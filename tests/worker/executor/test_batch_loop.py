@@ -162,10 +162,10 @@ def test_a_waiting_executor_ends_immediately() -> None:
     master = Scripted(lambda _n, _settled, _want: NOTHING)
     with fake_master(master) as served, at_work(served.address, square) as executor:
         assert master.idle.wait(SOON_S)
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         executor.request_end()
         assert executor.ended()
-        assert time.perf_counter() - began < 1.0
+        assert time.perf_counter() - started_at < 1.0
         master.end()
 
 
@@ -303,11 +303,11 @@ class Nameless(type):
         raise SystemExit(9)
 
 
-class Odd(Exception, metaclass=Nameless):
+class WithoutName(Exception, metaclass=Nameless):
     """An exception that cannot be described."""
 
 
-class Unspeakable(Exception):
+class WithoutText(Exception):
     """Another exception that cannot be described."""
 
     def __str__(self) -> str:
@@ -321,7 +321,7 @@ class Unspeakable(Exception):
 
 def raises(item: Any) -> object:
     """Raise one of these exceptions, or return."""
-    if item in (Odd, Unspeakable):
+    if item in (WithoutName, WithoutText):
         raise item
     return item
 
@@ -329,11 +329,11 @@ def raises(item: Any) -> object:
 @pytest.mark.parametrize("executor", [PROCESS, THREAD])
 def test_any_exception_of_a_task_is_its_failure_and_the_next_task_runs(executor: str) -> None:
     """The exception ends neither the executor nor one of its slots."""
-    items = [Odd, Unspeakable, "fine"]
+    items = [WithoutName, WithoutText, "fine"]
     master = settling(3, lambda n: leased(items[n], first=n + 1), raises, executor=executor)
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.FAILURE), (2, Outcome.FAILURE), (3, 0)]
     assert "SystemExit" in master.settled[0][5]
-    assert master.settled[1][5].startswith("Unspeakable")
+    assert master.settled[1][5].startswith("WithoutText")
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="none")

@@ -77,7 +77,7 @@ def test_an_exception_is_a_failure_with_type_text_and_traceback(error: BaseExcep
     assert "in raises" in trace
 
 
-class Unspeakable(Exception):
+class WithoutText(Exception):
     """An exception that cannot be turned into text."""
 
     def __str__(self) -> str:
@@ -86,8 +86,8 @@ class Unspeakable(Exception):
 
 def test_an_exception_without_a_text_is_a_failure_too() -> None:
     """Its `__str__` is user code and may raise."""
-    ran = run_handler(lambda _: raises(Unspeakable()), pickle.dumps(1), MIB)
-    assert ran.text == "Unspeakable: (its text cannot be had)"
+    ran = run_handler(lambda _: raises(WithoutText()), pickle.dumps(1), MIB)
+    assert ran.text == "WithoutText: (its text cannot be had)"
 
 
 def test_an_item_that_cannot_be_imported_here_is_a_failure() -> None:

@@ -125,7 +125,7 @@ def test_each_reply_renews_the_lease_from_the_time_of_its_request() -> None:
     """Renewals are continuous from the greeting on, and end a quarter of a second early."""
     greeter = Greeter(heartbeat_s=0.05)
     RENEWED.clear()
-    began = MONOTONIC()
+    started_at = MONOTONIC()
 
     async def test(_session: MasterSession, _master: FakeMaster) -> None:
         for _ in range(4):
@@ -134,7 +134,7 @@ def test_each_reply_renews_the_lease_from_the_time_of_its_request() -> None:
     talk(greeter, test)
     ended = MONOTONIC()
     (first_since, first_until), *later = RENEWED
-    assert began <= first_since <= ended
+    assert started_at <= first_since <= ended
     assert first_until == first_since + 0.15 - LEASE_MARGIN_S
     assert {since for since, _ in later} == {first_since}
     untils = [first_until, *(until for _, until in later)]
