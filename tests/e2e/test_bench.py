@@ -74,9 +74,9 @@ def test_a_rate_limit_is_the_limit(grid: Cluster) -> None:
     """The tasks that the rate holds back are cancelled; before, the benchmark waited for 2,000 of them."""
     grid.master()
     grid.tasks(1).logs("executor_joined")
-    assert grid.run("queue", "set", "slow", "--rate", "50/s", "--create").ends() == 0
-    figures = grid.json_of("bench", "--queue", "slow", "--duration", "100ms", "--json")
-    assert "at its rate 50/s" in figures["limit"]
+    assert grid.run("queue", "set", "slow", "--rate", "20/s", "--create").ends() == 0
+    figures = grid.json_of("bench", "--queue", "slow", "--duration", "1s", "--json")
+    assert "at its rate 20/s" in figures["limit"]
     assert figures["tasks"] < 2_000
     assert left(grid) == ([], 0)
 
@@ -109,14 +109,14 @@ def test_the_bench_ends_soon_after_the_only_worker(grid: Cluster) -> None:
 
 
 def test_the_bench_ends_soon_after_the_master(grid: Cluster) -> None:
-    """It says that the connection is lost, and where tasks may remain."""
+    """It says that the connection is lost, or that a submit finds no master, and where tasks may remain."""
     master = grid.master()
     grid.tasks(1).logs("executor_joined")
     bench = grid.run("bench", "--duration", "10m", "--queue", "mine")
     wait_for_load(grid)
     master.destroy()
     assert bench.ends() == 3
-    assert "is lost" in bench.text
+    assert "is lost" in bench.text or "cannot be reached" in bench.text
     assert "Tasks of the benchmark may remain in the queue mine" in bench.text
     assert "Traceback" not in bench.text
 

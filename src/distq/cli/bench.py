@@ -292,6 +292,8 @@ class Bench:
             if _now() >= looked_at + POLL_S:
                 totals, looked_at = self._live(), _now()
                 busy.append(totals["busy"] / max(totals["slots"], 1))
+                if in_flight and looked_at > until:
+                    self._note_queue_limit(in_flight[-1])
             has_failed = self._ended(in_flight[0], ended_at + self._stall_s, self._stall_s)
             if has_failed is None:
                 continue
@@ -300,10 +302,15 @@ class Bench:
             failed += has_failed
             if not has_failed:
                 self._futures.discard(future)
-        reason = self._reason(in_flight[0]) if in_flight else ""
+        if not in_flight:
+            self.queue_limit = ""
+        return count, failed, busy
+
+    def _note_queue_limit(self, newest: "TaskFuture[Any]") -> None:
+        """Note the limit of the queue that holds back the newest task; a rate holds it back most of the time."""
+        reason = self._reason(newest)
         if reason.startswith(OF_THE_QUEUE):
             self.queue_limit = f"A limit of the queue limits the throughput. {printable(reason)}"
-        return count, failed, busy
 
     def _counters(self) -> dict[str, Any]:
         """Return the counters of which the throughput takes the differences."""
