@@ -135,6 +135,11 @@ class QueueManager(BaseManager):
             raise ValueError(f"distq speaks pickle, not {serializer!r}; leave `serializer` out")
         if address is not None and not (isinstance(address, tuple) and len(address) == 2):
             raise ValueError(f"distq listens on TCP: the address must be (host, port), not {address!r}")
+        if address is not None and not (isinstance(address[0], str) and type(address[1]) is int):
+            raise TypeError(f"the address must be (host, port), a text and a whole number, not {address!r}")
+        if authkey is not None and not isinstance(authkey, bytes | bytearray | memoryview):
+            # The standard library would make a key of an integer (as many zeros) or of a path (its text).
+            raise TypeError(f"authkey is the key as bytes, not a {type(authkey).__name__}")
         # The standard library takes only plain tuples; distq's settings have named tuples.
         super().__init__((address[0], address[1]) if address else ANY_PORT, authkey, serializer, ctx)
         self._drain_s = timeout_s(shutdown_timeout) or 0.0

@@ -86,6 +86,42 @@ def test_a_future_as_an_argument_is_refused_with_what_to_do() -> None:
             assert "client.chain(" in str(found.value)
 
 
+@pytest.mark.parametrize(
+    ("args", "kwargs", "sentence"),
+    [
+        ("abc", None, "args is a list or tuple of the task's arguments, not 'abc'"),
+        (5, None, "args is a list or tuple of the task's arguments, not 5"),
+        ({"a": 1}, None, "args is a list or tuple of the task's arguments, not {'a': 1}"),
+        ([], 5, "kwargs is a mapping of parameter names and arguments, not 5"),
+        ([], {1: 2}, "kwargs is a mapping of parameter names and arguments, not {1: 2}"),
+    ],
+)
+def test_the_arguments_of_a_named_task_are_a_list_and_a_mapping(args: Any, kwargs: Any, sentence: str) -> None:
+    """A text was sent as its letters, and a number was an error without words."""
+    with testing.eager() as eager:
+        with pytest.raises(TypeError) as found:
+            eager.client.submit_named("shop:pay", args, kwargs)
+        assert str(found.value) == sentence
+        with pytest.raises(TypeError):
+            eager.client.options(every=60).schedule_named("pay", "shop:pay", args, kwargs)
+        assert eager.submitted() == ()
+
+
+@pytest.mark.parametrize("authkey", [KEY, 5, True, Path("/run/secret")])
+def test_the_key_of_a_manager_is_bytes(authkey: Any) -> None:
+    """The standard library made a key of five zeros of the number 5, and one of the path's own text."""
+    with pytest.raises(TypeError, match="authkey is the key as bytes, not a ") as found:
+        distq.QueueManager(("127.0.0.1", 9000), authkey)
+    assert "secret" not in str(found.value)
+
+
+@pytest.mark.parametrize("address", [("host", "9000"), ("host", 1.5), (b"host", 9000), ("host", True)])
+def test_the_address_of_a_manager_is_a_host_and_a_port(address: Any) -> None:
+    """The error comes from the constructor, not from a later call."""
+    with pytest.raises(TypeError, match=r"the address must be \(host, port\), a text and a whole number, not "):
+        distq.QueueManager(address, KEY.encode())
+
+
 def test_a_future_is_not_copied_either() -> None:
     """A copy would never get the outcome."""
     with testing.eager() as eager:

@@ -12,6 +12,7 @@ from distq.client.future_state import FUTURE_IS_LOCAL, FutureState
 from distq.client.outbox import SubmitOptions
 from distq.client.unsendable import ClassOfMain, NotPicklable
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 from distq.protocol.schedule import write_definition
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
@@ -215,6 +216,10 @@ def _checked(fn: Callable[..., Any], body: bytes, call: object, by_value: ByValu
 def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[TaskSpec, bytes]:
     """The spec of a task that the program names, and its arguments in JSON; raises NotPicklable."""
     spec = TaskSpec(task_name(name), options)
+    if isinstance(args, str | bytes | Mapping) or not isinstance(args, Iterable):
+        raise TypeError(f"args is a list or tuple of the task's arguments, not {shown(args)}")
+    if not (isinstance(kwargs, Mapping) and all(isinstance(keyword, str) for keyword in kwargs)):
+        raise TypeError(f"kwargs is a mapping of parameter names and arguments, not {shown(kwargs)}")
     try:
         return spec, pack_json(args, kwargs)
     except (TypeError, ValueError, RecursionError) as error:
