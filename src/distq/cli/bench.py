@@ -32,7 +32,7 @@ START_S: Final = 15.0
 """Maximum seconds until the first task has ended; a worker imports the task's module first."""
 STALL_S: Final = 5.0
 """Seconds without the end of any later task until the benchmark gives up and says why."""
-STALL_FACTOR: Final = 3.0
+STALL_FACTOR: Final = 1.5
 """For a slow task: STALL_S is at least the duration of the first one, times this."""
 DRAIN_S: Final = 5.0
 """Maximum seconds after the last submit in which the tasks in flight may end; the benchmark cancels the others."""
