@@ -28,7 +28,7 @@ log = logging.getLogger("distq")
 _now = time.monotonic  # noqa: TID251 - the edge: how long the process has waited
 
 
-class Session(Protocol):
+class SessionAtExit(Protocol):
     """What the exit handlers need of a client's session."""
 
     waits_at_exit: bool
@@ -59,7 +59,7 @@ class Session(Protocol):
         ...
 
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+_sessions: weakref.WeakSet[SessionAtExit] = weakref.WeakSet()
 """The sessions that have begun and have not ended."""
 
 
@@ -68,13 +68,13 @@ class _Process:
     """Whether this process ends, because its main thread has ended."""
 
 
-def enter(session: Session) -> bool:
+def enter(session: SessionAtExit) -> bool:
     """Register a session to be flushed at the process's end; returns whether each submit must wait for acceptance."""
     _sessions.add(session)
     return _Process.ends
 
 
-def leave(session: Session) -> None:
+def leave(session: SessionAtExit) -> None:
     """Remove a session that has ended, or that belongs to the parent process."""
     _sessions.discard(session)
 
@@ -102,7 +102,7 @@ def _wait_for_all() -> None:
         log.warning("The program ends without the outcomes of its tasks: Ctrl-C has ended the wait.")
 
 
-def _wait_for(session: Session) -> None:
+def _wait_for(session: SessionAtExit) -> None:
     warning_at = _now() + WARNING_S
     while not session.wait_for_outcomes(CHECK_S):
         if session.is_cut_off:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.master.bench import WAITING, Bench, on_bench
 
 from distq.core.outcome import Outcome
-from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, CHECK_S, NAMES_PER_CHECK, UnknownNames
+from distq.master.sessions.unknown_names import CHECK_S, NAME_RETRY_MAX_S, NAME_RETRY_S, NAMES_PER_CHECK, UnknownNames
 
 
 def test_pauses_double_up_to_a_bound() -> None:
@@ -19,8 +19,8 @@ def test_pauses_double_up_to_a_bound() -> None:
             now += CHECK_S
             names.try_again(now)
         pauses.append(now - handed_at)
-    assert pauses[:4] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, 8 * AGAIN_S]
-    assert pauses[-1] == AGAIN_MAX_S
+    assert pauses[:4] == [NAME_RETRY_S, 2 * NAME_RETRY_S, 4 * NAME_RETRY_S, 8 * NAME_RETRY_S]
+    assert pauses[-1] == NAME_RETRY_MAX_S
 
 
 @given(st.integers(0, 400))
@@ -30,7 +30,7 @@ def test_a_few_unknown_names_are_offered_again_together(count: int) -> None:
     for at in range(count):
         names.add_unknown(f"old:job{at}", 0.0)
     left = count
-    while names.try_again(AGAIN_S):
+    while names.try_again(NAME_RETRY_S):
         assert len(names) == max(left - NAMES_PER_CHECK, 0)
         left = len(names)
     assert not names
@@ -49,7 +49,7 @@ async def test_a_worker_that_released_a_name_is_offered_it_again(bench: Bench) -
     (row,) = await bench.exchange(connection, want=1)
     handed_back = (row[0], row[1], Outcome.UNKNOWN, None, 0.0, "no such module")
     assert await bench.exchange(connection, [handed_back], want=1, wait_s=60.0) is WAITING
-    await bench.advance(AGAIN_S / 2)
+    await bench.advance(NAME_RETRY_S / 2)
     assert bench.rows(connection) is WAITING
-    await bench.advance(AGAIN_S)
+    await bench.advance(NAME_RETRY_S)
     assert [again[0] for again in bench.rows(connection)] == [row[0]]

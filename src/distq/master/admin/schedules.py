@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LATE_S: Final = 5.0
 """Seconds after which an instant counts as missed, for a schedule that makes up for no missed instant."""
-AGAIN_S: Final = 1.0
+INSTANT_RETRY_S: Final = 1.0
 """Seconds before the master retries an instant that must not be skipped: its queue was full, or its last task runs."""
 PLAN_AGAIN_S: Final = 3600.0
 """Seconds between two plans of all schedules: a zone's rules or a faulty schedule's cause may have changed."""
@@ -227,14 +227,14 @@ class RunSchedule(Request):
             self.new_progress = progress._replace(skipped=progress.skipped + 1)
         elif not timing.overlap and lives(cycle, before.last_key):
             if timing.catch_up == ALL:
-                cycle.ask_at(now + AGAIN_S, self)
+                cycle.ask_at(now + INSTANT_RETRY_S, self)
                 return True
             self.new_progress = progress._replace(skipped=progress.skipped + 1)
         else:
             try:
                 task_key = submit(cycle, schedule, now)
             except DistqError:  # its queue is full: try the instant again later
-                cycle.ask_at(now + AGAIN_S, self)
+                cycle.ask_at(now + INSTANT_RETRY_S, self)
                 return True
             self.new_progress = progress._replace(last_at=now, last_key=task_key, runs=before.runs + 1)
         cycle.keep_row(schedule.row_key, schedule.row(self.new_progress))

@@ -19,7 +19,7 @@ WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, ev
 after SIGTERM."""
 
 
-class Sessions(Protocol):
+class WorkerSessions(Protocol):
     """The part of `distq.master.sessions.workers.Workers` that the timeouts use."""
 
     sessions: dict[str, WorkerSession]
@@ -39,7 +39,7 @@ class LeaseTimeout(Request):
 
     __slots__ = ("noticed", "session", "workers")
 
-    def __init__(self, workers: Sessions, session: WorkerSession) -> None:
+    def __init__(self, workers: WorkerSessions, session: WorkerSession) -> None:
         super().__init__()
         self.workers = workers
         self.session = session
@@ -70,7 +70,7 @@ class DisconnectTimeout(Request):
 
     __slots__ = ("executor", "session", "workers")
 
-    def __init__(self, workers: Sessions, session: WorkerSession, executor: ExecutorHolder | None) -> None:
+    def __init__(self, workers: WorkerSessions, session: WorkerSession, executor: ExecutorHolder | None) -> None:
         super().__init__()
         self.workers = workers
         self.session = session

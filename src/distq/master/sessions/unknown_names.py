@@ -14,9 +14,9 @@ from distq.master.cycle.requests import Request
 if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
 
-AGAIN_S: Final = 2.0
+NAME_RETRY_S: Final = 2.0
 """Seconds until a worker is offered a name again after it first released such a task; the pause doubles each time."""
-AGAIN_MAX_S: Final = 300.0
+NAME_RETRY_MAX_S: Final = 300.0
 """Maximum seconds of that pause, so that a worker that has learned the name runs its tasks again."""
 CHECK_S: Final = 1.0
 """Seconds between two checks for names whose pause is over."""
@@ -44,7 +44,7 @@ class UnknownNames(set[str]):
         if len(self._tries) >= TRIES_MAX:
             self._tries.clear()
         tries = self._tries[name] = self._tries.get(name, 0) + 1
-        heapq.heappush(self._due, (now + min(AGAIN_S * 2 ** min(tries - 1, 10), AGAIN_MAX_S), name))
+        heapq.heappush(self._due, (now + min(NAME_RETRY_S * 2 ** min(tries - 1, 10), NAME_RETRY_MAX_S), name))
         return len(self._due) == 1
 
     def end(self) -> None:

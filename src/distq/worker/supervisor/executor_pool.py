@@ -116,7 +116,7 @@ class ExecutorPool:
         """The resident memory of the executors and of this process."""
         return resident_bytes("self") + sum(map(resident_bytes, self.pids))
 
-    def do(self, action: Action) -> None:
+    def carry_out(self, action: Action) -> None:
         """Do what the plan says."""
         match action:
             case Spawn(place):

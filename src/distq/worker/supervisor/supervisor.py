@@ -142,7 +142,7 @@ class Supervisor:
             self._changes.clear()
             actions, wake_at = plan(places, self.phase, self._kill_at, self._clock())
             for action in actions:
-                self.pool.do(action)
+                self.pool.carry_out(action)
             if self.draining and not self.pool.pids:
                 return
             self._give_up_without_executors()
