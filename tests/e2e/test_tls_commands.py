@@ -84,7 +84,9 @@ def test_a_tunnel_that_cannot_work_says_why(grid: Cluster, authority: Authority,
     wrong = grid.run("tunnel", **address, **settings_of(Authority(tmp_path, "another").client))
     without = grid.run("tunnel", **address)
     public = grid.run("tunnel", "--listen", "0.0.0.0:9002", **address, **settings_of(authority.client))
+    taken = grid.run("tunnel", "--listen", f"127.0.0.1:{grid.port}", **address, **settings_of(authority.client))
     for process, code, text in (
+        (taken, 2, "choose another address with --listen"),
         (wrong, 3, "DISTQ_TLS_CA has not signed its certificate"),
         (without, 2, "DISTQ_TLS_CA is not set"),
         (public, 2, "is not on loopback"),

@@ -239,3 +239,28 @@ def test_single_quotes_have_one_meaning_on_a_host_and_in_compose(tmp_path: Path)
     expected = {f"DISTQ_LABELS_{number}": text for number, text in enumerate(AWKWARD)}
     assert {name: read_in_compose[name] for name in expected} == expected
     assert read_on_the_host == expected
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("folder", "cert"), [("", ""), ("./certificates", "/etc/distq-tls/master.crt")])
+def test_a_folder_of_certificates_switches_tls_on(tmp_path: Path, folder: str, cert: str) -> None:
+    """Paths of a host's `.env` are never used in a container; without TLS_FOLDER no container has TLS."""
+    given = {"DISTQ_TLS_CERT": "/home/me/master.crt", "DISTQ_TLS_KEY": "/home/me/master.key", "TLS_FOLDER": folder}
+    services = services_of(tmp_path, dotenv(given))
+    for name in ("master", "worker"):
+        environment = services[name]["environment"]
+        assert environment["DISTQ_TLS_CERT"] == cert
+        assert environment["DISTQ_TLS_CA"] == (cert and "/etc/distq-tls/ca.crt")
+        assert environment["DISTQ_HTTP_TLS"] == "0"
+        (mount,) = [one for one in services[name]["volumes"] if one["target"] == "/etc/distq-tls"]
+        assert mount["read_only"] is True
+        assert mount["source"] == (str(tmp_path / "certificates") if folder else "tls")
+
+
+def test_only_distqs_containers_mount_the_certificates() -> None:
+    """They are the containers whose settings name the files."""
+    mounts = {
+        name for name, one in SERVICES.items() if "${TLS_FOLDER:-tls}:/etc/distq-tls:ro" in one.get("volumes", [])
+    }
+    assert mounts == {name for name, one in SERVICES.items() if "DISTQ_TLS_CERT" in one.get("environment", {})}
+    assert mounts == {"master", "worker", "client", "demo"}

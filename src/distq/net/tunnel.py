@@ -15,6 +15,7 @@ from typing import Final, cast
 from distq.core.errors import DistqError
 from distq.net.async_dial import resolve
 from distq.net.dial import CannotReach, no_tls, set_options, tls_stream
+from distq.net.port_holder import held_by
 from distq.net.serve import CannotListen
 from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
@@ -23,6 +24,13 @@ from distq.wire.errors import TlsFailed
 
 DIAL_S: Final = 5.0
 """Maximum seconds to connect to one address, with the TLS handshake."""
+
+
+class CannotOpenTunnel(CannotListen):
+    """The tunnel cannot listen at its address."""
+
+    code = "CANNOT_OPEN_TUNNEL"
+    hint = "Stop what listens there, or choose another address with --listen."
 
 
 class TunnelEnd(asyncio.Protocol):
@@ -101,13 +109,13 @@ class Tunnel:
         self._listener: asyncio.Server | None = None
 
     async def start(self, address: Address) -> Address:
-        """Listen, and return the address with the port that the system chose for port 0; raises CannotListen."""
+        """Listen, and return the address with the port that the system chose for port 0; raises CannotOpenTunnel."""
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(self._accept, address.host, address.port)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            raise CannotListen(f"cannot listen at {address}: {reason}.") from error
+            raise CannotOpenTunnel(f"cannot listen at {address}: {reason}. {held_by(address.port)}".rstrip()) from error
         return Address(address.host, self._listener.sockets[0].getsockname()[1])
 
     async def check(self) -> None:
