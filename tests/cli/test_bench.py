@@ -1,10 +1,14 @@
 """The verdict and the report of `distq bench`."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from distq.cli import bench
 from distq.cli.bench import Figures, limit_of, machine_ticks, report
+from distq.settings import Role, load
 
 IDLE = Figures(
     task="shop.tasks:ping",
@@ -56,3 +60,36 @@ def test_the_machine_has_used_less_than_all_its_time() -> None:
     """The figures of /proc/stat grow."""
     used, total = machine_ticks()
     assert 0 < used < total
+
+
+def test_the_task_of_an_interrupted_submit_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come after the master has accepted the task, and before the benchmark has its future."""
+    calls: list[Any] = []
+
+    class Interrupted:
+        """A client whose submit is accepted and then interrupted, and a connection that keeps the calls."""
+
+        def options(self, **_: object) -> "Interrupted":
+            return self
+
+        def submit_named(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+        def flush(self, _timeout: float) -> bool:
+            return True
+
+        def pending_futures(self) -> list[Any]:
+            return [SimpleNamespace(task_id="1-2")]
+
+        def call(self, _ident: str, _method: str, args: Any, timeout_s: float) -> None:
+            assert timeout_s > 0
+            calls.append(args)
+
+    fake: Any = Interrupted()
+    monkeypatch.setattr(bench, "master", lambda *_: nullcontext(fake))
+    monkeypatch.setattr("distq.client.client.sessions_at", lambda _: [fake])
+    measured = bench.Bench(fake, fake, bench.TASK, "mine")
+    with pytest.raises(KeyboardInterrupt):
+        measured.run(1.0)
+    measured.clean_up(load({"DISTQ_AUTHKEY": "k" * 32}, Role.CLIENT).settings)
+    assert calls == [("cancel", {"ids": ["1-2"], "running": True})]

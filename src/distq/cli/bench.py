@@ -5,7 +5,7 @@ import secrets
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq import Client, TaskFuture
+    from distq.client.session_port import SessionPort
     from distq.net.dial import Connection
 
 TASK: Final = "distq.demo.tasks:noop"
@@ -158,12 +159,12 @@ class Bench:
 
         It has a connection of its own: Ctrl-C closes the one whose call it interrupts.
         """
-        if not self._futures:
-            return
+        from distq.client.client import sessions_at
+
         try:
             with master(settings, "bench", CLEAN_UP_S) as connection:
-                self._client.flush(CLEAN_UP_S)  # a submit that has no id yet could not be cancelled
-                for action, ids in self._remaining():
+                self._client.flush(PATIENCE_S)  # a submit that has no id yet could not be cancelled
+                for action, ids in self._remaining(sessions_at(settings.address[0])):
                     asked = {"ids": ids, "running": True} if action == "cancel" else {"ids": ids}
                     connection.call(BROKER, ADMIN, (action, asked), timeout_s=PATIENCE_S)
         except DistqError as error:
@@ -173,14 +174,15 @@ class Bench:
                 err=True,
             )
 
-    def _remaining(self) -> Iterable[tuple[str, list[str]]]:
+    def _remaining(self, sessions: Sequence["SessionPort"]) -> Iterable[tuple[str, list[str]]]:
         """Yield the actions that remove the tasks, each with at most IDS_PER_CALL ids."""
-        accepted = [(future, future.task_id) for future in self._futures if future.task_id]
-        open_ids = [task_id for future, task_id in accepted if not future.done()]
+        # The session also has the task of a submit that Ctrl-C has interrupted.
+        pending = [future.task_id for session in sessions for future in session.pending_futures()]
+        open_ids = [task_id for task_id in pending if task_id]
         dead_ids = [
-            task_id
-            for future, task_id in accepted
-            if future.done() and not future.cancelled() and future.exception() is not None
+            future.task_id
+            for future in self._futures
+            if future.task_id and future.done() and not future.cancelled() and future.exception() is not None
         ]
         for action, ids in (("cancel", open_ids), ("dead_purge", dead_ids)):
             for first in range(0, len(ids), IDS_PER_CALL):
