@@ -84,7 +84,7 @@ class WorkerHolder(Holder):
         """Number of slots of its worker."""
         return self.own_slots
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Number of free slots of its worker; each executor runs its tasks one after another."""
         return self.own_slots - sum(
             max((t.envelope.cost for t in one.held.values()), default=0) for one in self.executors
