@@ -17,7 +17,7 @@ from distq.client.client import Client, sending_by_value
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.map_results import at_least_one
 from distq.client.submitter import Submitter
-from distq.joblib.batch import run_batch
+from distq.contrib.joblib.batch import run_batch
 
 N_JOBS_MIN: Final = 2
 """Minimum parallel batches on a cluster: joblib runs the calls in the calling process if there is one."""

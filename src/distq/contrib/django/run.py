@@ -1,7 +1,7 @@
-"""What workers run for Django: `distq worker distq.django.run`, with DJANGO_SETTINGS_MODULE.
+"""What workers run for Django: `distq worker distq.contrib.django.run`, with DJANGO_SETTINGS_MODULE.
 
-The task at `shop.tasks.send` is named `distq.django.run:shop.tasks.send`, so that operators see its name. A worker
-resolves that name as any import path; the attributes of this module lead to a `TaskAt` of the rest.
+The task at `shop.tasks.send` is named `distq.contrib.django.run:shop.tasks.send`, so that operators see its name. A
+worker resolves that name as any import path; the attributes of this module lead to a `TaskAt` of the rest.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import socket
 from typing import Any, Final
 
+import django
 from django.apps import apps
 from django.db import close_old_connections, reset_queries
 from django.utils import timezone
 
-import django
-from distq.django.interface import (
+from distq.contrib.django.interface import (
     TaskContext,
     TaskError,
     TaskResult,
@@ -24,7 +24,7 @@ from distq.django.interface import (
     task_finished,
     task_started,
 )
-from distq.django.results import UNKNOWN_WORKER, EnqueuedTask, Record, change
+from distq.contrib.django.results import UNKNOWN_WORKER, EnqueuedTask, Record, change
 from distq.tasks import access
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
 from distq.tasks.current import current

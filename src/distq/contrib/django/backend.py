@@ -1,4 +1,4 @@
-"""`distq.django.DistqBackend`: enqueues Django's tasks in a distq master, and reads their results there."""
+"""`distq.contrib.django.TaskBackend`: enqueues Django's tasks in a distq master, and reads their results there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from django.core import checks
 from django.utils import timezone
 
 from distq.client.client import Client, facts_of
-from distq.core.head import TASK_NAME_BYTES_MAX
-from distq.core.option_values import PRIORITY_DEFAULT
-from distq.core.task_ids import task_key_of
-from distq.django.interface import (
+from distq.contrib.django.interface import (
     BaseTaskBackend,
     InvalidTask,
     Task,
@@ -24,7 +21,10 @@ from distq.django.interface import (
     TaskResultStatus,
     task_enqueued,
 )
-from distq.django.results import EnqueuedTask, change, result_of
+from distq.contrib.django.results import EnqueuedTask, change, result_of
+from distq.core.head import TASK_NAME_BYTES_MAX
+from distq.core.option_values import PRIORITY_DEFAULT
+from distq.core.task_ids import task_key_of
 from distq.settings import SettingsError
 from distq.tasks.options import checked_to_send
 from distq.wire.errors import RemoteRefusal
@@ -38,12 +38,12 @@ DJANGO_PRIORITY_MAX: Final = 100
 PRIORITY_MAX: Final = 9
 
 
-class DistqBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
+class TaskBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
     """A backend of Django's tasks, for the setting TASKS.
 
         TASKS = {
             "default": {
-                "BACKEND": "distq.django.DistqBackend",
+                "BACKEND": "distq.contrib.django.TaskBackend",
                 "QUEUES": ["default", "mail"],
                 "OPTIONS": {"ADDRESS": "queue:9000", "SUBMIT": {"retries": 3, "time_limit": "10m"}},
             },
@@ -82,7 +82,7 @@ class DistqBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
             PayloadTooLarge: the arguments are larger than DISTQ_PAYLOAD_BYTES_MAX.
             CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
         """
-        from distq.django.run import task_at  # noqa: PLC0415 - it imports what needs the apps of Django
+        from distq.contrib.django.run import task_at  # noqa: PLC0415 - it imports what needs the apps of Django
 
         self.validate_task(task)
         enqueued_at = timezone.now()
@@ -169,7 +169,7 @@ def name_of(task: Task) -> str:
 
 def name_of_path(path: str) -> str:
     """The name in distq of the task at an import path."""
-    return f"distq.django.run:{path}"
+    return f"distq.contrib.django.run:{path}"
 
 
 def priority_of(priority: int) -> int:

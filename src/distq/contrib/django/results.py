@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from django.utils.module_loading import import_string
 
+from distq.contrib.django.interface import Task, TaskError, TaskResult, TaskResultStatus
 from distq.core.states import CANCELLED, DEAD, EXPIRED, LEASED, STATE_NAMES, SUCCEEDED
-from distq.django.interface import Task, TaskError, TaskResult, TaskResultStatus
 from distq.tasks.failure import error_of, unpack_failure
 from distq.tasks.payload import unpack_result
 

@@ -1,8 +1,8 @@
 """Runs `joblib.Parallel` on the workers of a distq cluster; needs the extra `distq[joblib]`.
 
-import distq.joblib
+import distq.contrib.joblib
 
-distq.joblib.register()
+distq.contrib.joblib.register()
 with joblib.parallel_config("distq"):
 joblib.Parallel()(joblib.delayed(math.sqrt)(n) for n in range(10))
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distq.client.unsendable import ExtraMissing
 
 if TYPE_CHECKING:
-    from distq.joblib.backend import JoblibBackend
+    from distq.contrib.joblib.backend import JoblibBackend
 
 NAME = "distq"
 """The name of the backend in `joblib.parallel_config`."""
@@ -29,11 +29,11 @@ def register() -> None:
     try:
         import joblib  # noqa: PLC0415 - the module of a worker's function has no need of it
     except ImportError:
-        raise ExtraMissing("distq.joblib.register() needs joblib: pip install 'distq[joblib]'.") from None
+        raise ExtraMissing("distq.contrib.joblib.register() needs joblib: pip install 'distq[joblib]'.") from None
     joblib.register_parallel_backend(NAME, _backend)
 
 
 def _backend(**parameters: Any) -> JoblibBackend:
-    from distq.joblib.backend import JoblibBackend  # noqa: PLC0415 - it imports joblib
+    from distq.contrib.joblib.backend import JoblibBackend  # noqa: PLC0415 - it imports joblib
 
     return JoblibBackend(**parameters)

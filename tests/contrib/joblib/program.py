@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import joblib
+from joblib import Parallel, delayed
 from tests.testing import jobs
 from tests.waiting import eventually
 
 import distq
-import distq.joblib
-import joblib
+import distq.contrib.joblib
 from distq import testing
-from joblib import Parallel, delayed
 
 
 def process_of(_: int) -> int:
@@ -106,7 +106,7 @@ def caught(parallel: Any, calls: Any) -> BaseException:
 def main(folder: Path) -> None:
     """Run with a cluster of three executors."""
     with testing.cluster(jobs, concurrency=3) as cluster:
-        distq.joblib.register()
+        distq.contrib.joblib.register()
         with joblib.parallel_config("distq", client=cluster.client):
             check(cluster.client, folder)
         assert {task.queue for task in cluster.submitted()} == {"default", "learning"}

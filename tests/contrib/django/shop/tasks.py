@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from distq.django.interface import task_finished, task_started
+from distq.contrib.django.interface import task_finished, task_started
 
 try:
     from django.tasks import task

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 import uv
 from tests.e2e.test_by_value import output_of
@@ -13,10 +14,9 @@ from tests.testing import jobs
 from tests.tidy.tree import ROOT
 
 import distq
-import distq.joblib
-import joblib
+import distq.contrib.joblib
 from distq import testing
-from distq.joblib.backend import JoblibBackend
+from distq.contrib.joblib.backend import JoblibBackend
 
 BOUND = "1.3.0"
 """The oldest supported version."""
@@ -38,7 +38,7 @@ def test_every_feature_of_parallel_works(path: str, tmp_path: Path) -> None:
     """Generators, nesting, aborts, timeouts and errors, for functions of `__main__`."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (path, str(ROOT))))}
     done = subprocess.run(
-        [sys.executable, "tests/joblib/program.py", tmp_path],
+        [sys.executable, "tests/contrib/joblib/program.py", tmp_path],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -55,10 +55,10 @@ def test_the_oldest_version_is_that_of_the_extra() -> None:
 
 
 def test_a_program_without_joblib_is_given_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`import distq.joblib` alone needs nothing: workers import the module of the function."""
+    """`import distq.contrib.joblib` alone needs nothing: workers import the module of the function."""
     monkeypatch.setitem(sys.modules, "joblib", None)
     with pytest.raises(distq.ExtraMissing, match=r"needs joblib: pip install 'distq\[joblib\]'"):
-        distq.joblib.register()
+        distq.contrib.joblib.register()
 
 
 def test_a_cluster_of_one_slot_still_runs_the_calls() -> None:
@@ -67,7 +67,7 @@ def test_a_cluster_of_one_slot_still_runs_the_calls() -> None:
         backend = JoblibBackend(client=cluster.client)
         assert backend.effective_n_jobs(-1) == 2
         assert backend.effective_n_jobs(None) == 1
-        distq.joblib.register()
+        distq.contrib.joblib.register()
         with joblib.parallel_config("distq", client=cluster.client):
             (process,) = joblib.Parallel()(joblib.delayed(jobs.process_id)() for _ in range(1))
         assert process != os.getpid()

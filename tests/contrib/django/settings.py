@@ -7,10 +7,10 @@ import django
 SECRET_KEY = "a key of the tests"
 USE_TZ = True
 TIME_ZONE = "Europe/Berlin"
-INSTALLED_APPS = ["tests.django.shop", *(["django_tasks"] if django.VERSION < (6,) else [])]
+INSTALLED_APPS = ["tests.contrib.django.shop", *(["django_tasks"] if django.VERSION < (6,) else [])]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SHOP_DATABASE", ":memory:")}}
 QUEUES = ["default", "mail"]
-DISTQ = "distq.django.DistqBackend"
+DISTQ = "distq.contrib.django.TaskBackend"
 TASKS = {
     "default": {"BACKEND": DISTQ, "QUEUES": QUEUES, "OPTIONS": {"SUBMIT": {"time_limit": "1m"}}},
     "retrying": {"BACKEND": DISTQ, "QUEUES": QUEUES, "OPTIONS": {"SUBMIT": {"retries": 1}}},
