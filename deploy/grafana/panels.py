@@ -406,7 +406,7 @@ MASTER = [
     ),
     Panel(
         "Refused commits",
-        "Commits that the store refused because its volume was full. Submits fail; all other requests are served.",
+        "Commits that the store refused: its volume was full, or it refused what one request holds. Others are served.",
         "ops",
         [Query(f"sum(rate(distq_store_refusals_total{{{OF_MASTER}}}{RANGE}))", "refused")],
         critical=0.001,

@@ -197,6 +197,14 @@ ALERTS = (
         "the volume is full",
     ),
     Alert(
+        "DistqStoreRefusesCommits",
+        "sum by (namespace) (increase(distq_store_refusals_total[15m])) > 0",
+        "0m",
+        "warning",
+        "The store refused commits: its volume is full, or it refuses what one request holds.",
+        "the store refuses a request",
+    ),
+    Alert(
         "DistqMasterOverloaded",
         "histogram_quantile(0.99, sum by (namespace, le) (rate(distq_event_loop_lag_seconds_bucket[5m]))) > 0.25",
         "10m",

@@ -3,12 +3,14 @@
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import Cluster
 from tests.storage.postgresql.server import PostgresServer, server_in, short_folder
+
+import distq
 
 pytestmark = pytest.mark.postgresql
 
@@ -97,3 +99,37 @@ def test_a_wrong_password_ends_the_master_with_a_sentence(grid: Cluster, server:
     assert master.ends() == 4
     assert "password authentication failed for user" in master.text
     assert SECRET not in master.text
+
+
+CONSTRAINT = ("ALTER TABLE distq.distq_rows ADD CHECK (octet_length(body) < 100000)",)
+SLOW = (
+    """CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN IF octet_length(NEW.body) > 100000 THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$""",
+    "CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON distq.distq_rows FOR EACH ROW EXECUTE FUNCTION slow()",
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "options", "text"),
+    [(CONSTRAINT, "", "violates check constraint"), (SLOW, "&options=-c%20statement_timeout%3D1000", "57014")],
+    ids=["constraint", "statement timeout"],
+)
+def test_a_result_that_the_database_refuses_stalls_no_other(
+    grid: Cluster, server: PostgresServer, rules: Sequence[str], options: str, text: str
+) -> None:
+    """Other tasks are submitted and settled meanwhile; its own task fails with the server's text, and had run."""
+    master = grid.master(DISTQ_STORE=server.url + options)
+    grid.tasks(2)
+    with grid.client() as client:
+        assert client.submit(tasks.square, 1).result(60) == 1
+        for statement in rules:
+            server.sql(statement)
+        refused = client.submit(tasks.blob, 1)
+        master.logs("commit_refused", every_commit=False)
+        for n in range(20):
+            assert client.submit(tasks.square, n).result(90) == n * n
+        with pytest.raises(distq.TaskFailed, match="it had run, but the store refused its return value") as failure:
+            refused.result(180)
+        assert text in str(failure.value)
+        assert client.submit(tasks.square, 9).result(60) == 81
+    assert len(server.sql("SELECT 1 FROM distq.distq_rows WHERE octet_length(body) > 100000")) == 0

@@ -150,6 +150,9 @@ CASES: Final[dict[str, Case]] = {
     "DistqMasterOverloaded": Case(
         late("distq_event_loop_lag_seconds", 10, 90, "0.1"), 12, late("distq_event_loop_lag_seconds", 0, 100, "0.1")
     ),
+    "DistqStoreRefusesCommits": Case(
+        rising("distq_store_refusals_total", 1), 5, rising("distq_store_refusals_total", 0)
+    ),
     "DistqInternalErrors": Case(
         rising("distq_internal_errors_total", 1, place="decide"),
         5,

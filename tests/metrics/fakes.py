@@ -28,6 +28,7 @@ class FakeMaster:
     store_health: dict[str, object] = field(default_factory=dict)
     store_commits: Histogram = field(default_factory=Histogram)
     store_refusals: int = 0
+    refused_content: str = ""
     leases_expired: dict[str, int] = field(default_factory=dict)
     schedules: dict[str, int] = field(default_factory=dict)
     scheduled_runs: dict[str, int] = field(default_factory=dict)

@@ -212,6 +212,14 @@ def test_autoscale_reads_queue_names(client: Client, query: str) -> None:
     assert client.get(f"/api/v1/autoscale{query}").json()["desired_slots"] == 2 + 2
 
 
+def test_a_refusal_by_content_shows_and_leaves_the_master_ready(client: Client, master: FakeMaster) -> None:
+    """All other requests are stored, so that no orchestrator may take the master out of service."""
+    master.refused_content = "The store refuses the content of 1 request, and takes all others: no."
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.text.splitlines()[:2] == ["ready", master.refused_content]
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_every_path_refuses_writes(client: Client, method: str) -> None:
     """Every path accepts GET only, and the answer says so."""

@@ -40,15 +40,20 @@ class WorkerCapacity(NamedTuple):
 
 
 def explain(
-    task: Task, capacity: WorkerCapacity, instant_text: Callable[[float], str], now: float, pending: int = 0
+    task: Task,
+    capacity: WorkerCapacity,
+    instant_text: Callable[[float], str],
+    now: float,
+    pending: int = 0,
+    refusal: str = "",
 ) -> str:
     """Say why the task does not run now, or that it runs or has ended.
 
-    `instant_text` formats an instant for people. `pending` is the number of dependencies that have not ended.
+    `instant_text` formats an instant for people. `pending` is the number of dependencies that have not ended, `refusal`
+    the store's text if it refuses what the task's executor has settled.
     """
     if task.state == LEASED:
-        holder_label = "an executor from before the master's restart" if task.holder is None else task.holder.label
-        return f"It runs: {holder_label} leased it {_ago(now - task.leased_at)}, attempt {task.attempt}."
+        return _leased(task, now, refusal)
     if task.state == DELAYED:
         return _delayed(task, instant_text, now)
     if task.state == HELD and pending:
@@ -70,6 +75,13 @@ def explain(
 def lacking(task: Task, capacity: WorkerCapacity) -> str:
     """Why no connected worker can ever run this ready task; '' if one can."""
     return _workers(task, capacity) if task.state == READY and not capacity.large else ""
+
+
+def _leased(task: Task, now: float, refusal: str) -> str:
+    if refusal:
+        return f"The store refuses what its executor has settled, and the master tries again: {refusal}"
+    holder_label = "an executor from before the master's restart" if task.holder is None else task.holder.label
+    return f"It runs: {holder_label} leased it {_ago(now - task.leased_at)}, attempt {task.attempt}."
 
 
 def _delayed(task: Task, instant_text: Callable[[float], str], now: float) -> str:

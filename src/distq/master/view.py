@@ -111,6 +111,11 @@ class MasterView:
         return self._broker.refused.count
 
     @property
+    def refused_content(self) -> str:
+        """What the store refuses now because of its content, as a sentence; '' for nothing."""
+        return self._broker.refused.sentence()
+
+    @property
     def leases_expired(self) -> Mapping[str, int]:
         """Number of leases that ended because no worker renewed them, by pool."""
         return self._broker.ledger.leasing.journal.expired

@@ -152,7 +152,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("distq_event_loop_lag_seconds", "histogram", (), "Delay of the master's event loop, sampled."),
     Metric("distq_store_commit_seconds", "histogram", (), "Time of a commit of the store, including the sync."),
-    Metric("distq_store_refusals_total", "counter", (), "Commits that the store refused for lack of room."),
+    Metric(
+        "distq_store_refusals_total",
+        "counter",
+        (),
+        "Commits that the store refused, for lack of room or by their content.",
+    ),
     Metric(
         "distq_store_bytes", "gauge", (), "Size of the store's file and its log; absent for a store without a file."
     ),

@@ -86,6 +86,10 @@ class MasterMetrics(Protocol):
         """Commits that the store refused."""
 
     @property
+    def refused_content(self) -> str:
+        """What the store refuses now because of its content, as a sentence; '' for nothing."""
+
+    @property
     def leases_expired(self) -> Mapping[str, int]:
         """Leases that ended because the worker did not renew them, by pool; `plain` for standard-library programs."""
 

@@ -33,7 +33,7 @@ def create_app(view: MasterMetrics) -> Starlette:
         {
             "/metrics": _metrics(master_page(view)),
             "/livez": _alive,
-            "/readyz": _ready(view.not_ready, lambda: _commit_time(view)),
+            "/readyz": _ready(view.not_ready, lambda: _of_store(view)),
             "/api/v1/overview": _reading(api.overview, view),
             "/api/v1/queues": _written(rendered(lambda: api.queues_slices(view))),
             "/api/v1/workers": _reading(api.workers, view),
@@ -86,6 +86,12 @@ def _ready(not_ready: Callable[[], str | None], more: Callable[[], str] = str) -
         return PlainTextResponse(f"{reason or 'ready'}\n{more()}", 200 if reason is None else 503, FRESH)
 
     return answer
+
+
+def _of_store(view: MasterMetrics) -> str:
+    """Return what the store refuses now because of its content, and how long its last commit took, a line each."""
+    refused = view.refused_content
+    return (f"{refused}\n" if refused else "") + _commit_time(view)
 
 
 def _commit_time(view: MasterMetrics) -> str:

@@ -10,6 +10,7 @@ from tests.master.bench import LEASE_S, WAITING, Bench, FakeConnection, done, on
 
 from distq.core.outcome import Outcome
 from distq.core.ports import Batch, CommitRefused, Keep, Row
+from distq.core.task_ids import id_text
 from distq.master.calls.refused_settlements import NOT_STORED, REFUSALS_MAX
 from distq.master.cycle.refused_commits import PAUSE_MAX_S, SEPARATION_S, pause_s
 from distq.wire.errors import RemoteRefusal
@@ -129,6 +130,8 @@ async def test_a_guilty_result_stalls_no_other_executor(bench: Bench) -> None:
         assert len(bench.store.refused) == refused, "a suspect is committed apart from others"
         await bench.advance(1)
     assert connections[5].waits
+    shown = await bench.admin("show", id=id_text(rows[5][0]))
+    assert "The store refuses what its executor has settled, and the master tries again: the row" in str(shown)
     assert bench.counts("q6") == {"leased": 1}
 
 

@@ -173,7 +173,12 @@ def described(cycle: Cycle, task: Task, capacity: WorkerCapacity, now: float) ->
         "kind": envelope.kind,
         "state": STATE_NAMES[task.state],
         "why": explain(
-            task, capacity, instant_text, now, cycle.ledger.state.dependencies.pending.get(task.task_key, 0)
+            task,
+            capacity,
+            instant_text,
+            now,
+            cycle.ledger.state.dependencies.pending.get(task.task_key, 0),
+            cycle.refused.refusal_of(task.task_key),
         ),
         "priority": envelope.priority,
         "submitted_at": task.submitted_at,

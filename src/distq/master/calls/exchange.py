@@ -166,6 +166,9 @@ class ExchangeCall(LeaseRequest):
         self.limit = self.noted // 2
         return (self,)
 
+    def refusal_of(self, task_key: int) -> str:  # noqa: D102 - as Request
+        return "" if self.refused is None else self.refused.reason(task_key)
+
     def note_stored(self) -> None:  # noqa: D102 - as Request
         if self.refused is not None:
             self.refused.stored(self.settled[: self.noted])

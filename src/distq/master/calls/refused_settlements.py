@@ -52,6 +52,10 @@ class RefusedSettlements:
         """The settlement, or the failure that ends its task as a dead letter if the next attempt must do so."""
         return not_stored(settled, self._of_task[settled[0]][2]) if settled[0] in self._final else settled
 
+    def reason(self, task_key: int) -> str:
+        """The store's text of the newest refusal of a task's settlement, '' without one."""
+        return self._of_task[task_key][2] if task_key in self._of_task else ""
+
     def count(self, task_key: int) -> int:
         """Number of refusals of a task's settlement."""
         return self._of_task[task_key][0]

@@ -156,6 +156,10 @@ class RefusedCommits:
         self.suspects[request] = count
         self._cycle.ask_at(at, request)
 
+    def refusal_of(self, task_key: int) -> str:
+        """The store's text if it refuses now what the executor of a task has settled, otherwise ''."""
+        return next(filter(None, (request.refusal_of(task_key) for request in self.suspects)), "")
+
     # -- groups --------------------------------------------------------------------------------
 
     def _add(self, group: list[Request]) -> None:

@@ -49,6 +49,9 @@ class RefusedRequests(Protocol):
     def ask_suspect(self, request: Request, count: int, at: float) -> None:
         """Have a request that was refused `count` times for what it holds committed alone at an instant."""
 
+    def refusal_of(self, task_key: int) -> str:
+        """The store's text if it refuses now what the executor of a task has settled, otherwise ''."""
+
 
 class Cycle(Protocol):
     """What a request may use of the broker: `distq.master.cycle.broker.Broker` is the implementation."""
@@ -187,6 +190,10 @@ class Request:
     def parts(self) -> Sequence[Request]:
         """After a refused commit of this request alone: the requests to commit in its place, () if it is one change."""
         return ()
+
+    def refusal_of(self, task_key: int) -> str:  # noqa: ARG002 - most settle no task
+        """The store's text if it refuses what this request settles for a task, otherwise ''."""
+        return ""
 
     def note_stored(self) -> None:
         """Note that a commit has stored what `decide` has decided, although the request has more to decide."""
