@@ -532,10 +532,10 @@ def test_a_full_disk_that_is_not_that_of_the_output_is_said_as_such(
 
     monkeypatch.setattr(function, fail)
     assert run(command) == 1
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     where = path or "A file of this process"
-    assert f"{where} cannot be written: No space left on device. `df` shows which volume is full" in said
-    assert "defect" not in said
+    assert f"{where} cannot be written: No space left on device. `df` shows which volume is full" in printed
+    assert "defect" not in printed
 
 
 def test_characters_that_the_output_cannot_encode_are_escaped() -> None:

@@ -138,7 +138,7 @@ def test_rendered_objects_apply_twice_without_a_conflict() -> None:
                 given = yaml.safe_dump_all(objects)
                 output = release.kubectl("apply", "--server-side", "--filename", "-", given=given)
                 assert "serverside-applied" in output
-            release.kubectl("delete", "persistentvolumeclaims", "--all")  # what it is like is said once
+            release.kubectl("delete", "persistentvolumeclaims", "--all")
 
 
 @pytest.mark.parametrize("how", ["gently", "at once"])
