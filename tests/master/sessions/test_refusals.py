@@ -42,3 +42,17 @@ def test_the_rejections_of_many_peers_are_a_bounded_number_of_log_entries() -> N
         asyncio.run(scene())
     finally:
         refusals.INTERVAL_S = interval_s  # type: ignore[misc]
+
+
+def test_refusals_of_one_address_are_counted_together_whatever_its_certificates_are() -> None:
+    """The name of a verified certificate follows the address, and may contain colons."""
+
+    async def refuse() -> None:
+        log = Log()
+        refusal_log = RefusalLog(log)
+        for number in range(10):
+            peer = SimpleNamespace(peer=f"10.0.0.1:{number} (spiffe://own/{number}:1)")
+            refusal_log.note(peer, "a wrong key")  # type: ignore[arg-type]
+        assert [event for event, _ in log.lines] == ["peer_turned_away"]
+
+    asyncio.run(refuse())

@@ -32,7 +32,7 @@ class RefusalLog:
 
     def note(self, connection: ServerConnection, reason: str) -> None:
         """Log or count the refusal of a peer."""
-        host = connection.peer.rpartition(":")[0]
+        host = connection.peer.partition(" (")[0].rpartition(":")[0]  # without the name of a certificate
         if not self._logged:
             asyncio.get_running_loop().call_later(INTERVAL_S, self._sum_up)
         if host in self._logged:
