@@ -14,7 +14,7 @@ from tests.storage.postgresql.server import PostgresServer, server_in, short_fol
 from tests.volume import small_volume
 
 from distq.core.ports import KEEP, Batch, CommitRefused, CommitUnknown, Fenced, StoreError
-from distq.storage.postgresql.errors import ServerError
+from distq.storage.postgresql.errors import ServerError, outcome
 from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.store import PostgresStore
 from distq.storage.postgresql.target import parse_target
@@ -317,3 +317,14 @@ def test_a_commit_that_the_server_answers_with_rollback_is_an_error(shared_serve
     with pytest.raises(ServerError, match="rolled back"):
         session.commit()
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "is_general"),
+    [("53100", True), ("55P03", True), ("40001", True), ("58030", True), ("23514", False), ("57014", False)],
+)
+def test_a_refusal_is_general_if_its_code_blames_no_content(code: str, is_general: bool) -> None:
+    """A full volume, a lock, a rollback and an I/O error meet any batch; a constraint or a time limit may meet one."""
+    refused = outcome("here", ServerError(code, "ERROR", "no"))
+    assert isinstance(refused, CommitRefused)
+    assert refused.is_general is is_general
