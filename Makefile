@@ -58,6 +58,7 @@ soak: $(DEV) ## run a mixed load for minutes; checks that memory, descriptors an
 bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.plain
 	@$(BIN)/python -m benchmarks.tasks_per_second
+	@$(BIN)/python -m benchmarks.async_client
 	@$(BIN)/python -m benchmarks.durable
 	@$(BIN)/python -m benchmarks.many_tasks
 	@$(BIN)/python -m benchmarks.whole_life

@@ -26,6 +26,7 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
 SECTIONS: Final = {
     "Clients": ("Client", "Submitter", "Scheduled"),
     "Futures": ("TaskFuture", "Progress"),
+    "asyncio": ("AsyncClient", "AsyncSubmitter", "AsyncFuture"),
     "Tasks": ("task", "call", "Call", "lifespan", "Lifespan", "injected"),
     "In a task": ("current", "Current", "Retry", "Snooze", "Discard", "Interrupted"),
     "Managers of the standard library": ("QueueManager", "EmbeddedMaster"),
@@ -66,9 +67,30 @@ INTERNAL: Final = {
         "wait_until_ended",
         "withdraw",
     ),
+    "AsyncFuture": (
+        "check_loop",
+        "forget",
+        "has_callbacks",
+        "has_ended",
+        "task_key",
+        "unseen",
+        "wait_until_ended",
+        "waiter",
+        "waits_for_room",
+        "withdraw",
+        "withdraw_unsent",
+    ),
     "Lifespan": ("function", "is_up", "tear_down", "value"),
 }
 """Attributes that only the modules of distq use."""
+NOT_CONSTRUCTED: Final = (
+    distq.TaskFuture,
+    distq.Submitter,
+    distq.Lifespan,
+    distq.AsyncFuture,
+    distq.AsyncSubmitter,
+)
+"""Classes whose objects only calls return."""
 _SECTION: Final = re.compile(r"^(Args|Raises|Returns|Yields):$", re.MULTILINE)
 _ENTRY: Final = re.compile(r"^ {4}(\*{0,2}[\w, ]+): ", re.MULTILINE)
 
@@ -179,7 +201,7 @@ def _signature(function: Callable[..., Any]) -> str:
 
 def _constructor(cls: type) -> str:
     """Return the parameters of a class that programs construct, or an empty text for a class that calls return."""
-    if cls.__init__ is object.__init__ or cls in (distq.TaskFuture, distq.Submitter, distq.Lifespan):  # type: ignore[misc]
+    if cls.__init__ is object.__init__ or cls in NOT_CONSTRUCTED:  # type: ignore[misc]
         return ""
     is_returned = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster, testing.Cluster, testing.Eager)
     return "" if is_returned or "__init__" not in vars(cls) else _signature(cls.__init__).removesuffix(" -> None")  # type: ignore[misc]

@@ -8,6 +8,10 @@ from distq._version import __version__
 # As in `typing`, whose import takes longer than everything that a service does before it can handle SIGTERM.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from distq.client.aio.client import AsyncClient as AsyncClient
+    from distq.client.aio.future import AsyncFuture as AsyncFuture
+    from distq.client.aio.owner import WrongLoop as WrongLoop
+    from distq.client.aio.submitter import AsyncSubmitter as AsyncSubmitter
     from distq.client.chains import TooManyCalls as TooManyCalls
     from distq.client.client import Client as Client
     from distq.client.encoder import Scheduled as Scheduled
@@ -70,6 +74,9 @@ if TYPE_CHECKING:
     from distq.wire.errors import WireError as WireError
 
 __all__ = [
+    "AsyncClient",
+    "AsyncFuture",
+    "AsyncSubmitter",
     "AuthenticationFailed",
     "BadSchedule",
     "Call",
@@ -125,6 +132,7 @@ __all__ = [
     "TwoTasks",
     "ValueUnreadable",
     "WireError",
+    "WrongLoop",
     "__version__",
     "call",
     "current",
@@ -135,6 +143,9 @@ __all__ = [
 
 # Modules are imported at the first use of a name: an executor, which needs few of them, starts faster.
 _HOMES = {
+    "AsyncClient": "distq.client.aio.client",
+    "AsyncFuture": "distq.client.aio.future",
+    "AsyncSubmitter": "distq.client.aio.submitter",
     "AuthenticationFailed": "distq.wire.errors",
     "BadSchedule": "distq.core.schedule",
     "Call": "distq.tasks.call",
@@ -190,6 +201,7 @@ _HOMES = {
     "TwoTasks": "distq.tasks.function",
     "ValueUnreadable": "distq.tasks.by_value",
     "WireError": "distq.wire.errors",
+    "WrongLoop": "distq.client.aio.owner",
     "call": "distq.tasks.call",
     "current": "distq.tasks.current",
     "injected": "distq.tasks.lifespan",

@@ -20,7 +20,7 @@ CLASSES = {
 """Every class of the package, with the file that defines it."""
 STANDARD = {"Queue", "Any", "Task"}
 """Names that a class of the package shares with the standard library; public signatures mean the latter."""
-NOT_CONSTRUCTED = {"TaskFuture", "Settings"}
+NOT_CONSTRUCTED = {"AsyncFuture", "TaskFuture", "Settings"}
 """Classes whose instances a program only gets from other calls."""
 PUBLIC_FOLDERS = ("client", "tasks")
 

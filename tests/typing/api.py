@@ -51,6 +51,22 @@ async def program(client: distq.Client) -> None:
     del text
 
 
+async def coroutine(client: distq.AsyncClient) -> None:
+    """Do the same from a coroutine."""
+    future = await client.submit(add, 1, b=2)
+    assert_type(future, distq.AsyncFuture[str])
+    assert_type(await future, str)
+    assert_type(future.result(), str)
+    assert_type(await (await client.options(queue="mail").submit(with_options, "joe", copies=2)), list[str])
+    assert_type([one async for one in client.map(without_options, range(3), concurrency=2)], list[float])
+    assert_type([one.result() async for one in client.as_completed([future])], list[str])
+    assert_type(await asyncio.wait_for(future, 5), str)
+    assert_type(await future.cancel(), bool)
+    await client.submit(add, 1, "x")  # type: ignore[arg-type]
+    await client.submit(add)  # type: ignore[call-arg]
+    await client.submit(with_options, "joe", colour="red")  # type: ignore[call-arg]
+
+
 def tests_of_a_program() -> None:
     """Run a cluster, as a test of such a program does."""
     with (

@@ -63,9 +63,7 @@ class Client(Submitter):
         wait_at_exit: bool = True,
         by_value: bool = False,
     ) -> None:
-        if settings is not None and not isinstance(settings, Settings):
-            raise TypeError(f"settings are those of distq.settings.load(...).settings, not {shown(settings)}")
-        self._settings = _settings(address, authkey) if settings is None else settings
+        self._settings = settings_of(address, authkey, settings)
         super().__init__({})
         self._by_value = ByValueSender(self._settings.payload_bytes_max) if by_value else None
         self._waits_at_exit = wait_at_exit
@@ -235,7 +233,17 @@ def _begin_anew() -> None:
 os.register_at_fork(after_in_child=_begin_anew)
 
 
-def _settings(address: object, authkey: object) -> Settings:
+def sessions_are_replaced() -> bool:
+    """Whether clients of this process get other sessions than those with a master, as in `distq.testing.eager`."""
+    return _make_session is not ClientRuntime
+
+
+def settings_of(address: object, authkey: object, settings: object) -> Settings:
+    """The settings of a client with these arguments; raises TypeError or SettingsError."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise TypeError(f"settings are those of distq.settings.load(...).settings, not {shown(settings)}")
+    if settings is not None:
+        return settings
     given = _of_worker()
     if address is not None:
         given["DISTQ_ADDRESS"] = _address_text(address)

@@ -317,7 +317,7 @@ class ClientRuntime:
         if self._outbox:
             self._sender.steps.fail_unsent()
         if self._pending:
-            self._pending.fail(None, _no_result)
+            self._pending.fail(None, no_result)
         self._callbacks.close()
         self.refusals.log_unseen()
 
@@ -360,5 +360,6 @@ def check_size(body: bytes, bytes_max: int) -> None:
         raise PayloadTooLarge(f"the arguments have {len(body):,} bytes, and {bytes_max:,} are allowed.")
 
 
-def _no_result(_: TaskFuture[Any]) -> CannotReach:
+def no_result(_: object) -> CannotReach:
+    """The error of a future whose client was closed before its outcome."""
     return CannotReach("the client was closed before the task's result had come.")

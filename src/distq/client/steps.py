@@ -6,7 +6,7 @@ client of threads and the client of asyncio run the same steps, each with its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 Q = TypeVar("Q")
@@ -40,6 +40,22 @@ def run(steps: Generator[Q, Any, R], ask: Callable[[Q], Any]) -> R:
             try:
                 answer = ask(request)
             except BaseException as error:  # noqa: BLE001 - also Ctrl-C: the steps clean up
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+async def run_awaiting(steps: Generator[Q, Any, R], ask: Callable[[Q], Awaitable[Any]]) -> R:
+    """As `run`, for an `ask` that is awaited."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = await ask(request)
+            except BaseException as error:  # noqa: BLE001 - also a cancelled coroutine: the steps clean up
                 request = steps.throw(error)
             else:
                 request = steps.send(answer)

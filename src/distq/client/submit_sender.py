@@ -18,13 +18,11 @@ from distq.client.future import TaskFuture, claim
 from distq.client.locks import OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection, is_connection_error
 from distq.client.outbox import Outbox, PendingSubmit
-from distq.client.refusals import refusal_of
 from distq.client.steps import MasterCall, run
-from distq.client.submit_steps import SubmitSteps, submitted
-from distq.core.errors import DistqError, QueueFull
+from distq.client.submit_steps import PatientSubmit, SubmitSteps, submitted
+from distq.core.errors import DistqError
 from distq.net.dial import CannotReach
 from distq.protocol.methods import BROKER, SUBMIT
-from distq.protocol.submit import SubmitAccepted
 from distq.tasks import access
 
 if TYPE_CHECKING:
@@ -37,8 +35,6 @@ ANSWER_WAIT_S: Final = 1.0
 """Maximum seconds that a thread with an unknown task's result waits while another thread uses the connection."""
 CATCH_UP_S: Final = 0.25
 """Maximum seconds that a cancel waits until the master has accepted the tasks that were sent just before."""
-SLICE_S: Final = 1.0
-"""Maximum seconds that a caller that waits for room in a queue holds the connection, so that others can submit."""
 DIRECT_POLL_S: Final = 0.005
 """Seconds after which the sender thread looks for the answer to a direct submit."""
 DIRECT_BYTES_MAX: Final = 64 * 1024
@@ -132,16 +128,13 @@ class SubmitSender:
         The client awaits the end of the last task only. Raises QueueFull if the queue is still full after `wait_s`, or
         the error for any other refusal.
         """
-        deadline = _now() + wait_s
         claim([batch[-1].future])
+        submit = PatientSubmit(self.steps, batch, wait_s)
         while not self.master_connection.closed:
-            slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
             with self._for_caller():  # one slice at a time: other threads submit to queues that have room
-                answer = run(self.steps.send_together(batch, slice_s), self._ask)
-            if isinstance(answer, SubmitAccepted):
+                answer = run(submit.next_slice(), self._ask)
+            if submit.is_over(answer):
                 return
-            if answer.code != QueueFull.code or _now() >= deadline:
-                raise refusal_of(answer)
         raise CannotReach("the client was closed before the task was accepted.")
 
     @contextmanager

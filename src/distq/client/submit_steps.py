@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from distq.client.future_state import FutureState
 from distq.client.outbox import PendingSubmit, packed
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from distq.client.refusals import Refusals
 
 F = TypeVar("F", bound=FutureState[Any])
+
+SLICE_S: Final = 1.0
+"""Maximum seconds that a submit that waits for room in a queue holds the connection, so that others can be sent."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: how long a submit has waited for room
 
@@ -163,6 +166,27 @@ class SubmitSteps(Generic[F]):
         """Fail the futures of all tasks that were not sent."""
         self.refuse(self._outbox.take_all(), error or CannotReach("the client was closed before the task was sent."))
         self._on_settled()
+
+
+class PatientSubmit(Generic[F]):
+    """A submit that waits for room in a full queue, in slices: other submits pass between two of them."""
+
+    def __init__(self, steps: SubmitSteps[F], batch: Sequence[PendingSubmit[F]], wait_s: float) -> None:
+        self._steps = steps
+        self._batch = batch
+        self._deadline = _now() + wait_s
+
+    def next_slice(self) -> Steps[SubmitAccepted | SubmitRefused]:
+        """The steps of the next slice, which end with the master's answer."""
+        return self._steps.send_together(self._batch, min(max(self._deadline - _now(), 0.0), SLICE_S))
+
+    def is_over(self, answer: SubmitAccepted | SubmitRefused) -> bool:
+        """Whether the master has accepted the tasks; raises QueueFull after the wait, or any other refusal's error."""
+        if isinstance(answer, SubmitAccepted):
+            return True
+        if answer.code != QueueFull.code or _now() >= self._deadline:
+            raise refusal_of(answer)
+        return False
 
 
 def submitted(args: tuple[object, ...], wait_s: float) -> Steps[SubmitAccepted | SubmitRefused]:

@@ -1,14 +1,14 @@
-"""The supervisor's own connection to the master, on its event loop: one call at a time, without blocking.
+"""The connection of supervisors and asyncio clients to the master, on their event loop, without blocking.
 
 The connection of `net.dial` blocks its process. A supervisor must handle signals and ended executors while it waits
-for the master.
+for the master, and an asyncio client must let other coroutines run.
 """
 
 import asyncio
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final, cast
@@ -38,6 +38,7 @@ class AsyncConnection(asyncio.Protocol):
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()
         self._arrived = asyncio.Event()
+        self._take: Callable[[bytes], None] = self._keep
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,11 +53,19 @@ class AsyncConnection(asyncio.Protocol):
         if self._tls is not None and not (data := self._unseal(self._tls, data)):
             return
         try:
-            for frame in self._framer.feed(data):
-                self._frames.put_nowait(frame)
-                self._arrived.set()
+            whole = self._framer.whole(data)
+            for frame in self._framer.feed(data) if whole is None else (whole,):
+                self._take(frame)
         except WireError as error:
             self._end(str(error))
+
+    def _keep(self, frame: bytes) -> None:
+        self._frames.put_nowait(frame)
+        self._arrived.set()
+
+    def deliver_to(self, take: Callable[[bytes], None]) -> None:
+        """Pass each further answer to `take` when it arrives, instead of keeping it for `answer`."""
+        self._take = take
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Record why the connection has ended."""
@@ -184,7 +193,10 @@ async def open_channel(
         except AuthenticationFailed as error:
             raise AuthenticationFailed(f"The master at {address} does not let us in: {error}") from None
         except (ConnectionLost, WireError) as error:
-            failures.append(f"The master at {address} cannot be reached: {error}")
+            failures.append(
+                f"The master at {address} cannot be reached: what listens there does not greet as a master does "
+                f"(is it the HTTP port?): {error}"
+            )
     raise CannotReach(" ".join(failures))
 
 

@@ -1,0 +1,183 @@
+"""`distq.AsyncSubmitter`: turns functions and arguments into tasks and submits them from coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from distq.client.aio.future import AsyncFuture
+from distq.client.aio.map_results import in_order, rows_of
+from distq.client.aio.session import AsyncSession
+from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
+from distq.client.map_results import at_least_one
+from distq.client.timeouts import Timeout, timeout_s
+from distq.core.errors import DistqError
+from distq.tasks.call import Call
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AsyncSubmitter(TaskEncoder):
+    """Submits functions to a master, with options that win over a decorator's; `AsyncClient.options` returns one."""
+
+    _session: AsyncSession
+
+    async def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncFuture[R]:
+        """Submit the call `fn(*args, **kwargs)` for a worker to run; returns its future without waiting for the task.
+
+        A function without `@distq.task` is not retried after an exception, unless the option `retries` is set.
+
+        Waits while the master has not yet accepted 10,000 earlier tasks, and for at most DISTQ_CONNECT_WAIT_S while no
+        master answers. If the coroutine is cancelled meanwhile, the task is not submitted; with the option `full`, the
+        client cancels a task that the master accepts after that.
+
+        Raises:
+            NotATask: a worker could not import the function.
+            TypeError: the arguments do not fit the function.
+            NotPicklable: an argument cannot be pickled, or has a class of `__main__`.
+            PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
+            CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
+            QueueFull: the queue is full, and the option `full` is set; without `full` the future raises it.
+            AuthenticationFailed: the master has another key.
+            WrongLoop: the client was used in another event loop or process before.
+            RuntimeError: the client was shut down.
+        """
+        options, body = self._encoded(fn, args, kwargs)
+        try:
+            return await self._session.send(options, body)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
+
+    async def submit_named(
+        self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
+    ) -> AsyncFuture[Any]:
+        """Submit a task by its name, with arguments in JSON, as `Submitter.submit_named`; raises what it raises."""
+        options, body = self._encoded_named(name, args, kwargs, queue)
+        try:
+            return await self._session.send(options, body)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
+
+    async def schedule(self, name: str, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
+        """Make the master submit `fn(*args, **kwargs)` at each scheduled run, by the option `every` or `cron`.
+
+        As `Submitter.schedule`; raises what it raises.
+        """
+        return await self._keep(self._definition(name, fn, args, kwargs))
+
+    async def schedule_named(
+        self, name: str, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Scheduled:
+        """As `schedule`, with the name of a task and arguments in JSON; this program does not import the task."""
+        return await self._keep(self._definition_named(name, task, args, kwargs))
+
+    async def _keep(self, definition: Mapping[str, Any]) -> Scheduled:
+        try:
+            return scheduled(await self._session.administer("schedule_put", definition))
+        except DistqError as error:
+            raise bare(error) from error.__cause__
+
+    async def chain(self, *stages: Call | Iterable[Call]) -> AsyncFuture[Any]:
+        """Submit stages that run one after another, each with the result of the previous one as its first argument.
+
+            future = await client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
+
+        As `Submitter.chain`; raises what it raises. If the coroutine is cancelled before the master has answered, the
+        client cancels the tasks that the master accepts after that.
+        """
+        tasks = self._planned(stages)
+        try:
+            return await self._session.send_together(tasks)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
+
+    async def group(self, calls: Iterable[Call], then: Call) -> AsyncFuture[Any]:
+        """Submit calls that run in parallel, and `then`, which gets the list of their results.
+
+        The same as `chain(list(calls), then)`.
+        """
+        return await self.chain(list(calls), then)
+
+    async def gather(self, *calls: Call) -> AsyncFuture[list[Any]]:
+        """Submit calls that run in parallel; the future's result is the list of their results, in order.
+
+        The same as `chain(list(calls))`.
+        """
+        return await self.chain(list(calls))
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: Timeout = None,
+        chunksize: int = 1,
+        concurrency: int = 100,
+    ) -> AsyncGenerator[R, None]:
+        """Submit a call for each row of the iterables, and yield the results in order.
+
+            async for size in client.map(download, urls, concurrency=100):
+                print(size)
+
+        At most `concurrency` tasks are submitted whose results were not yielded yet: the client takes further arguments
+        from the iterables, which may be endless or asynchronous, as the program takes results. With a `chunksize` above
+        1, `chunksize` calls are sent, run and retried as one task.
+
+        When the iteration ends early (an exception, a cancelled coroutine, `aclose()`), the tasks that are left are
+        cancelled unless they run. After `break`, Python ends the iterator only when it is collected:
+        aclosing() of contextlib ends it with its block.
+
+        Raises:
+            TimeoutError: a result does not arrive before the timeout, which begins with the first result asked for.
+            ValueError: `chunksize` or `concurrency` is less than 1.
+            TypeError: one of them is not a whole number, or a chunk has keys.
+        """
+        chunksize = at_least_one("chunksize", chunksize)
+        concurrency = at_least_one("concurrency", concurrency)
+        limit_s = timeout_s(timeout)
+        if chunksize > 1:
+            self._encoded_chunks(fn, iter(()), chunksize)  # raises TypeError for a function with keys
+        return self._mapped(fn, iterables, limit_s, chunksize, concurrency)
+
+    async def _mapped(
+        self,
+        fn: Callable[..., R],
+        iterables: Sequence[Iterable[Any] | AsyncIterable[Any]],
+        limit_s: float | None,
+        chunksize: int,
+        concurrency: int,
+    ) -> AsyncGenerator[R, None]:
+        deadline = None if limit_s is None else asyncio.get_running_loop().time() + limit_s
+        rows = rows_of(iterables)
+        submits = self._submits(fn, rows) if chunksize == 1 else self._chunk_submits(fn, rows, chunksize)
+        results = in_order(submits, concurrency, deadline, self._session)
+        try:
+            async for result in results:
+                if chunksize == 1:
+                    yield result
+                else:
+                    for one in result:
+                        yield one
+        finally:
+            await results.aclose()
+
+    async def _submits(self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]]) -> AsyncIterator[Any]:
+        async for row in rows:
+            yield await self.submit(fn, *row)
+
+    async def _chunk_submits(
+        self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]], chunksize: int
+    ) -> AsyncIterator[Any]:
+        chunk: list[tuple[Any, ...]] = []
+        async for row in rows:
+            chunk.append(row)
+            if len(chunk) == chunksize:
+                yield await self._send_chunk(fn, chunk)
+                chunk = []
+        if chunk:
+            yield await self._send_chunk(fn, chunk)
+
+    async def _send_chunk(self, fn: Callable[..., R], chunk: list[tuple[Any, ...]]) -> AsyncFuture[list[R]]:
+        (encoded,) = self._encoded_chunks(fn, iter(chunk), len(chunk))
+        return await self._session.send(*encoded)
