@@ -63,7 +63,6 @@ INTERNAL: Final = {
         "settle",
         "task_key",
         "unseen",
-        "waits_for_room",
         "wait_until_ended",
         "withdraw",
     ),

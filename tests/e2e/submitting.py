@@ -73,3 +73,11 @@ def follows(depth: int) -> int:
     if depth:
         client_of_process().submit(follows, depth - 1)
     return depth
+
+
+@distq.task(retries=0)
+def overfills(count: int) -> int:
+    """Submit tasks into a queue that has no room for all of them, and return without waiting."""
+    for _ in range(count):
+        client_of_process().options(queue="crowded").submit(adds, 1, 1)
+    return count

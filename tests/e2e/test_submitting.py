@@ -118,3 +118,14 @@ def test_tasks_that_submit_into_their_own_full_queue_make_room_for_their_submits
         assert [future.result(20) for future in futures] == [20] * 3
 
         eventually(lambda: not grid.count_of("ready") + grid.count_of("leased"), "the end of all lines")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_behind_a_full_queue_are_settled_without_waiting_for_room(grid: Cluster, kind: str) -> None:
+    """The submits behind the one that waits for room, and those of later tasks, keep no result either."""
+    grid.master(DISTQ_QUEUE_LIMITS="crowded:capacity=5")
+    assert grid.run("pause", "--queue", "crowded", "--create").ends() == 0
+    worker(grid, kind, 1)
+    with grid.client() as client:
+        futures = [client.submit(submitting.overfills, 60) for _ in range(4)]
+        assert [future.result(20) for future in futures] == [60] * 4  # a client waits 30 s for room

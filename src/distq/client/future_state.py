@@ -34,8 +34,6 @@ class FutureState(Generic[R]):
     _exception: BaseException | None = None
     _claimed: bool = False
     """Whether one thread has claimed the task, either to send it to the master or to cancel it before that."""
-    waits_for_room: bool = False
-    """In a task: whether the queue was full, so that the submit waits for room."""
     task_key: int | None = None
     """The key of the task; None until the master has accepted it."""
     unseen: UnseenRefusal | None = None

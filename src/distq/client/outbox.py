@@ -80,6 +80,8 @@ class UnsentTasks(Generic[F]):
         """The submits that were begun and not answered, also direct ones: this is the dict of the state machine."""
         self.closed = False
         """Whether `close` was called: tasks that are put now are not sent any more."""
+        self.waits_for_room = False
+        """In a task: whether a submit waits for room in a full queue, and so do those behind it."""
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self._unanswered_count or self.in_flight)

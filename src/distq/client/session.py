@@ -54,6 +54,8 @@ class ClientRuntime:
         self._closed = False
         self._checks_first = False
         """Whether each submit must check the client's state first: the client is closing, or its process ends."""
+        self._has_given_up = False
+        """Whether a flush at the end of the process has waited in vain."""
         self._is_released = False
         """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
@@ -108,7 +110,7 @@ class ClientRuntime:
             submits.send_now([sending], options.patience_s(0.0))
             return future
         if access.note_submit is not None:
-            access.note_submit(future)
+            access.note_submit(future, outbox)
         if outbox.waiting or not submits.send_immediately(sending):
             outbox.put(sending)
         if self._checks_first:
@@ -336,8 +338,12 @@ class ClientRuntime:
         """
         self._checks_first = True
         self._outbox.wake()
-        if not self._outbox.wait_until_empty(self._settings.connect_wait_s):
-            log.warning("The program ends, and no master has accepted its last tasks.")
+        if not self._outbox.wait_until_empty(0.0 if self._has_given_up else self._settings.connect_wait_s):
+            self._has_given_up = True
+            log.warning(
+                "The process ends before the master has accepted its last tasks: the master cannot be reached, or "
+                "their queue is full."
+            )
         self.refusals.log_unseen()
 
     def wait_for_outcomes(self, timeout_s: float) -> bool:

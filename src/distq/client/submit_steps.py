@@ -51,18 +51,33 @@ class SubmitSteps(Generic[F]):
         self._on_accepted = on_accepted
         """Called with the first key and the number of the accepted tasks; returns the keys to ask the master about."""
         self._on_settled = on_settled
+        self._overdue_count = 0
+        """Number of tasks at the front of the outbox that have waited behind a submit which found no room in time."""
+        self._has_waited_in_vain = False
+        """Whether the master has refused a submit of the present batch after it had waited for room."""
 
     def send_batch(self, batch: Sequence[PendingSubmit[F]]) -> Steps[None]:
         """Submit tasks that were taken from the outbox; after an error, those without an answer fail with it."""
         try:
             if access.access is None or not (yield from self._has_found_room(batch)):
-                yield from self._deliver(batch, self._wait_s)
+                yield from self._deliver_or_refuse(batch)
         except Exception as error:
             self.refuse([sending for sending in batch if sending.future.task_key is None], error)
             raise
         finally:
+            self._outbox.waits_for_room = False
             self._outbox.sent(len(batch))
             self._on_settled()
+
+    def _deliver_or_refuse(self, batch: Sequence[PendingSubmit[F]]) -> Steps[None]:
+        """Submit a batch; wait for room in full queues, unless the batch has waited for as long in the outbox."""
+        behind = len(self._outbox.waiting)
+        is_overdue = self._overdue_count >= len(batch)
+        self._overdue_count = max(self._overdue_count - len(batch), 0)
+        self._has_waited_in_vain = False
+        yield from self._deliver(batch, 0.0 if is_overdue else self._wait_s)
+        if self._has_waited_in_vain:
+            self._overdue_count = behind
 
     def _has_found_room(self, batch: Sequence[PendingSubmit[F]]) -> Steps[bool]:
         """Submit a batch without waiting for room in full queues; False if it must be submitted again.
@@ -70,9 +85,7 @@ class SubmitSteps(Generic[F]):
         The task that has made the submit may have to end before there is room: its executor looks at `waits_for_room`.
         """
         refusal = yield from self._submit(batch, 0.0)
-        if refusal is not None and refusal.code == QueueFull.code:
-            for sending in batch:
-                sending.future.waits_for_room = True
+        self._outbox.waits_for_room = refusal is not None and refusal.code == QueueFull.code
         return refusal is None
 
     def _submit(self, batch: Sequence[PendingSubmit[F]], wait_s: float) -> Steps[DistqError | None]:
@@ -96,13 +109,15 @@ class SubmitSteps(Generic[F]):
         refusal = yield from self._submit(batch, wait_s)
         if refusal is None:
             return
+        has_waited = refusal.code == QueueFull.code and wait_s > 0 and _now() - begun >= wait_s / 2
+        self._has_waited_in_vain |= has_waited
         if len(batch) == 1:
             self.refuse(batch, refusal)
             return
         if refusal.code != QueueFull.code:
             wait_s = self._wait_s
-        elif _now() - begun >= wait_s / 2:
-            wait_s = 0.0  # the batch has waited for room already
+        elif has_waited:
+            wait_s = 0.0
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             try:

@@ -26,8 +26,9 @@ access: MasterAccess | None = None
 """Set by the executor; None anywhere else."""
 task_running: Callable[[], str] = str
 """Gives the id of the task whose code runs here, '' if none does; set by the executor."""
-note_submit: Callable[[Any], object] | None = None
-"""Called with the future of each submit that code of a task makes; set by the executor, None anywhere else."""
+note_submit: Callable[[Any, Any], object] | None = None
+"""Called with the future and the outbox of each submit that code of a task makes; set by the executor, None anywhere
+else."""
 flush: Callable[[float], object] | None = None
 """Waits until the master has answered the submits of this process's clients, at most that many seconds; set by the
 client's code, None in a process that has not imported it."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.worker.executor.test_settlements import Executor
 
+from distq.client.future_state import FutureState
+from distq.client.outbox import UnsentTasks
 from distq.core.outcome import Outcome
 from distq.protocol.exchange import Settlement
 from distq.tasks import access
@@ -30,7 +32,7 @@ class Future:
     def __init__(self) -> None:
         self.task_key: int | None = None
         self.has_ended = False
-        self.waits_for_room = False
+        self.outbox = UnsentTasks[FutureState[object]]()
 
 
 def accepted(future: Future) -> None:
@@ -45,7 +47,7 @@ def refused(future: Future) -> None:
 
 def in_full_queue(future: Future) -> None:
     """Let the master keep the submit waiting for room."""
-    future.waits_for_room = True
+    future.outbox.waits_for_room = True
 
 
 class Setting:
@@ -61,7 +63,7 @@ def submits_of(*futures: Future) -> Submits:
     """Return the noted submits of a task."""
     submits: Submits = deque()
     for future in futures:
-        note_submit(submits, future)
+        note_submit(submits, future, future.outbox)
     return submits
 
 
@@ -91,7 +93,7 @@ def test_submits_that_were_answered_while_the_task_ran_are_not_remembered() -> N
     submits: Submits = deque()
     futures = [Future() for _ in range(100)]
     for future in futures:
-        note_submit(submits, future)
+        note_submit(submits, future, future.outbox)
         accepted(future)
     assert len(submits) == 1
 

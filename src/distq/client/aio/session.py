@@ -121,7 +121,7 @@ class AsyncSession:
             await self._send_now([sending], options.patience_s(0.0))
             return future
         if access.note_submit is not None:
-            access.note_submit(future)
+            access.note_submit(future, self._outbox)
         self._outbox.put(sending)
         self._sent_count += 1
         if not self._sent_count % SUBMITS_A_TURN:

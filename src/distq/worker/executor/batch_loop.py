@@ -34,7 +34,14 @@ from distq.worker.executor.recycling import RecyclePolicy
 from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.tracing import attempt_of, traced
-from distq.worker.executor.unaccepted_submits import ACCEPT_S, LAST_SUBMITS_S, SubmitFuture, Submits, note_submit
+from distq.worker.executor.unaccepted_submits import (
+    ACCEPT_S,
+    LAST_SUBMITS_S,
+    SubmitFuture,
+    SubmitOutbox,
+    Submits,
+    note_submit,
+)
 from distq.worker.shared.batch_page import BEGUN, OVER, BatchPage, BatchPosition
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
@@ -129,9 +136,9 @@ class BatchLoop:
     def _is_stopped(self) -> bool:
         return self._page.is_stopping
 
-    def note_submit(self, future: SubmitFuture) -> None:
+    def note_submit(self, future: SubmitFuture, outbox: SubmitOutbox) -> None:
         """Note a submit that code of the running task has made."""
-        note_submit(self._submits, future)
+        note_submit(self._submits, future, outbox)
 
     def _add_note(self, lease_id: LeaseId, outcome: int, body: bytes) -> None:
         """Take what the running task sends: progress, a checkpoint, or a part of its stream.

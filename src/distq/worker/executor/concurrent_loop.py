@@ -37,7 +37,7 @@ from distq.worker.executor.running_task import RunningTask, running_task
 from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
-from distq.worker.executor.unaccepted_submits import LAST_SUBMITS_S, SubmitFuture, note_submit
+from distq.worker.executor.unaccepted_submits import LAST_SUBMITS_S, SubmitFuture, SubmitOutbox, note_submit
 from distq.worker.executor.wakeup import WakeupPipe
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
@@ -157,11 +157,11 @@ class ConcurrentLoop:
 
         return current_of(task.row, task.envelope, left_s, task.cursor, task.headers, send, shutdown, codec, is_stopped)
 
-    def note_submit(self, future: SubmitFuture) -> None:
+    def note_submit(self, future: SubmitFuture, outbox: SubmitOutbox) -> None:
         """Note a submit of the task whose code runs here. A thread that a task has started may belong to any task."""
         task = running_task.get()
         for one in list(self._running.values()) if task is None else (task,):
-            note_submit(one.submits, future)
+            note_submit(one.submits, future, outbox)
 
     def serve(self, connection: Connection) -> None:
         """Exchange and start tasks until the executor is to end or to be replaced; then everything is settled."""

@@ -38,7 +38,6 @@ class SubmitFuture(Protocol):
     """The future of a submit."""
 
     task_key: int | None
-    waits_for_room: bool
 
     @property
     def has_ended(self) -> bool:
@@ -46,9 +45,34 @@ class SubmitFuture(Protocol):
         ...
 
 
-Submits = deque["weakref.ref[SubmitFuture]"]
-"""The newest submits of a task. The client refers to the future of a submit that was not answered; without a reference
-to it, the submit was answered, or interrupted before it was sent."""
+class SubmitOutbox(Protocol):
+    """The outbox of the client that has made a submit."""
+
+    waits_for_room: bool
+
+
+class Submit(NamedTuple):
+    """A submit of a task.
+
+    The client refers to the future of a submit that was not answered. Without a reference to it, the submit was
+    answered, or interrupted before it was sent.
+    """
+
+    future: weakref.ref[SubmitFuture]
+    outbox: SubmitOutbox
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the master has accepted or refused it, or its client waits for room in a full queue.
+
+        Room can need the end of the very task that has submitted: it must be settled.
+        """
+        future = self.future()
+        return future is None or future.task_key is not None or future.has_ended or self.outbox.waits_for_room
+
+
+Submits = deque[Submit]
+"""The newest submits of a task."""
 
 
 class Kept(NamedTuple):
@@ -60,26 +84,20 @@ class Kept(NamedTuple):
     """When it is sent anyway, by the machine's monotonic clock."""
 
 
-def note_submit(submits: Submits, future: SubmitFuture) -> None:
+def note_submit(submits: Submits, future: SubmitFuture, outbox: SubmitOutbox) -> None:
     """Add a submit to those of a task; those that were answered leave, so that the list stays short."""
     drop_answered(submits)
-    submits.append(weakref.ref(future))
+    submits.append(Submit(weakref.ref(future), outbox))
 
 
 def drop_answered(submits: Submits) -> None:
-    """Drop the submits at the front that the master has accepted or refused."""
-    with suppress(IndexError):  # another thread of the task may drop the last one
-        while is_answered(submits[0]):
-            submits.popleft()
-
-
-def is_answered(submit: weakref.ref[SubmitFuture]) -> bool:
-    """Whether the master has accepted or refused a submit, or keeps it waiting for room in a full queue.
-
-    Room can need the end of the very task that has submitted: it must be settled.
-    """
-    future = submit()
-    return future is None or future.task_key is not None or future.has_ended or future.waits_for_room
+    """Drop the submits at the front that were answered; several threads of a task may do so at the same time."""
+    with suppress(IndexError):
+        while submits[0].is_answered:
+            first = submits.popleft()
+            if not first.is_answered:  # another thread has dropped the one that was seen here
+                submits.appendleft(first)
+                return
 
 
 class KeptSettlements(deque[Kept]):
@@ -109,7 +127,7 @@ class KeptSettlements(deque[Kept]):
 
     def keep(self, settlement: Settlement, submits: Submits) -> bool:
         """Keep a settlement if one of its task's submits was not answered; returns whether it is kept."""
-        waiting = deque(one for one in list(submits) if not is_answered(one))
+        waiting = deque(one for one in list(submits) if not one.is_answered)
         if waiting:
             self.append(Kept(settlement, waiting, self._clock() + KEPT_S))
             self.size_bytes += len(settlement[3] or b"")
