@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -331,7 +332,9 @@ def test_a_client_that_was_used_before_a_fork_says_so_in_the_child() -> None:
                 assert await (await client.submit(double, 4)) == 8
 
         asyncio.run(use())
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the process of a test may have threads
+        child = os.fork()
     if child == 0:
         signal.alarm(int(SOON_S))
         code = 1
