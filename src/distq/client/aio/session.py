@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from distq.client import control_steps
-from distq.client.aio.changes import Changes
+from distq.client.aio.changes import Changes, settle
 from distq.client.aio.control import AsyncControl
 from distq.client.aio.future import AsyncFuture, settle_all
 from distq.client.aio.link import MasterLink
@@ -63,6 +63,8 @@ class AsyncSession:
         self._alone: deque[tuple[Steps[Any], asyncio.Future[Any]]] = deque()
         """Steps that a coroutine waits for, with the future of their result; they run before the next batch."""
         config = new_session(settings)
+        self._abandoned: dict[asyncio.Future[Any], Sequence[PendingSubmit[AsyncFuture[Any]]]] = {}
+        """Submits in flight whose coroutines were cancelled: the client cancels their tasks once they are accepted."""
         self.refusals = Refusals()
         self._outage = Outage(config.addresses, settings.connect_wait_s)
         self._outbox = AsyncOutbox(self._pump)
@@ -102,7 +104,11 @@ class AsyncSession:
     def _in_background(self, job: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(job)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        self._on_settled()
 
     # -- called by the client ------------------------------------------------------------------
 
@@ -154,7 +160,10 @@ class AsyncSession:
             try:
                 answer = await done
             except asyncio.CancelledError:
-                self._cancel_accepted(batch, done)
+                if not done.cancelled():  # the answer has come just before
+                    self._cancel_accepted(batch)
+                elif not any(one is done for _, one in self._alone):  # else it is never sent
+                    self._abandoned[done] = batch
                 raise
             if submit.is_over(answer):
                 return
@@ -320,7 +329,16 @@ class AsyncSession:
     def _alone_ended(self, done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._accepted.notify()
         settle(done, result, error)
+        if done in self._abandoned:
+            self._cancel_accepted(self._abandoned.pop(done))
         self._pump()
+
+    def _cancel_accepted(self, batch: Sequence[PendingSubmit[AsyncFuture[Any]]]) -> None:
+        """Cancel the tasks of a submit whose coroutine was cancelled, if the master has accepted them."""
+        key = batch[-1].future.task_key
+        if key is not None and not self.closed:
+            keys = range(key - len(batch) + 1, key + 1)
+            self._in_background(self._control.run(control_steps.cancel(keys, running=False)))
 
     def _submits_up(self, greeting: Greeting) -> None:
         self._master.greet(greeting)
@@ -334,19 +352,6 @@ class AsyncSession:
         if not is_connection_error(error):
             self._fail_unsent(error)
 
-    def _cancel_accepted(self, batch: Sequence[PendingSubmit[AsyncFuture[Any]]], done: asyncio.Future[Any]) -> None:
-        """Cancel the tasks of a submit whose coroutine was cancelled, once the master has answered it."""
-
-        async def cancel() -> None:
-            future = batch[-1].future
-            await self.wait_for_acceptance(future, self._settings.connect_wait_s)
-            if (key := future.task_key) is not None:
-                keys = range(key - len(batch) + 1, key + 1)
-                await self._control.run(control_steps.cancel(keys, running=False))
-
-        if not self.closed and not any(one is done for _, one in self._alone):  # else it was not sent
-            self._in_background(cancel())
-
     # -- inside: the end -----------------------------------------------------------------------
 
     def _on_settled(self) -> None:
@@ -354,7 +359,7 @@ class AsyncSession:
             self._close_if_idle()
 
     def _is_idle(self) -> bool:
-        return not self._pending and not self._outbox and not self._alone
+        return not (self._pending or self._outbox or self._alone or self._background)
 
     def _close_if_idle(self) -> None:
         if self._is_idle():
@@ -385,15 +390,5 @@ class AsyncSession:
         self._changes.notify()
         self._accepted.notify()
         self.refusals.log_unseen()
-        for task in self._tasks:
+        for task in (*self._tasks, *self._background):
             task.cancel()
-
-
-def settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    """Give a future of `_start` the result or the error of its steps; its coroutine may have been cancelled."""
-    if done.done():
-        return
-    if error is None:
-        done.set_result(result)
-    else:
-        done.set_exception(error)
