@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from distq.client.master_connection import CALL_S, DIAL_S, ConnectionConfig, NotAdmitted, Outage, is_connection_error
@@ -149,7 +150,8 @@ class MasterLink:
         connection, self._connection = self._connection, None
         if connection is not None:
             if sends_goodbye and self._accepts_goodbye and not connection.lost.done():
-                connection.ask(BROKER, GOODBYE)
+                with suppress(ConnectionLost):
+                    connection.ask(BROKER, GOODBYE)
             connection.close()
         self.end(CannotReach("the client was closed before the task was accepted."))
 
@@ -194,7 +196,8 @@ class MasterLink:
         call, connection = self._call, self._connection
         if call is not None and connection is not None and not connection.lost.done():
             self._overdue_at = asyncio.get_running_loop().time() + call.wait_s + CALL_S
-            connection.ask(BROKER, call.method, *call.args)
+            with suppress(ConnectionLost):  # it is being closed: the call is sent again on the next connection
+                connection.ask(BROKER, call.method, *call.args)
 
     def _receive(self, frame: bytes) -> None:
         """Take the answer to the present call; there is none to the goodbye of a closed client."""
