@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -20,7 +20,9 @@ from tests.waiting import SOON_S
 import distq
 import distq.testing
 from distq.client import master_connection
+from distq.client.aio.link import MasterLink
 from distq.client.outbox import BATCH_TASKS_MAX, UNACCEPTED_MAX
+from distq.client.submit_steps import submitted
 from distq.core.states import CANCELLED, DEAD, SUCCEEDED
 from distq.core.task import BY_CLIENT
 from distq.tasks.call import call
@@ -553,3 +555,26 @@ def test_the_eager_mode_has_no_asyncio_client() -> None:
     """The error says what to use."""
     with distq.testing.eager(), pytest.raises(RuntimeError, match=r"Use distq\.testing\.cluster"):
         distq.AsyncClient()
+
+
+class ClosingConnection:
+    """A connection whose transport is being closed, and whose loss is not known yet."""
+
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def ask(self, *_: object) -> None:
+        """Refuse the call."""
+        raise distq.ConnectionLost("it is being closed")
+
+
+def test_a_call_on_a_connection_that_is_being_closed_is_kept_for_the_next_one() -> None:
+    """The steps go on with the answer that the next connection brings."""
+
+    async def program() -> bool:
+        link = MasterLink(cast("Any", None), cast("Any", None), lambda _: None, lambda _: None)
+        link._connection = cast("Any", ClosingConnection())
+        link.start(submitted((1,), 0.0), lambda _result, _error: None)
+        return link.is_busy
+
+    assert asyncio.run(program())
