@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 from tests.e2e.cluster import KEY, Cluster
+from tests.e2e.holding import go
 from tests.tidy.tree import ROOT
 from tests.waiting import eventually
 
@@ -80,6 +81,24 @@ assert not any(os.waitpid(pid, 0)[1] for pid in children)
 assert client.submit(blob, 0).result(20)
 wait()
 """
+
+AWAITS: Final = """
+from tests.e2e.submitting import holds
+future = client.submit(holds, FOLDER)
+assert client.flush(20)
+wait()
+assert future.result(20) is None
+print("whole", flush=True)
+"""
+IMPATIENT: Final = """
+import sys
+from distq.cli import main
+from distq.master.calls import dispatch
+from distq.master.sessions import clients
+clients.IDLE_S, dispatch.WAIT_MAX_S = 1.0, 0.5
+sys.exit(main())
+"""
+"""A master that ends idle sessions after a second, where the real one waits for an hour."""
 
 
 class Figures:
@@ -209,3 +228,25 @@ def test_forked_children_leave_no_more_than_their_sessions(grid: Cluster, figure
         figures.have(client_sessions=3)
         assert resume(running) == ""
     figures.have(client_sessions=2)
+
+
+@pytest.mark.parametrize("store", ["memory:", "sqlite"])
+def test_a_program_that_sleeps_longer_than_its_session_lives_finds_its_results(
+    grid: Cluster, tmp_path: Path, held: Path, store: str
+) -> None:
+    """A laptop that is closed over night wakes with an ended session; its task has ended meanwhile."""
+    place = store if store == "memory:" else f"sqlite:///{tmp_path / 'queue.db'}"
+    http = f"127.0.0.1:{grid.http_port}"
+    grid.run("master", launcher=("-c", IMPATIENT), DISTQ_HTTP_ADDRESS=http, DISTQ_STORE=place).logs("http_listened")
+    worker = grid.run("worker", "tests.e2e.submitting")
+    figures = Figures(grid.http_port)
+    with program(grid, AWAITS.replace("FOLDER", repr(str(held)))) as running:
+        wait_for_line(running, "waits")
+        running.send_signal(signal.SIGSTOP)
+        try:
+            figures.have(client_sessions=0)
+            go(held)
+            worker.logs("task_succeeded")
+        finally:
+            running.send_signal(signal.SIGCONT)
+        assert resume(running) == "whole"

@@ -25,17 +25,25 @@ class KnownMaster(Generic[F]):
 
         With a store, the keys of the masters before it are valid too.
         """
+        self._backlog = ""
+        """Identifies the ends of tasks that the master keeps for this client."""
 
     def greet(self, greeting: Greeting) -> None:
         """Read a master's greeting; a master without a store does not know the tasks that the one before accepted."""
         self._greeted = greeting.epoch, bool(greeting.durable)
+        self._backlog = self._backlog or greeting.backlog  # before the first submit: none of its ends can be lost yet
         self._forget_others()
 
     def greet_for_results(self, greeting: Greeting) -> Sequence[int]:
-        """Do the same on the results connection; returns the keys about which a restarted master must be asked."""
-        keys = self._pending.keys_of_other_masters(greeting.epoch)
+        """Do the same on the results connection; returns the keys about which the master must be asked.
+
+        These are all keys if the master may have dropped ends, and otherwise those that an earlier master has given.
+        """
         self.greet(greeting)
-        return keys if greeting.durable else ()
+        before, self._backlog = self._backlog, greeting.backlog
+        if greeting.backlog != before:
+            return self._pending.all_keys()
+        return self._pending.keys_of_other_masters(greeting.epoch)
 
     def keys_to_ask(self, first: int, count: int) -> Sequence[int]:
         """The accepted tasks, with keys from `first` on, about which the master must be asked, as it was restarted."""

@@ -141,6 +141,11 @@ class PendingFutures(Generic[F]):
                 task_key for task_key in self._dropped if task_key >> 40 != epoch
             ]
 
+    def all_keys(self) -> list[int]:
+        """The keys of all awaited tasks."""
+        with self._lock:
+            return [*self._pending.futures, *self._dropped]
+
     def keys_from(self, task_key: int, count: int) -> list[int]:
         """That key, and the keys of awaited tasks above it, at most `count` in all."""
         with self._lock:

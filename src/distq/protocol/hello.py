@@ -85,6 +85,9 @@ class Greeting(NamedTuple):
     """Maximum bytes of a frame that it reads; None if it does not say."""
     goodbye: bool = False
     """Whether it takes `goodbye`."""
+    backlog: str = ""
+    """Identifies the ends of tasks that it keeps for a client. Another text than before says that some may be gone: the
+    session has ended meanwhile, or had too many. The client then asks about the tasks that it awaits."""
 
 
 def write_hello(role: str, name: str, session: str) -> dict[str, object]:

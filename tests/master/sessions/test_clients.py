@@ -6,10 +6,10 @@ import pickle
 from typing import Any
 
 import pytest
-from tests.master.bench import DEFAULTS, WAITING, Bench, on_bench
+from tests.master.bench import DEFAULTS, WAITING, Bench, FakeConnection, on_bench
 
 from distq.master.calls.submit import ANSWERS_KEPT
-from distq.master.sessions import clients
+from distq.master.sessions import clients, result_backlog
 from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession
 from distq.wire.errors import RemoteRefusal
 
@@ -386,3 +386,38 @@ async def test_only_clients_submit_and_ask_for_results(bench: Bench) -> None:
     connection = bench.client()
     for args in ((), (0,), ("0", 0.0), (0, math.nan), (0, "1"), (0.5, 1)):
         assert isinstance(await bench.ask(connection, "broker", "results", *args), RemoteRefusal)
+
+
+def greeted(bench: Bench, session: str = "c") -> tuple[FakeConnection, str]:
+    """Return a connection of a client, and the id of its backlog."""
+    connection = bench.connection(session)
+    return connection, bench.hello(connection, "client", session)["backlog"]
+
+
+@on_bench()
+async def test_a_call_on_a_connection_of_an_ended_session_closes_it(bench: Bench) -> None:
+    """The client connects again, and learns from another id of its backlog that ends may be gone."""
+    connection, before = greeted(bench)
+    await bench.submit(connection, 1, [b"a"])
+    assert isinstance(connection.state, ClientSession)
+    bench.dispatcher.clients.end(connection.state)
+    bench.call(connection, "broker", "results", 0, 0.0)
+    await bench.run_until_idle()
+    assert connection.aborted
+    assert greeted(bench)[1] != before
+
+
+@on_bench()
+async def test_a_client_whose_ends_were_dropped_connects_again(bench: Bench) -> None:
+    """Ends of other clients took their place in memory; the client learns that it must ask about its tasks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result_backlog, "ROWS_KEPT_IN_ALL_MAX", 1)
+        (connection, before), (other, other_before) = greeted(bench), greeted(bench, "another")
+        for one in (connection, other):
+            await bench.submit(one, 1, [b"a"])
+        assert await bench.run_all() == 2
+        bench.call(connection, "broker", "results", 0, 0.0)
+        bench.call(other, "broker", "results", 0, 0.0)
+        await bench.run_until_idle()
+    assert (connection.aborted, other.aborted) == (True, False)
+    assert (greeted(bench)[1] == before, greeted(bench, "another")[1] == other_before) == (False, True)

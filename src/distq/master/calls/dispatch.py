@@ -233,7 +233,10 @@ class Dispatcher:
             connection.reply(refused("hello() is the first call on a connection and is called once."))
             return
         self._admit(connection, read_hello(info), info)
-        connection.reply(returned(write_greeting(self._greeting, self._cycle.clock.now())))
+        greeting, session = self._greeting, connection.state
+        if isinstance(session, ClientSession):
+            greeting = greeting._replace(backlog=session.backlog_id)
+        connection.reply(returned(write_greeting(greeting, self._cycle.clock.now())))
 
     def _admit(self, connection: ServerConnection, hello: Hello, info: Mapping[str, Any]) -> None:
         if hello.role == CLI:

@@ -78,6 +78,11 @@ class ClientSession(Owner):
         self.connections = 0
         """Number of the client's open connections."""
 
+    @property
+    def backlog_id(self) -> str:
+        """Another text once ends of the client's tasks may have been dropped."""
+        return f"{self.row_key}.{self.backlog.drops}"
+
 
 class Clients:
     """All client sessions."""
@@ -177,13 +182,21 @@ class Clients:
                     owner.request.push(self._cycle)
 
     def current(self, connection: ServerConnection) -> ClientSession | None:
-        """Return the session of a client's connection; begin a new one if it ended while the connection was open."""
+        """Return the session of a client's connection; begin a new one if it ended while the connection was open.
+
+        A connection whose session has lost ends of tasks is closed: the client connects again and asks about its tasks.
+        """
         session = connection.state
         if not isinstance(session, ClientSession):
             return None
         if session.ended:
             self.connect(connection, session.key)
-            return self.current(connection)
+            session = self.current(connection)
+            connection.abort()
+            return session
+        if session.backlog.has_news_of_drops:
+            session.backlog.has_news_of_drops = False
+            connection.abort()
         session.seen_at = self._cycle.clock.now()
         return session
 

@@ -37,7 +37,7 @@ IN_STORE: Final = bytes(bytearray(b"in the store"))
 class ResultBacklog:
     """The ends of tasks that one client has not confirmed to have received."""
 
-    __slots__ = ("_bodies", "bytes", "call_number", "rows", "sent")
+    __slots__ = ("_bodies", "bytes", "call_number", "drops", "has_news_of_drops", "rows", "sent")
 
     def __init__(self, bodies: BodyCache) -> None:
         self.rows: list[TaskEnd] = []
@@ -46,6 +46,10 @@ class ResultBacklog:
         """The rows of the newest reply, until the client confirms it."""
         self.bytes = 0
         """Bytes of the bodies in `rows` and `sent` that are in memory."""
+        self.drops = 0
+        """How many times ends were dropped because there were too many."""
+        self.has_news_of_drops = False
+        """Whether ends were dropped since the master last closed a connection of the client for that reason."""
         self.call_number = 0
         """Number of the client's newest call, by which the backlogs are spilled."""
         self._bodies = bodies
@@ -71,6 +75,7 @@ class ResultBacklog:
             dropped = self.rows[:over]
             del self.rows[:over]
             self._left(dropped)
+            self._note_drop()
 
     def send(self, rows: list[TaskEnd], *, read: bool) -> None:
         """Move the rows of a reply to `sent`, where they stay until the client confirms them.
@@ -97,10 +102,19 @@ class ResultBacklog:
         self.bytes = 0
 
     def clear(self) -> None:
-        """Drop all rows: the client's session has ended, or there are too many."""
+        """Drop all rows: the client's session has ended."""
         count = self.row_count
         self.rows, self.sent = [], []
         self._bodies.grown(self, -self.bytes, -count)
+
+    def drop(self) -> None:
+        """Drop all rows: there are too many."""
+        self.clear()
+        self._note_drop()
+
+    def _note_drop(self) -> None:
+        self.drops += 1
+        self.has_news_of_drops = True
 
     def _left(self, rows: list[TaskEnd]) -> None:
         self._bodies.grown(self, -_bytes_of(rows), -len(rows))
@@ -214,7 +228,7 @@ class BodyCache:
             self.row_count += rows
             self._by_rows.changed(backlog, rows)
             while self.row_count > ROWS_KEPT_IN_ALL_MAX:
-                self._by_rows.first().clear()
+                self._by_rows.first().drop()
 
     def _spill_first(self) -> None:
         backlog = self._by_bytes.first()

@@ -1,0 +1,44 @@
+"""Tests of what a client asks a master that it has reached again."""
+
+from typing import Any
+
+from distq.client.future import TaskFuture
+from distq.client.known_master import KnownMaster
+from distq.client.outbox import Outbox
+from distq.client.pending_futures import PendingFutures
+from distq.protocol.hello import Greeting
+
+EPOCH = 7
+KEYS = [EPOCH << 40 | number for number in (1, 2, 3)]
+GREETING = Greeting(epoch=EPOCH, durable=True, backlog="-1.0")
+
+
+def known() -> KnownMaster[TaskFuture[Any]]:
+    """Return the state of a client that awaits three tasks, and whose submits' connection was greeted."""
+    pending = PendingFutures[TaskFuture[Any]](Outbox(), lambda: None, lambda _: None)
+    for task_key in KEYS:
+        pending.adopt(TaskFuture[Any](None, "task"), task_key)
+    made = KnownMaster(pending)
+    made.greet(GREETING)
+    return made
+
+
+def test_a_client_whose_session_lives_asks_nothing() -> None:
+    """The master has every end that the client has not confirmed."""
+    master = known()
+    assert master.greet_for_results(GREETING) == []
+    assert master.greet_for_results(GREETING) == []
+
+
+def test_a_client_asks_about_all_tasks_after_its_session_has_ended() -> None:
+    """Their ends may have come meanwhile; also if the connection for results was not made before."""
+    master = known()
+    ended = GREETING._replace(backlog="-2.0")
+    assert master.greet_for_results(ended) == KEYS
+    assert master.greet_for_results(ended) == []
+
+
+def test_a_client_asks_a_restarted_master_with_a_store_about_the_tasks_of_the_one_before() -> None:
+    """One of the release before says nothing of its backlog."""
+    assert known().greet_for_results(GREETING._replace(epoch=EPOCH + 1, backlog="-9.0")) == KEYS
+    assert known().greet_for_results(Greeting(epoch=EPOCH + 1, durable=True)) == KEYS
