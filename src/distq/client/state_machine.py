@@ -13,7 +13,7 @@ A number on the wire identifies a submit, so a submit that is sent again after a
     NEW --begin--> IN_FLIGHT --accept--> OVER
                    IN_FLIGHT --refuse--> OVER
 
-A move that is not in the table raises IllegalMove and changes nothing.
+A move that is not in the table raises IllegalClientMove and changes nothing.
 """
 
 from __future__ import annotations

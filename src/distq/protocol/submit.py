@@ -68,9 +68,9 @@ class When(NamedTuple):
     """When a task runs."""
 
     delay_s: float | None = None
-    """Seconds after its submit before which it does not entry."""
+    """Seconds after its submit before which it does not run."""
     eta_at: float | None = None
-    """Instant, in seconds since 1970, before which it does not entry."""
+    """Instant, in seconds since 1970, before which it does not run."""
     expires_s: float | None = None
     """Seconds after its submit from which on it is not begun any more."""
 

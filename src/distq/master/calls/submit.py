@@ -165,7 +165,7 @@ class SubmitTasks(CallRequest):
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         answers = self.session.answers
         if self.first is not None:
-            # A session that said good-bye in this cycle, over another connection, keeps no row.
+            # A session that ended by `goodbye` in this cycle, over another connection, keeps no row.
             self.session.stored = not self.session.ended
             if self.session.ended:
                 cycle.keep_row(self.session.row_key, None)
