@@ -233,8 +233,8 @@ def test_a_scheduled_run_that_fails_pauses_only_its_schedule(monkeypatch: pytest
     scene()
 
 
-def test_a_task_that_cannot_be_packed_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other requests of the cycle succeed."""
+def refuse_to_pack_bad_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tasks named "bad" have heads that cannot be packed."""
     pack = head.pack
 
     def packed(envelope: Any, *rest: Any) -> bytes:
@@ -244,6 +244,11 @@ def test_a_task_that_cannot_be_packed_fails_only_its_own_request(monkeypatch: py
         return whole
 
     monkeypatch.setattr(head, "pack", packed)
+
+
+def test_a_task_that_cannot_be_packed_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other requests of the cycle succeed."""
+    refuse_to_pack_bad_tasks(monkeypatch)
 
     @on_bench(faulty=True, defaults=Defaults(capacity=20))
     async def scene(bench: Bench) -> None:
@@ -261,6 +266,28 @@ def test_a_task_that_cannot_be_packed_fails_only_its_own_request(monkeypatch: py
         assert [connection.answer()[0] for connection in (*connections, first)] == [True, False, True, True]
         assert executor.answer() == ([], [])
         assert bench.counts("q") == {"ready": 3, "succeeded": 1}
+        nothing_is_left(bench)
+
+    scene()
+
+
+def test_settlements_noted_in_a_cycle_that_cannot_be_packed_are_noted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later cycle decides the rest of their exchange, because one of its tasks was cancelled in the same cycle."""
+    refuse_to_pack_bad_tasks(monkeypatch)
+
+    @on_bench(faulty=True, defaults=Defaults(capacity=20))
+    async def scene(bench: Bench) -> None:
+        """A client aborts the second of two tasks that run, and both end."""
+        bench.worker()
+        executor, client, other = bench.executor(), bench.client(), bench.client("other")
+        await bench.submit(client, 1, [b"x", b"y"])
+        rows = await bench.exchange(executor, want=2)
+        bench.call(other, "broker", "cancel", [rows[1][0]], True)
+        bench.call(executor, "broker", "exchange", [done(row) for row in rows], 0, 0.0)
+        bench.call(client, "broker", "submit", 2, [("q", "bad")], [(0, 1)], [b"z"], 0.0)
+        await bench.run_until_idle()
+        assert client.answer()[0] is False
+        assert bench.counts("q")["succeeded"] == 1
         nothing_is_left(bench)
 
     scene()

@@ -58,7 +58,7 @@ class Broker:
         self.reply_bytes_max = REPLY_BYTES_MAX
         """Maximum bytes of the bodies in one reply; one larger body goes alone. Smaller where frames are small."""
         self.cycles = self.refusals = 0
-        """Number of cycles, and of those whose common commit the store has refused."""
+        """Number of cycles, and of those whose decisions could not be packed or were refused by the store."""
         self._inbox: list[Request] = []
         self._long_polls = WaitingRequests()
         self._blocked: dict[Queue[Task], dict[Request, int]] = {}

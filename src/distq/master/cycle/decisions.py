@@ -87,6 +87,7 @@ class Decisions:
         except Exception as exc:  # noqa: BLE001 - see guard
             self._cycle.guard.note("commit", exc)
         self._undo(None, NOTHING_DECIDED, 0)
+        self._cycle.refusals += 1  # requests of which a later cycle decides the rest decide everything again
         for request in reversed(decided):
             request.undo()
         good = []

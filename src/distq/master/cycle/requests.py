@@ -65,7 +65,7 @@ class Cycle(Protocol):
     reply_bytes_max: int
     """Maximum bytes of the bodies in one reply; one larger body goes alone."""
     refusals: int
-    """Number of cycles whose common commit the store has refused."""
+    """Number of cycles whose decisions could not be packed or were refused by the store."""
     draining: bool
     """Whether the master leases nothing more; it still settles and submits."""
     push: Callable[[], None]
