@@ -37,7 +37,7 @@ def test_a_fact_that_the_system_does_not_show_is_left_out(tmp_path: Path) -> Non
     )
     process(tmp_path, 7, 11, b"client\0")
     assert held_by(9001, tmp_path) == ""
-    process(tmp_path, 8, 12, b"distq\0worker\0" + b"\x1b[2J" * 40)
+    process(tmp_path, 8, 12, b"distq\0worker\0" + b"\x1b[2J" * 99)
     sentence = held_by(9001, tmp_path)
     assert sentence.startswith("Process 8 listens there: distq worker ?[2J")
     assert len(sentence) < COMMAND_CHARS_MAX + 40

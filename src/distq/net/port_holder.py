@@ -8,7 +8,7 @@ from typing import Final
 
 LISTENS: Final = "0A"
 """The state of a listening socket in /proc/net/tcp."""
-COMMAND_CHARS_MAX: Final = 80
+COMMAND_CHARS_MAX: Final = 200
 """Maximum characters of the process's command line."""
 
 

@@ -10,6 +10,7 @@ from tests.master.bench import LEASE_S, WAITING, Bench, FakeConnection, done, on
 
 from distq.core.outcome import Outcome
 from distq.core.ports import Batch, CommitRefused, Keep, Row
+from distq.core.states import EXPIRED, READY
 from distq.core.task_ids import id_text
 from distq.master.calls.refused_settlements import NOT_STORED, REFUSALS_MAX
 from distq.master.cycle.refused_commits import PAUSE_MAX_S, SEPARATION_S, pause_s
@@ -365,3 +366,34 @@ async def test_a_put_that_is_refused_does_not_refuse_the_next_one(bench: Bench) 
     await bench.run_until_idle()
     assert isinstance(first.answer(), RemoteRefusal)
     assert second.answer() is None
+
+
+def of_task(key: int) -> Callable[[int, Row], bool]:
+    """A constraint that forbids every further row of this task."""
+    return lambda task_key, row: task_key == key and row is not None
+
+
+@on_bench()
+async def test_an_expiry_that_is_refused_does_not_delay_what_else_is_due(bench: Bench) -> None:
+    """Other tasks expire and become ready, also later ones; the refused task expires once the store allows it."""
+    client = bench.client()
+
+    async def submit(number: int, when: tuple[float | None, None, float | None]) -> int:
+        entry = (0, 1, when)
+        answer = await bench.ask(client, "broker", "submit", number, [("q", "f")], [entry], [b"x"], 0.0)
+        return int(answer[1])
+
+    refused = await submit(1, (None, None, 5.0))
+    delayed, expiring = await submit(2, (6.0, None, None)), await submit(3, (None, None, 6.0))
+    bench.store.refuses = of_task(refused)
+    await bench.advance(7)
+    tasks = bench.broker.ledger.state.tasks
+    assert [tasks[key].state for key in (refused, delayed, expiring)] == [READY, READY, EXPIRED]
+    later = await submit(4, (1.0, None, None))
+    await bench.advance(120)
+    assert [tasks[key].state for key in (refused, later)] == [READY, READY]
+    assert "check constraint" in bench.broker.refused.refusal_of(refused)
+    bench.store.refuses = lambda _key, _row: False
+    await bench.advance(PAUSE_MAX_S)
+    assert tasks[refused].state == EXPIRED
+    assert bench.broker.refused.suspects == {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from distq.core.plurals import counted
 from distq.core.ports import CommitRefused, Row
 from distq.logs import get_logger
+from distq.master.cycle.due_changes import StoreDue
 from distq.master.cycle.requests import REFUSED_PAUSE_S
 from distq.master.cycle.unstored_leases import StoreLeases
 
@@ -122,6 +123,10 @@ class RefusedCommits:
         self.sweep_at = now + REFUSED_PAUSE_S
         alone = await self._checked(alone)
         if not alone.is_general:
+            tasks = ledger.sweeper.set_apart(now)
+            ledger.forget()
+            if tasks:
+                self._add([StoreDue(ledger.sweeper, tasks)])
             leases, stopped = ledger.take_unstored_leases()
             if leases or stopped:
                 self._add([StoreLeases(leases, stopped)])
