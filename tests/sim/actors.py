@@ -426,7 +426,7 @@ class Worker:
         self.labels = ["gpu"] if universal or rng.random() < 0.5 else []
         self.exited: list[dict[str, Any]] = []
         self.executors: dict[int, Executor] = {}
-        self.lease_since = self.lease_until = 0.0
+        self.lease_since = self.lease_until_at = 0.0
         """Tasks leased since the first instant have no other holder until the second, as the supervisor knows."""
         self._numbers = 0
         self.supervisor = Actor(world, f"{name} supervises", self._supervise)
@@ -489,14 +489,14 @@ class Worker:
                 yield Connect()
                 sent_at = self.world.at
                 yield Call("broker", "hello", ({**info, "tasks": True, "slots": SLOTS, "holds": self._holds},))
-                self.lease_since, self.lease_until = sent_at, sent_at + LEASE_S
+                self.lease_since, self.lease_until_at = sent_at, sent_at + LEASE_S
                 while True:
                     reported, sent_at = list(self.exited), self.world.at
                     answer = yield Call("broker", "heartbeat", ({"exited": reported, "busy": 1, "slots": SLOTS},), 10.0)
                     for stopped in answer["abort"]:
                         self._stop(stopped)
                     del self.exited[: len(reported)]
-                    self.lease_until = sent_at + LEASE_S
+                    self.lease_until_at = sent_at + LEASE_S
                     yield Sleep(0.0 if self.exited else 10.0)
             except (ConnectionLost, RemoteRefusal):
                 yield Sleep(self.world.rng.random())
@@ -542,7 +542,7 @@ class Executor:
 
     def _end_with_lease(self, running: tuple[int, int]) -> None:
         """Kill the executor when the lease of its task is over and not renewed, also while it is stopped by SIGSTOP."""
-        world, until = self.worker.world, self.worker.lease_until
+        world, until = self.worker.world, self.worker.lease_until_at
         if self.running != running or not self.actor.alive:
             return
         if world.at >= until:
@@ -592,7 +592,7 @@ class Executor:
                 break
             row = self._pending.pop(0)
             worker = self.worker
-            is_within_lease = worker.lease_since <= self._leased_at and worker.world.at < worker.lease_until
+            is_within_lease = worker.lease_since <= self._leased_at and worker.world.at < worker.lease_until_at
             if row[0] in self._lease_bound and not is_within_lease:
                 self._settled.append((row[0], row[1], 2, None, 0.0, ""))
                 yield Sleep(0.25)

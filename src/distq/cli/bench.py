@@ -205,18 +205,18 @@ class Bench:
 
     def _must_succeed(self, future: "TaskFuture[Any]", limit_s: float) -> None:
         """Wait for a task; raises CannotMeasure if it fails or does not end in time, and ConnectionLost."""
-        until = _now() + limit_s
-        while (has_failed := self._ended(future, until, limit_s)) is None:
+        until_at = _now() + limit_s
+        while (has_failed := self._ended(future, until_at, limit_s)) is None:
             pass
         if has_failed:
             raise CannotMeasure(f"The task {printable(self._task)} fails: {printable(future.exception())}")
 
-    def _ended(self, future: "TaskFuture[Any]", until: float, limit_s: float) -> bool | None:
+    def _ended(self, future: "TaskFuture[Any]", until_at: float, limit_s: float) -> bool | None:
         """Wait for POLL_S; return whether the task has failed, None if it has not ended; raises as `_must_succeed`."""
         try:
             error = future.exception(POLL_S)
         except TimeoutError:
-            self._check(future, until, limit_s)
+            self._check(future, until_at, limit_s)
             return None
         except CancelledError:
             raise CannotMeasure("The tasks of the benchmark were cancelled.") from None
@@ -224,10 +224,10 @@ class Bench:
             raise CannotMeasure(f"The master refuses the tasks of the benchmark: {printable(error)}")
         return error is not None
 
-    def _check(self, future: "TaskFuture[Any]", until: float, limit_s: float) -> None:
+    def _check(self, future: "TaskFuture[Any]", until_at: float, limit_s: float) -> None:
         """Ask the master why a task has not ended, which notices its end too; raises CannotMeasure after `until`."""
         reason = self._reason(future)
-        if _now() > until:
+        if _now() > until_at:
             raise CannotMeasure(f"No task of the benchmark has ended for {limit_s:g} s. {printable(reason)}")
 
     def _reason(self, future: "TaskFuture[Any]") -> str:
@@ -247,12 +247,12 @@ class Bench:
             yield _now() - began_at
 
     def _latencies(self) -> Iterable[float]:
-        until = _now() + LATENCY_S
+        until_at = _now() + LATENCY_S
         for _ in range(LATENCIES):
             began_at = _now()
             self._must_succeed(self._submit(), self._stall_s)
             yield (ended_at := _now()) - began_at
-            if ended_at > until:
+            if ended_at > until_at:
                 break
 
     def _throughput(self, measure_s: float, round_trip_s: float, latencies: list[float]) -> Figures:
@@ -282,19 +282,19 @@ class Bench:
             failed=failed,
         )
 
-    def _keep_in_flight(self, until: float, most: int) -> tuple[int, int, list[float]]:
+    def _keep_in_flight(self, until_at: float, most: int) -> tuple[int, int, list[float]]:
         """Keep tasks in flight until an instant; return the counts of ended tasks, of failures, and looks."""
         in_flight: deque[TaskFuture[Any]] = deque()
         count = failed = 0
         busy: list[float] = []
         looked_at, ended_at = 0.0, _now()
-        while _now() < until or (in_flight and _now() < until + DRAIN_S):
-            while len(in_flight) < most and _now() < until:
+        while _now() < until_at or (in_flight and _now() < until_at + DRAIN_S):
+            while len(in_flight) < most and _now() < until_at:
                 in_flight.append(self._submit())
             if _now() >= looked_at + POLL_S:
                 totals, looked_at = self._live(), _now()
                 busy.append(totals["busy"] / max(totals["slots"], 1))
-                if in_flight and looked_at > until:
+                if in_flight and looked_at > until_at:
                     self._note_queue_limit(in_flight[-1])
             has_failed = self._ended(in_flight[0], ended_at + self._stall_s, self._stall_s)
             if has_failed is None:

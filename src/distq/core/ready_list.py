@@ -140,12 +140,12 @@ class PriorityList(Generic[TaskT]):
         priority = self.mask.bit_length() - 1
         if other is not None and -priority > other[0]:
             return
-        until = other[1] if other is not None and -priority == other[0] else None
+        end_key = other[1] if other is not None and -priority == other[0] else None
         tasks = self.deques[priority]
         while tasks and len(chosen) < want:
             task = tasks[0]
             if task.state == READY:
-                if task.lost or (until is not None and task.task_key > until):
+                if task.lost or (end_key is not None and task.task_key > end_key):
                     return
                 chosen.append(task)
             else:

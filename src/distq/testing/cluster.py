@@ -116,15 +116,15 @@ class Cluster:
             TasksUnfinished: as in `drain`.
         """
         by_s = span_s(days, hours, minutes, seconds)
-        until = monotonic() + timeout
+        until_at = monotonic() + timeout
         wait = wait and heartbeats
         if wait:
-            self._drain(until)
+            self._drain(until_at)
         else:
-            self._accepted(until)
-        self._host.ask(partial(self._host.watch.advance, by_s, until, wait=wait, heartbeats=heartbeats))
+            self._accepted(until_at)
+        self._host.ask(partial(self._host.watch.advance, by_s, until_at, wait=wait, heartbeats=heartbeats))
         if wait:
-            self._drain(until)
+            self._drain(until_at)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -163,26 +163,26 @@ class Cluster:
     def _sessions(self) -> list[SessionPort]:
         return sessions_at(self._host.address)
 
-    def _accepted(self, until: float) -> None:
+    def _accepted(self, until_at: float) -> None:
         """Wait until the master has answered every submit of this process."""
         for session in self._sessions():
-            if not session.wait_until_accepted(max(until - monotonic(), 0.0)):
+            if not session.wait_until_accepted(max(until_at - monotonic(), 0.0)):
                 raise TasksUnfinished("The master has not accepted every submit in time.")
 
-    def _drain(self, until: float) -> None:
+    def _drain(self, until_at: float) -> None:
         count = -1
         while count != (count := len(self._host.submissions)):  # a result may make the test's process submit more
-            self._accepted(until)
-            self._host.ask(partial(self._host.watch.wait_until_quiet, until))
-            self._collected(until)
+            self._accepted(until_at)
+            self._host.ask(partial(self._host.watch.wait_until_quiet, until_at))
+            self._collected(until_at)
 
-    def _collected(self, until: float) -> None:
+    def _collected(self, until_at: float) -> None:
         """Wait until the clients of this process have the results of all tasks that have ended."""
         for session in self._sessions():
             futures = {future.task_key: future for future in session.pending_futures() if future.task_key is not None}
             for key in self._ended(list(futures)):
                 with suppress(TimeoutError, CancelledError):
-                    futures[key].wait_until_ended(max(until - monotonic(), 0.0))
+                    futures[key].wait_until_ended(max(until_at - monotonic(), 0.0))
 
     def _ended(self, keys: list[int]) -> set[int]:
         async def live() -> set[int]:

@@ -224,7 +224,7 @@ class EagerMaster:
 
     # -- work ----------------------------------------------------------------------------------------
 
-    def work(self, is_done: Callable[[], bool], until: float = float("inf")) -> None:
+    def work(self, is_done: Callable[[], bool], until_at: float = float("inf")) -> None:
         """Run tasks in this thread until `is_done`, or no task is left for the time up to `until`.
 
         The clock moves to the instants at which delayed tasks, retries and scheduled runs are due.
@@ -235,7 +235,7 @@ class EagerMaster:
             if self._run_one():
                 continue
             at = self._next_due()
-            if at is None or at > until:
+            if at is None or at > until_at:
                 return
             self.move(at - self.clock.now())
         raise TasksUnfinished(f"After {STEPS_MAX:,} runs of tasks and moves of the clock, there is still work to do.")

@@ -106,20 +106,20 @@ class MasterWatch:
             return False
         return not self._count(READY) or self._master.broker.draining or self.is_ready
 
-    async def wait_until_quiet(self, until: float) -> None:
+    async def wait_until_quiet(self, until_at: float) -> None:
         """Wait until `is_quiet`.
 
         Raises TasksUnfinished at `until` (of the monotonic clock), or if there are tasks that no executor can run.
         """
         while not await self.is_quiet():
-            if monotonic() >= until:
+            if monotonic() >= until_at:
                 raise TasksUnfinished(f"Tasks have not ended in time. {self._explained(self._tasks(LEASED, READY))}")
             await asyncio.sleep(CHECK_S)
         stuck = [task for task in self._tasks(READY) if lacking(task, capacity_for(self._master.workers, task))]
         if stuck and not self._master.broker.draining:
             raise TasksUnfinished(f"No executor of the cluster can run tasks that wait. {self._explained(stuck)}")
 
-    async def advance(self, by_s: float, until: float, *, wait: bool, heartbeats: bool) -> None:
+    async def advance(self, by_s: float, until_at: float, *, wait: bool, heartbeats: bool) -> None:
         """Move the clock forward by `by_s`, from one instant at which something is due to the next.
 
         With `wait`, the tasks that are ready at an instant run before the clock moves on. Raises TasksUnfinished.
@@ -131,7 +131,7 @@ class MasterWatch:
 
         while True:
             if wait:
-                await self.wait_until_quiet(until)
+                await self.wait_until_quiet(until_at)
             else:
                 await self._idle()
             now = self._clock.now()
@@ -140,10 +140,10 @@ class MasterWatch:
             due_at = min(self._next_due(keeps_length), end_at)
             self._move(max(due_at - now, 0.0), keeps_length)
             await self._idle()
-            if monotonic() >= until:
+            if monotonic() >= until_at:
                 raise TasksUnfinished(f"The clock has still {end_at - self._clock.now():,.0f} s to go.")
         if not heartbeats:
-            await self._admit_worker(until)
+            await self._admit_worker(until_at)
 
     def _next_due(self, keeps_length: Callable[[Request], bool]) -> float:
         """The next instant of the ledger, or of a request to which a move of the clock brings its instant nearer."""
@@ -152,11 +152,11 @@ class MasterWatch:
         request_at = broker.instants.next_of(lambda request: not keeps_length(request))
         return min((at for at in (ledger_at, request_at) if at is not None), default=math.inf)
 
-    async def _admit_worker(self, until: float) -> None:
+    async def _admit_worker(self, until_at: float) -> None:
         """Let the worker, whose leases have ended, return now; by itself it would return at its next heartbeat."""
         while not self.is_connected:
             self._session.wake()
-            if monotonic() >= until:
+            if monotonic() >= until_at:
                 raise TasksUnfinished("The worker has not returned to the master in time.")
             await asyncio.sleep(CHECK_S)
 

@@ -100,7 +100,7 @@ async def test_the_master_keeps_an_empty_queue_that_a_worker_serves(bench: Bench
     bench.hello(cli, "cli", "x")
     await bench.ask(cli, "broker", "admin", "queue_set", {"queue": "limited", "running": 2})
     for _ in range(5):
-        bench.workers.sessions["w"].lease_until = bench.clock.at + 2 * NAMES_KEPT_S
+        bench.workers.sessions["w"].lease_until_at = bench.clock.at + 2 * NAMES_KEPT_S
         await bench.advance(NAMES_KEPT_S)
     assert {"q", "limited"} <= set(bench.ledger.registry.queues)
     await bench.submit(client, 1, [b"a"])

@@ -105,7 +105,7 @@ class ShowStack(TaskQuery):
         if task is None or task.delivery != self.delivery or not isinstance(holder, ExecutorHolder):
             self.refuse(BadCall(f"task {id_text(self.task_key)} has just ended."))
             return
-        self.until = now + STACK_S
+        self.until_at = now + STACK_S
         cycle.park_idle(self)
         self.workers.ask_for_stack(holder.session, self.task_key, self.delivery, self._reply_stack)
 

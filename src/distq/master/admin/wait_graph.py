@@ -28,7 +28,7 @@ class WaitGraph:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._until: dict[int, float] = {}
+        self._until_at: dict[int, float] = {}
 
     def request(self, connection: ServerConnection, asked: Mapping[str, Any]) -> CheckWait:
         """Return the request for `admin("wait", {task, other})`; raises BadCall."""
@@ -39,8 +39,8 @@ class WaitGraph:
 
         Only one of the waiting tasks receives a reason: when it fails, its slot is free for a task that others await.
         """
-        self._until = {task_key: until for task_key, until in self._until.items() if until > now}
-        self._until[outer.task_key] = now + KNOWN_S
+        self._until_at = {task_key: until_at for task_key, until_at in self._until_at.items() if until_at > now}
+        self._until_at[outer.task_key] = now + KNOWN_S
         queue = inner.envelope.queue
         if inner.state != READY or not queue.allowance(now):
             return ""
@@ -50,11 +50,11 @@ class WaitGraph:
                 return ""
             slots += session.slots
             for executor in session.executors.values():
-                if any(task_key not in self._until for task_key in executor.held):
+                if any(task_key not in self._until_at for task_key in executor.held):
                     return ""
         if not slots:
             return ""
-        del self._until[outer.task_key]
+        del self._until_at[outer.task_key]
         return (
             f"Task {id_text(outer.task_key)} waits for task {id_text(inner.task_key)}, which cannot begin: tasks "
             f"that wait for tasks hold {counted(slots, 'slot')}, and no other slot could run it."

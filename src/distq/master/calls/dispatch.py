@@ -280,7 +280,7 @@ class Dispatcher:
             return
         number, entries, bodies, wait_s = read_submit(self._cycle.ledger.registry, call.args, session.seen_at)
         request = SubmitTasks(connection, session, number, entries, bodies)
-        request.until = session.seen_at + wait_s
+        request.until_at = session.seen_at + wait_s
         self._cycle.ask(request)
 
     def _send_results(self, connection: ServerConnection, call: InertCall) -> None:

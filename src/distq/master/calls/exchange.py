@@ -207,10 +207,10 @@ class ExchangeCall(LeaseRequest):
         queues = self.executor.session.queues
         if self.want and cycle.lease(self, queues, now):
             return
-        if self.until is None:
-            self.until = now + self.wait_s
+        if self.until_at is None:
+            self.until_at = now + self.wait_s
         patient = not self.connection.has_called_again and not (settled and cycle.draining)
-        if self.want and self.until > now and patient:
+        if self.want and self.until_at > now and patient:
             cycle.park(self, queues)
         else:
             self.connection.reply(NO_TASKS)

@@ -58,7 +58,7 @@ class PutItem(CallRequest):
         return 1, len(self.body)
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        if self.queue.room < 1 and (self.until is None or self.until > now):
+        if self.queue.room < 1 and (self.until_at is None or self.until_at > now):
             cycle.park_until_room(self, self.queue)
             return False
         ledger = cycle.ledger
@@ -117,7 +117,7 @@ class GetItem(LeaseRequest):
         queues = (self.queue,)
         if cycle.lease(self, queues, now):
             return
-        if self.until is not None and self.until <= now:
+        if self.until_at is not None and self.until_at <= now:
             self.connection.reply(EMPTY)
         else:
             cycle.park(self, queues)
@@ -278,15 +278,15 @@ class PlainQueues:
 
     def _put(self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task], call: InertCall) -> None:
         request = PutItem(connection, peer, queue, item(call))
-        request.until = self._until(call, 1)
+        request.until_at = self._until_at(call, 1)
         self._ask(peer, request)
 
     def _get(self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task], call: InertCall) -> None:
         request = GetItem(connection, peer, queue, self._lease_s)
-        request.until = self._until(call, 0)
+        request.until_at = self._until_at(call, 0)
         self._ask(peer, request)
 
-    def _until(self, call: InertCall, first: int) -> float | None:
+    def _until_at(self, call: InertCall, first: int) -> float | None:
         """Instant at which a blocking call gives up, None for never; raises as `queue.Queue` does."""
         now = self._cycle.clock.now()
         if call.method.endswith("_nowait"):

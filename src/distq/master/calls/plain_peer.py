@@ -54,7 +54,7 @@ class PlainPeer(Holder):
         "connection",
         "detached_at",
         "lapsed",
-        "lease_until",
+        "lease_until_at",
         "request",
         "thread",
         "took_by_new_proxy",
@@ -73,7 +73,7 @@ class PlainPeer(Holder):
         """The thread whose proxy has called last."""
         self.took_by_new_proxy = False
         """Whether a thread took the item through its only proxy, at that proxy's first call."""
-        self.lease_until = math.inf
+        self.lease_until_at = math.inf
         self.watch_at = math.inf
         """The instant at which its `PlainLeaseTimeout` is due."""
         self.lapsed: tuple[int, int, float] | None = None
@@ -93,12 +93,12 @@ class PlainPeer(Holder):
     def shift(self, by_s: float) -> None:
         """Move the peer's instants with a clock that was set."""
         self.detached_at += by_s
-        self.lease_until += by_s
+        self.lease_until_at += by_s
         self.watch_at += by_s
 
     def renew_lease(self, cycle: Cycle, at: float) -> None:
         """Let the program hold its item until this instant."""
-        self.lease_until = at
+        self.lease_until_at = at
         if at < self.watch_at:
             self.watch_at = at
             cycle.ask_at(at, PlainLeaseTimeout(self, at))
@@ -139,10 +139,10 @@ class PlainLeaseTimeout(Request):
             return  # another one is due earlier
         peer.watch_at = math.inf
         task = peer.item
-        if task is None or peer.lease_until == math.inf:
+        if task is None or peer.lease_until_at == math.inf:
             return
-        if peer.lease_until > now:
-            peer.renew_lease(cycle, peer.lease_until)
+        if peer.lease_until_at > now:
+            peer.renew_lease(cycle, peer.lease_until_at)
         else:
             peer.lapsed = (task.task_key, task.delivery, task.leased_at)
             cycle.ask(

@@ -99,7 +99,7 @@ class StdlibPrograms:
         peer, thread.peer = thread.peer, None
         peer.attach(connection)
         if self._lease_s == math.inf:
-            peer.lease_until = math.inf
+            peer.lease_until_at = math.inf
         return peer
 
     def detach(self, peer: PlainPeer) -> bool:

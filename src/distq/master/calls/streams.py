@@ -74,9 +74,9 @@ class ReadParts(CallRequest):
         if rows or ended:
             cycle.read(self, rows, lambda bodies: self.connection.reply(returned((bodies, ended))))
             return
-        if self.until is None:
-            self.until = now + self.wait_s
-        if self.until <= now or not self.connection.open:
+        if self.until_at is None:
+            self.until_at = now + self.wait_s
+        if self.until_at <= now or not self.connection.open:
             self.connection.reply(returned(([], False)))
             return
         cycle.ledger.state.stream_parts.watched.add(self.task_key)

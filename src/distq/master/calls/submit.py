@@ -84,7 +84,7 @@ class SubmitTasks(CallRequest):
                     f"a submit of {counted(needed, 'task')} never fits the queue {queue.name!r}; "
                     f"its limit is {queue.capacity:,}."
                 )
-            if self.until is None or self.until <= now:
+            if self.until_at is None or self.until_at <= now:
                 self._count_full(queue)
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {counted(queue.capacity, 'task')}.")
             cycle.park_until_room(self, queue, needed)

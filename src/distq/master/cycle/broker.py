@@ -149,14 +149,14 @@ class Broker:
     def park_idle(self, request: Request) -> None:
         """Let a request wait until its `until`, or until the code that keeps it answers it."""
         request.parked = True
-        if request.until is not None:
+        if request.until_at is not None:
             self._with_deadline[request] = None
-            self._wait_ends.add(request.until, request)
+            self._wait_ends.add(request.until_at, request)
             if len(self._wait_ends) > 2 * len(self._with_deadline) + FORGOTTEN_MAX:
                 self._wait_ends = Deadlines()
                 for waiting in self._with_deadline:
-                    self._wait_ends.add(waiting.until or 0.0, waiting)
-            self.timer(request.until)
+                    self._wait_ends.add(waiting.until_at or 0.0, waiting)
+            self.timer(request.until_at)
 
     def forget(self, request: Request) -> None:
         """End the wait of a request, because its peer has gone or is answered now."""
@@ -362,7 +362,7 @@ class Broker:
 
     def _expire(self, now: float) -> None:
         for _, request in self._wait_ends.due(now):
-            if request.parked and request.until is not None and request.until <= now:
+            if request.parked and request.until_at is not None and request.until_at <= now:
                 self.expire(request, now)
 
     # -- time ----------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ class Request:
     A request that must wait for a task or for room is parked: the broker then calls `give`, `decide` or `expire`.
     """
 
-    __slots__ = ("parked", "until", "wait_list")
+    __slots__ = ("parked", "until_at", "wait_list")
     only_ends: bool = False
     """Whether the request only ends tasks, and can be decided twice in one cycle. A full store takes such a request, so
     after a refusal it is committed again without the requests that add rows."""
@@ -139,7 +139,7 @@ class Request:
     """Whether the request is due at a date of the calendar; any other is due at the end of a duration."""
 
     def __init__(self) -> None:
-        self.until: float | None = None
+        self.until_at: float | None = None
         """The instant at which the request stops waiting; None means never."""
         self.parked = False
         """Whether the request waits in the broker."""
@@ -170,8 +170,8 @@ class Request:
 
     def shift(self, by_s: float) -> None:
         """Move the end of the wait, and of every other duration of the request, with a clock that was set."""
-        if self.until is not None:
-            self.until += by_s
+        if self.until_at is not None:
+            self.until_at += by_s
 
     def undo(self) -> None:
         """Take back what `decide` has changed outside the ledger: it has failed, or is called once more."""

@@ -306,7 +306,7 @@ class SendResults(CallRequest):
         if backlog.rows:
             self.push(cycle)
         elif self.wait_s > 0:
-            self.until = now + self.wait_s
+            self.until_at = now + self.wait_s
             cycle.park_idle(self)
         else:
             self._reply([])

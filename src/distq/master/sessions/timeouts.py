@@ -44,11 +44,11 @@ class LeaseTimeout(Request):
         self.workers = workers
         self.session = session
         self.noticed = 0.0
-        """The `lease_until` whose end was noticed; 0 if none was."""
+        """The `lease_until_at` whose end was noticed; 0 if none was."""
 
     def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
         session = self.session
-        session.lease_until += by_s
+        session.lease_until_at += by_s
         session.seen_at += by_s
         session.connected_at += by_s
 
@@ -56,10 +56,10 @@ class LeaseTimeout(Request):
         session, workers = self.session, self.workers
         if workers.sessions.get(session.key) is not session:
             return
-        if session.lease_until > now:
-            cycle.ask_at(session.lease_until, self)
-        elif session.lease_until != self.noticed:
-            self.noticed = session.lease_until
+        if session.lease_until_at > now:
+            cycle.ask_at(session.lease_until_at, self)
+        elif session.lease_until_at != self.noticed:
+            self.noticed = session.lease_until_at
             cycle.ask_at(now + LAST_CHECK_S, self)
         else:
             workers.detach(session, LEASE, "its worker fell silent")

@@ -67,9 +67,9 @@ class ExecutorHolder(Holder):
 class WorkerSession:
     """One worker, from its first `hello` to the end of its leases."""
 
-    def __init__(self, key: str, lease_until: float) -> None:
+    def __init__(self, key: str, lease_until_at: float) -> None:
         self.key = key
-        self.lease_until = lease_until
+        self.lease_until_at = lease_until_at
         self.connection: ServerConnection | None = None
         self.executors: dict[int, ExecutorHolder] = {}
         self.name = key
@@ -95,8 +95,8 @@ class WorkerSession:
         """Tasks, by key and delivery, whose stacks the worker shall report; the next heartbeat's reply names them."""
         self.pid = 0
         self.python = ""
-        self.connected_at = lease_until
-        self.seen_at = lease_until
+        self.connected_at = lease_until_at
+        self.seen_at = lease_until_at
         self.memory_bytes: int | None = None
         self.memory_limit_bytes: int | None = None
 

@@ -52,9 +52,9 @@ class Workers:
         session = self.sessions.get(key)
         if session is None:
             session = self.sessions[key] = WorkerSession(key, now + self._lease_s)
-            self._cycle.ask_at(session.lease_until, LeaseTimeout(self, session))
+            self._cycle.ask_at(session.lease_until_at, LeaseTimeout(self, session))
             session.connected_at = now
-        session.lease_until = now + self._lease_s
+        session.lease_until_at = now + self._lease_s
         session.seen_at = now
         return session
 
@@ -135,7 +135,7 @@ class Workers:
     def note_report(self, session: WorkerSession, report: WorkerReport) -> None:
         """Note the report of a heartbeat: renew the worker's leases, and note how its executors have ended."""
         session.seen_at = self._cycle.clock.now()
-        session.lease_until = session.seen_at + self._lease_s
+        session.lease_until_at = session.seen_at + self._lease_s
         session.busy = report.busy
         slots, session.slots = session.slots, report.slots or session.slots
         if session.slots > slots:
@@ -160,7 +160,7 @@ class Workers:
         if session.stops or session.stacks or wait_s <= 0:
             session.answer_beat(self._cycle)
         else:
-            beat.until = self._cycle.clock.now() + wait_s
+            beat.until_at = self._cycle.clock.now() + wait_s
             self._cycle.park_idle(beat)
 
     def ask_for_stack(
@@ -240,10 +240,10 @@ class Workers:
         session.executors.clear()
 
     def lose(self, executor: ExecutorHolder, reason: str, cause: str) -> None:
-        """End the leases of a lost executor; its lease-bound tasks keep theirs until the session's `lease_until`."""
-        ledger, until = self._cycle.ledger, executor.session.lease_until
+        """End the leases of a lost executor; its lease-bound tasks keep theirs until its `lease_until_at`."""
+        ledger, until_at = self._cycle.ledger, executor.session.lease_until_at
         if reason != LEASE and ledger.holds(bound := ledger.detach_holder(executor)):
-            self._cycle.ask_at(until, LoseLeases(bound, reason, cause))
+            self._cycle.ask_at(until_at, LoseLeases(bound, reason, cause))
         if ledger.holds(executor):
             self._cycle.ask(LoseLeases(executor, reason, cause))
 

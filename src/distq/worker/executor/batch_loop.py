@@ -319,8 +319,8 @@ class BatchLoop:
 
     def _has_lease(self) -> bool:
         """Whether the batch's lease is known to hold; waits up to `LEASE_WAIT_S` for the supervisor to say so."""
-        until = self._clock() + LEASE_WAIT_S
-        while (now := self._clock()) >= self._page.lease_until_at and now < until and not self._shutdown.is_set:
+        until_at = self._clock() + LEASE_WAIT_S
+        while (now := self._clock()) >= self._page.lease_until_at and now < until_at and not self._shutdown.is_set:
             time.sleep(CHECK_S)
         return self._page.has_lease(self._leased_at, now)
 

@@ -271,16 +271,16 @@ class ConcurrentLoop:
         connection_fd = connection.fileno()
         poll.register(connection_fd, select.POLLIN)
         now = self._clock()
-        until = math.inf
+        until_at = math.inf
         if self._has_notes():
-            until = min(until, self._notes_sent_at + NOTES_S)
+            until_at = min(until_at, self._notes_sent_at + NOTES_S)
         if self.settlements.kept:
-            until = min(until, now + self.settlements.kept.pause_s)
+            until_at = min(until_at, now + self.settlements.kept.pause_s)
         if self._sent:
-            until = min(until, self._asked_at + WAIT_S + ANSWER_S)
+            until_at = min(until_at, self._asked_at + WAIT_S + ANSWER_S)
         if now < self._lapsed_at + LEASE_WAIT_S:
-            until = min(until, self._lapsed_at + LEASE_WAIT_S)
-        timeout_ms = None if until == math.inf else max(until - now, 0.0) * 1000 + 1
+            until_at = min(until_at, self._lapsed_at + LEASE_WAIT_S)
+        timeout_ms = None if until_at == math.inf else max(until_at - now, 0.0) * 1000 + 1
         found = {fd for fd, _ in poll.poll(0 if connection.is_answering and self._sent else timeout_ms)}
         self._wakes.clear()
         if self._lifeline_fd in found:
@@ -365,12 +365,12 @@ class ConcurrentLoop:
         """Stop the tasks that the supervisor names, and those beyond their time limits; a thread of its own."""
         while True:
             now = self._clock()
-            until = math.inf
+            until_at = math.inf
             for task in list(self._running.values()):
                 if task.is_lease_bound:
                     if now >= self._page.lease_until_at:
                         end_for_lease(self._page)
-                    until = min(until, self._page.lease_until_at)
+                    until_at = min(until_at, self._page.lease_until_at)
                 if task.reason is not None:
                     continue
                 if self._page.shall_stop(task.slot, task.lease_id.delivery):
@@ -378,8 +378,8 @@ class ConcurrentLoop:
                 elif task.limit_s and now >= task.began_at + task.limit_s:
                     task.interrupt(TimeLimitExceeded(overrun_text(task.limit_s)))
                 elif task.limit_s:
-                    until = min(until, task.began_at + task.limit_s)
-            self._interrupts.wait(None if until == math.inf else max(until - self._clock(), 0.0))
+                    until_at = min(until_at, task.began_at + task.limit_s)
+            self._interrupts.wait(None if until_at == math.inf else max(until_at - self._clock(), 0.0))
 
     def _stop_signalled(self, _number: int, _frame: object) -> None:
         self._interrupts.set()

@@ -173,8 +173,8 @@ class Settlements:
 
     def wait_for_room(self, clock: Clock, shutdown: ShutdownFlag, pause_s: float) -> None:
         """Keep a task waiting that streams faster than the master takes the parts, for at most `ANSWER_S`."""
-        until = clock() + ANSWER_S
-        while self.size_bytes >= self.flush_bytes and clock() < until and not shutdown.is_set:
+        until_at = clock() + ANSWER_S
+        while self.size_bytes >= self.flush_bytes and clock() < until_at and not shutdown.is_set:
             time.sleep(pause_s)
 
     # -- sending -------------------------------------------------------------------------------------
