@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -24,6 +25,9 @@ NOW = timedelta(0)
         (3, 3.0),
         (0.5, 0.5),
         (Fraction(1, 2), 0.5),
+        (Decimal("0.5"), 0.5),
+        (10**400, None),
+        (-(10**400), -math.inf),
         (timedelta(minutes=2), 120.0),
         (timedelta(seconds=-1), -1.0),
         (math.inf, None),

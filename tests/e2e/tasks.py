@@ -105,6 +105,19 @@ def fork(folder: str) -> int:
     return child
 
 
+def fork_and_end(count: int) -> list[int]:
+    """Fork children that wait, end each one immediately, and return their exit codes."""
+    codes = []
+    for _ in range(count):
+        child = os.fork()
+        if not child:
+            time.sleep(5)  # the child waits for its end
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return codes
+
+
 def fork_and_return() -> str:
     """Fork a child that returns from the task as if it were the executor."""
     return "child" if not os.fork() else "parent"

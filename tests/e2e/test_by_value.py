@@ -138,3 +138,24 @@ def test_injected_parameters_cannot_travel(cluster: testing.Cluster) -> None:
 
     with pytest.raises(distq.NotATask, match="cannot travel by value: a worker sets up what value needs"):
         distq.Client(by_value=True).submit(local)
+
+
+def test_a_cached_function_of_a_program_is_refused_at_the_submit() -> None:
+    """Its pickle is only its name, which the worker's `__main__` does not have."""
+    source = """
+import functools
+import distq
+
+@functools.lru_cache
+def cached(number):
+    return number
+
+try:
+    distq.Client(by_value=True).submit(cached, 1)
+except distq.NotPicklable as error:
+    print(error)
+"""
+    assert output_of(source, {}) == [
+        "The function cached cannot be sent by value, because functools.cache or lru_cache wraps it: send its "
+        "__wrapped__, or move it to a module that workers can import."
+    ]

@@ -224,3 +224,11 @@ def test_the_largest_executor_is_killed_before_the_kernel_kills_all(grid: Cluste
         go(held)
         assert future.result(20) == "a"
     assert [event["cause"] for event in master.events("task_lost")] == ["out of memory (guard at 95 % of 64 MiB)"]
+
+
+def test_a_child_that_a_task_has_just_forked_ends_on_sigterm(grid: Cluster) -> None:
+    """The signal comes before the child has the default handlers; pools of multiprocessing end their children so."""
+    grid.master()
+    grid.tasks()
+    with grid.client() as client:
+        assert client.submit(tasks.fork_and_end, 20).result(20) == [-signal.SIGTERM] * 20

@@ -302,6 +302,8 @@ def test_files_that_cannot_be_used_are_sentences(tmp_path: Path, files: TlsFiles
     text.write_text("no PEM")
     assert f"DISTQ_TLS_KEY is {missing}, which cannot be read" in unusable(files._replace(key=missing))
     assert f"DISTQ_TLS_CERT is {tmp_path}, which cannot be read" in unusable(files._replace(cert=str(tmp_path)))
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe, which is no regular file" in unusable(files._replace(cert=str(tmp_path / "pipe")))
     assert "does not belong to the certificate" in unusable(files._replace(key=other.key))
     assert "are no certificate and key in PEM" in unusable(files._replace(cert=str(text)))
     assert "holds no certificate in PEM" in unusable(files._replace(ca=str(text)))

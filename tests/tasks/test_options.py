@@ -1,5 +1,6 @@
 """Tests of a task's options: valid values, and errors where a program sets them."""
 
+import enum
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 import distq
-from distq.tasks.function import spec_of, task
+from distq.tasks.function import Keys, spec_of, task
 from distq.tasks.options import Options, checked
 
 
@@ -127,6 +128,26 @@ def test_numbers_of_other_libraries_travel_as_plain_numbers() -> None:
     """The master reads no classes."""
     assert type(checked(Options(), {"retries": FromAnotherLibrary(3)}).retries) is int
     assert type(checked(Options(), {"time_limit": FromAnotherLibrary(3)}).time_limit) is float
+
+
+class Tenant(str, enum.Enum):  # noqa: UP042 - its `str()` is not its text, unlike that of a StrEnum
+    """Texts of an application."""
+
+    ACME = "acme"
+
+
+def test_texts_of_an_enumeration_travel_as_plain_texts() -> None:
+    """The master reads no classes; also keys that are made of a task's arguments."""
+    given = {
+        "queue": Tenant.ACME,
+        "requires": (Tenant.ACME,),
+        "headers": {Tenant.ACME: Tenant.ACME},
+        "unique_key": Tenant.ACME,
+    }
+    options = checked(Options(), given)
+    found = [options.queue, *(options.requires or ()), *(options.headers or ())[0], options.unique_key]
+    keys = Keys(lambda: Tenant.ACME, 1, None, None, "reject").of((), {})
+    assert [(one, type(one)) for one in (*found, keys[0])] == [("acme", str)] * 6
 
 
 def test_a_task_without_times_says_nothing_of_them() -> None:

@@ -83,6 +83,11 @@ class ByValueSender:
 
     def _sent(self, function: Callable[..., Any]) -> FunctionByValue:
         name = _name_of(function)
+        if isinstance(function, functools._lru_cache_wrapper):  # cloudpickle would write only its name
+            raise NotPicklable(
+                f"The function {name} cannot be sent by value, because functools.cache or lru_cache wraps it: send its "
+                "__wrapped__, or move it to a module that workers can import."
+            )
         try:
             return FunctionByValue(f"The function {name}", code_of(function))
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from datetime import timedelta
-from numbers import Real
+from numbers import Number
 
 from distq.core.ranges import shown
 
@@ -24,8 +24,11 @@ def timeout_s(timeout: Timeout) -> float | None:
         return None
     if isinstance(timeout, timedelta):
         seconds = timeout.total_seconds()
-    elif isinstance(timeout, Real) and not isinstance(timeout, bool):
-        seconds = float(timeout)
+    elif isinstance(timeout, Number) and not isinstance(timeout, bool | complex):
+        try:
+            seconds = float(timeout)
+        except OverflowError:  # a whole number beyond the range of a float
+            seconds = math.inf if timeout > 0 else -math.inf
     else:
         raise TypeError(_sentence(timeout))
     if math.isnan(seconds):

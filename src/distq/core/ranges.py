@@ -183,7 +183,12 @@ def text(field: str, value: object, bytes_max: int) -> str:
         raise TypeError(sentence)
     if not 0 < _size_bytes(value, sentence) <= bytes_max:
         raise ValueError(sentence)
-    return str(value)
+    return plain_text(value)
+
+
+def plain_text(value: str) -> str:
+    """The text of a member of an enumeration of texts, or of another subclass, as a `str`: only that can travel."""
+    return str.__str__(value)
 
 
 def labels(field: str, value: object) -> tuple[str, ...]:
@@ -201,7 +206,7 @@ def labels(field: str, value: object) -> tuple[str, ...]:
         raise ValueError(sentence)  # no worker can have it
     if len(found) > LABELS_MAX or _size_bytes(",".join(found), sentence) > LABELS_BYTES_MAX:
         raise ValueError(sentence)
-    return tuple(sorted(found))
+    return tuple(sorted(map(plain_text, found)))
 
 
 def headers(field: str, value: object) -> Headers:
@@ -218,7 +223,7 @@ def headers(field: str, value: object) -> Headers:
         raise TypeError(sentence)
     if len(found) > HEADERS_MAX or _size_bytes("".join(itertools.chain(*found)), sentence) > HEADERS_BYTES_MAX:
         raise ValueError(sentence)
-    return found
+    return tuple((plain_text(name), plain_text(text)) for name, text in found)
 
 
 def _size_bytes(value: str, sentence: str) -> int:

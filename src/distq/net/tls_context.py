@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 from collections.abc import Callable
 from typing import Final
 
@@ -153,6 +154,11 @@ def _load_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 def _check_readable(name: str, path: str) -> None:
     try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as in `_signature`
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # the open of a pipe would wait for its other end
+            raise TlsUnusable(
+                f"{name} is {path}, which is no regular file. Name a file, which distq reads several times."
+            )
         with open(path, "rb") as file:  # noqa: PTH123 - as in `_signature`
             file.read(1)
     except OSError as error:

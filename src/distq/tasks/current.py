@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
@@ -61,9 +62,10 @@ class Current:
         Raises:
             ValueError: the fraction is not a number from 0 to 1.
         """
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
+        is_number = isinstance(fraction, Number) and not isinstance(fraction, bool | complex)
+        if not is_number or not 0 <= fraction <= 1:
             raise ValueError(f"progress is a number from 0 to 1, not {shown(fraction)}")
-        self._report(Outcome.PROGRESS, pack_progress(fraction, str(text)))
+        self._report(Outcome.PROGRESS, pack_progress(float(fraction), str(text)))
 
     def checkpoint(self, cursor: Any) -> None:
         """Save a cursor from which a later attempt, which finds it as `current().cursor`, can continue.

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, Unpack, overload
 from distq.core.constraints import KEY_BYTES_MAX, Headers
 from distq.core.errors import DistqError
 from distq.core.option_values import executor_label
-from distq.core.ranges import shown
+from distq.core.ranges import plain_text, shown
 from distq.protocol.schedule import ScheduleDefinition
 from distq.protocol.submit import (
     REJECT,
@@ -143,7 +143,7 @@ class Keys(NamedTuple):
             if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX):
                 kind = ValueError if isinstance(text, str) else TypeError
                 raise kind(f"{field} is {shown(text)}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
-            made.append(text)
+            made.append(None if text is None else plain_text(text))
         return write_constraints(
             made[0], self.concurrency, made[1], self.unique_for, self.on_conflict, headers=self.headers
         )

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypedDict
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, Headers
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
 from distq.core.option_values import EXECUTORS
-from distq.core.ranges import headers, instant, labels, seconds, shown, text, whole
+from distq.core.ranges import headers, instant, labels, plain_text, seconds, shown, text, whole
 from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
 from distq.protocol.submit import CONFLICTS, REPLACE
 
@@ -237,14 +237,14 @@ def _choice(*choices: str) -> Callable[[str, Any], str]:
             raise TypeError(f"{field} is {listed}, not {shown(value)}")
         if value not in choices:
             raise ValueError(f"{field} is {listed}, not {shown(value)}")
-        return str(value)
+        return plain_text(value)
 
     return check
 
 
 def _full(field: str, value: Any) -> float | str:
-    if value in (BLOCK, RAISE):
-        return str(value)
+    if isinstance(value, str) and value in (BLOCK, RAISE):
+        return plain_text(value)
     try:
         return seconds(field, value)
     except (TypeError, ValueError) as error:
