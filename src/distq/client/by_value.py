@@ -83,7 +83,7 @@ class ByValueSender:
 
     def _sent(self, function: Callable[..., Any]) -> FunctionByValue:
         name = _name_of(function)
-        if isinstance(function, functools._lru_cache_wrapper):  # cloudpickle would write only its name
+        if hasattr(function, "cache_parameters"):  # cloudpickle would write only its name
             raise NotPicklable(
                 f"The function {name} cannot be sent by value, because functools.cache or lru_cache wraps it: send its "
                 "__wrapped__, or move it to a module that workers can import."
