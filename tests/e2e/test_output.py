@@ -127,8 +127,8 @@ def test_errors_that_the_interpreter_prints_are_json_too(grid: Cluster) -> None:
 def test_a_flood_of_prints_waits_in_its_task(grid: Cluster) -> None:
     """All lines arrive in order, and the supervisor neither grows nor stops its log."""
     lines = 10_000
-    grid.master(DISTQ_LEASE_S="2s", DISTQ_HEARTBEAT_S="0.2s")
-    at_work = worker(grid, DISTQ_LEASE_S="2s", DISTQ_HEARTBEAT_S="0.2s")
+    grid.master(DISTQ_LEASE_S="5s", DISTQ_HEARTBEAT_S="0.5s")
+    at_work = worker(grid, DISTQ_LEASE_S="5s", DISTQ_HEARTBEAT_S="0.5s")
     with grid.client() as client:
         assert client.submit(talking.floods, lines).result(100) == lines
     at_work.logs("task_printed", text=f"line {lines - 1} of a flood")

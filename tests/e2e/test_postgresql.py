@@ -109,6 +109,7 @@ SLOW = (
 )
 
 
+@pytest.mark.timeout(300)  # six refusals take half a minute, and a loaded machine several times as long
 @pytest.mark.parametrize(
     ("rules", "options", "text"),
     [(CONSTRAINT, "", "violates check constraint"), (SLOW, "&options=-c%20statement_timeout%3D1000", "57014")],
