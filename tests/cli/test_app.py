@@ -471,7 +471,11 @@ def test_a_text_that_is_no_rate_is_refused_in_two_sentences(
 def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
     """The sentence also comes when there are too few descriptors for an event loop."""
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 16, "DISTQ_STORE": "memory:", "DISTQ_BIND": "127.0.0.1:0"}
-    command = ["sh", "-c", 'ulimit -n 10; exec "$@"', "sh", sys.executable, "-m", "distq", "master"]
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10)); "
+        "from distq.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", limited, "master"]
     done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert "may open 10 files" in done.stderr
