@@ -41,6 +41,20 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
         assert (printed["result"] if as_json else printed) == value
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_result_that_json_does_not_have_is_shown_as_python_text(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON has no NaN and no infinity, and a program that reads the output would stop at them."""
+    for body in (pickle.dumps([1.5, float("nan")]), b"[1.5, NaN]"):
+        assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json) == 0
+        printed = capsys.readouterr().out
+        if as_json:
+            assert json.loads(printed, parse_constant=pytest.fail)["result"] == "[1.5, nan]"
+        else:
+            assert printed == "[1.5, nan]\n"
+
+
 @pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
 def test_json_that_python_does_not_read_is_shown_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON is nested too deeply, or has a number of too many digits: another program wrote it."""
@@ -50,13 +64,19 @@ def test_json_that_python_does_not_read_is_shown_by_its_size(body: bytes, capsys
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("[" * 100_000, "nested too deeply"), ("[" + "9" * 5_000, "is not JSON")]
+    ("text", "expected"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("[" + "x" * 5_000, "is not JSON"),
+        ("9" * 5_000, "more than 4,300 digits, which Python does not read"),
+        ('{"a": -' + "9" * 5_000 + "}", "more than 4,300 digits"),
+    ],
 )
-def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, expected: str) -> None:
-    """The sentence repeats the argument only as far as it fits."""
+def test_an_argument_that_cannot_be_read_is_refused_in_a_short_sentence(text: str, expected: str) -> None:
+    """The sentence says why, and repeats the argument only as far as it fits."""
     with pytest.raises(click.BadParameter, match=expected) as refused:
         argument(text)
-    assert len(str(refused.value)) < 150
+    assert len(str(refused.value)) < 200
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -1,4 +1,4 @@
-"""The HTTP applications are read-only, answer in JSON or metrics, and show no worker's name without a key."""
+"""What the HTTP applications answer without a key: JSON or metrics, and no worker's name."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ import pytest
 from starlette.types import ASGIApp
 from tests.core.build import envelope, new_ledger
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
+from tests.web.http_bench import endpoints
 
 from distq import __version__
 from distq.core.counters import TaskCounters
@@ -23,6 +24,7 @@ PATHS = [
     *("/metrics", "/livez", "/readyz"),
     *("/api/v1/overview", "/api/v1/queues", "/api/v1/workers", "/api/v1/autoscale"),
 ]
+"""The paths that need no key, besides the OpenAPI document."""
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ class Client:
 @pytest.fixture
 def client(master: FakeMaster) -> Client:
     """Make a client of the master's application."""
-    return Client(create_app(master))
+    return Client(create_app(master, endpoints(None)))
 
 
 def test_metrics_have_their_exact_type(client: Client) -> None:
@@ -221,19 +223,21 @@ def test_a_refusal_by_content_shows_and_leaves_the_master_ready(client: Client, 
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_every_path_refuses_writes(client: Client, method: str) -> None:
+def test_every_path_without_a_key_refuses_writes(client: Client, method: str) -> None:
     """Every path accepts GET only, and the answer says so."""
     for path in PATHS:
         answer = client.request(method, path)
         assert (answer.status_code, "GET" in answer.headers["allow"]) == (405, True)
-        assert "read with GET" in answer.json()["error"]
+        assert "takes GET, HEAD" in answer.json()["detail"]
 
 
 def test_an_unknown_path_is_answered_with_those_there_are(client: Client) -> None:
-    """The answer to a wrong path is JSON too."""
+    """The answer to a wrong path is a problem too."""
     answer = client.get("/api/v2/queues")
-    assert answer.status_code == 404
-    assert answer.json() == {"error": "There is no /api/v2/queues here.", "paths": PATHS}
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    problem = answer.json()
+    assert (problem["title"], problem["detail"]) == ("Not Found", "There is no /api/v2/queues here.")
+    assert {*PATHS, "/api/v1/tasks"} < set(problem["paths"])
 
 
 def test_no_cache_may_answer(client: Client) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 from tests.metrics.fakes import FakeMaster
+from tests.web.http_bench import endpoints
 
 from distq.settings.address import Address
 from distq.web import guard
@@ -22,7 +23,7 @@ def play(scene: Scene) -> None:
     """Serve while the scene runs."""
 
     async def serve() -> None:
-        server = HttpServer(create_app(FakeMaster()))
+        server = HttpServer(create_app(FakeMaster(), endpoints(None)))
         address = await server.start(Address("127.0.0.1", 0))
         await ask(address)  # before the first answer connections wait in the backlog
         try:

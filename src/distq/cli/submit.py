@@ -81,6 +81,8 @@ def note_colon(name: str) -> None:
 
 def argument(text: str) -> Any:
     """Return an argument that was given as JSON; raises BadParameter for other text."""
+    import sys
+
     from distq.core.ranges import shown
 
     if text.startswith("--"):  # no JSON begins so: it is an option that the command does not have
@@ -91,9 +93,15 @@ def argument(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise click.BadParameter(f"{shown(text)} is nested too deeply.", param_hint="JSON") from None
-    except ValueError:
+    except json.JSONDecodeError:
         hint = f"""A text is written '"{text}"'.""" if text.isprintable() and '"' not in text and len(text) < 60 else ""
         raise click.BadParameter(f"{shown(text)} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
+    except ValueError:  # the only other one: Python converts no longer text to a number
+        raise click.BadParameter(
+            f"{shown(text)} has a whole number of more than {sys.get_int_max_str_digits():,} digits, which Python does "
+            "not read. Submit it as a text in quotes.",
+            param_hint="JSON",
+        ) from None
 
 
 def print_outcome(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:
@@ -138,7 +146,7 @@ def _shown(body: bytes) -> Any:
 def _print_result(future: "TaskFuture[Any]", result: Any, as_json: bool) -> None:
     row = {"task": future.task_id, "state": "succeeded", "result": result}
     try:
-        click.echo(json.dumps(row if as_json else result))
+        click.echo(json.dumps(row if as_json else result, allow_nan=False))
     except (TypeError, ValueError, RecursionError):  # JSON cannot represent it
         click.echo(json.dumps({**row, "result": repr(result)}) if as_json else printable(repr(result)))
 

@@ -181,8 +181,10 @@ def _move_instants_back(task: Task, now: float) -> None:
 
 
 def _register_keys(state: LedgerState, task: Task) -> None:
-    """Register a loaded task with its dependencies, its unique key and its concurrency key."""
+    """Register a loaded task with its dependencies and its keys."""
     queue, constraints = task.envelope.queue, task.constraints
+    if constraints.headers:
+        state.idempotent.add(task)
     if constraints.depends_on is not None and task.state in (*LIVE_STATES, DEAD):
         state.dependencies.add(task, constraints.depends_on)
     if constraints.unique_key and (task.state in LIVE_STATES or constraints.unique_for_s is not None):

@@ -34,7 +34,7 @@ MILLISECONDS_FROM: Final = 1e11
 
 NAME_SHAPE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 """The form of a queue or a label in a worker's settings: a valid Kubernetes label value, at most 63 characters."""
-_LABEL: Final = re.compile(rf"(?:{executor_label('')})?{NAME_SHAPE.pattern}", re.ASCII)
+LABEL_SHAPE: Final = re.compile(rf"(?:{executor_label('')})?{NAME_SHAPE.pattern}", re.ASCII)
 """The form of a label that a worker has from its settings or from the kind of its executors."""
 SECONDS_PER_UNIT: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
 _PART: Final = r"\d{1,15}(?:\.\d{1,9})?"
@@ -202,7 +202,7 @@ def labels(field: str, value: object) -> tuple[str, ...]:
     found = {value} if isinstance(value, str) else set(value)
     if not all(isinstance(one, str) for one in found):
         raise TypeError(sentence)
-    if not found or not all(map(_LABEL.fullmatch, found)):
+    if not found or not all(map(LABEL_SHAPE.fullmatch, found)):
         raise ValueError(sentence)  # no worker can have it
     if len(found) > LABELS_MAX or _size_bytes(",".join(found), sentence) > LABELS_BYTES_MAX:
         raise ValueError(sentence)

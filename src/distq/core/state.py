@@ -16,6 +16,7 @@ from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.dead_letters import EXPIRED_REASON
 from distq.core.deadlines import Deadlines
 from distq.core.dependencies import Dependencies
+from distq.core.idempotency import IdempotentTasks
 from distq.core.option_values import PLAIN
 from distq.core.orphaned_runs import OrphanedRuns
 from distq.core.payload_cache import PayloadCache
@@ -59,6 +60,7 @@ class LedgerState:
         self.checkpoints = Checkpoints()
         self.stream_parts = StreamParts()
         self.dependencies = Dependencies()
+        self.idempotent = IdempotentTasks()
         self.subscribers: dict[int, list[Owner]] = {}
         """By key of a live task: further owners that receive its end, besides its own owner."""
         self.operator_events: list[tuple[str, Task, str]] = []
@@ -180,6 +182,8 @@ class LedgerState:
             task.envelope.queue.take_unique(task)
         if constraints.depends_on is not None:
             self.dependencies.add(task, constraints.depends_on)
+        if constraints.headers:
+            self.idempotent.add(task)
         if submitted.expires_at is not None:
             task.expires_at = submitted.expires_at
             self.expiring.add(submitted.expires_at, task)
@@ -299,6 +303,8 @@ class LedgerState:
         moves.move(task, moves.DROP)
         task.envelope.queue.counts[task.state] = 0  # dropped tasks are not counted
         del self.tasks[task.task_key]
+        if task.constraints.headers:
+            self.idempotent.discard(task)
         self.causes_at.pop(task.task_key, None)
         if self.dead.pop(task.task_key, None) is not None:
             self.cache.hold(task, None)

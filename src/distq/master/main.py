@@ -125,6 +125,7 @@ class Master:
             task.cancel()
         if self._lag is not None:
             self._lag.cancel()
+        self.dispatcher.http_tasks.end()
         server.close()
         broker.stop()
         await asyncio.gather(cycle, return_exceptions=True)
@@ -241,10 +242,13 @@ class Master:
             return None
         # Imported here, not above: the master listens before it imports its HTTP side.
         from distq.web.app import create_app  # noqa: PLC0415
+        from distq.web.bearer import BearerKeys  # noqa: PLC0415
         from distq.web.server import HttpServer  # noqa: PLC0415
+        from distq.web.tasks import TaskEndpoints  # noqa: PLC0415
 
         tls = http_tls(self.settings, self.log)
-        http = HttpServer(create_app(self.view), tls)
+        keys = BearerKeys(self.settings.authkeys, self._note_refused_key, over_plain_http=self.settings.http_plain_keys)
+        http = HttpServer(create_app(self.view, TaskEndpoints(self.dispatcher.http_tasks, keys)), tls)
         bound = await http.start(address)
         self.log.info("http_listened", address=str(bound), tls=tls is not None)
         return http
@@ -290,6 +294,10 @@ class Master:
         from distq.web.api import STATS, queues_page  # noqa: PLC0415 - as in _serve_http
 
         return STATS[what](self.view) if what != "queues" or after is None else queues_page(self.view, after)
+
+    def _note_refused_key(self, peer: str, reason: str) -> None:
+        self.server.authentication_failures += 1
+        self._refusals.note_peer(peer, reason)
 
     def _keeps_no_proxies(self, peer: str) -> None:
         if not self._has_warned_of_proxies:

@@ -143,7 +143,7 @@ METRICS: tuple[Metric, ...] = (
         (),
         "Sum of the changes of the machine's clock since the master started; negative if it was set back.",
     ),
-    Metric("distq_auth_failures_total", "counter", (), "Connections that failed to authenticate."),
+    Metric("distq_auth_failures_total", "counter", (), "Connections and HTTP requests that failed to authenticate."),
     Metric(
         "distq_connections_turned_down_total",
         "counter",

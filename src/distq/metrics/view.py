@@ -59,7 +59,7 @@ class MasterMetrics(Protocol):
 
     @property
     def auth_failures(self) -> int:
-        """Connections that failed to authenticate."""
+        """Connections and HTTP requests that failed to authenticate."""
 
     @property
     def connections_refused(self) -> int:

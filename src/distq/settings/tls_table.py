@@ -45,6 +45,13 @@ class TlsSettings:
         TLS,
         MASTER | WORKER,
     )
+    http_plain_keys: bool = _row(
+        kinds.FLAG,
+        "0",
+        "Whether /api/v1/tasks accepts keys over HTTP without TLS from other machines; from its own it always does.",
+        TLS,
+        MASTER,
+    )
     loopback_bind: Address | None = _row(
         kinds.ADDRESS,
         None,

@@ -1,1 +1,1 @@
-"""The HTTP side, read-only: metrics, probes, and counts as JSON."""
+"""The HTTP side: metrics, probes, counts as JSON, and tasks of programs in other languages."""

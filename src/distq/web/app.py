@@ -1,4 +1,4 @@
-"""The HTTP applications of a master and of a worker: a few read-only paths."""
+"""The HTTP applications of a master and of a worker."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -8,20 +8,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from distq.core.errors import DistqError
 from distq.metrics.accept import content_type
 from distq.metrics.page import Page, master_page, rendered, worker_page
 from distq.metrics.view import MasterMetrics, WorkerMetrics
-from distq.web import api
+from distq.web import api, openapi
 from distq.web.autoscale import autoscale
+from distq.web.bearer import BearerKeys
+from distq.web.operations import OPERATIONS
+from distq.web.problems import FRESH, Problem, answer_of, problem_of
+from distq.web.tasks import TaskEndpoints
 
 Answer = Callable[[Request], Awaitable[Response]]
+Answers = Mapping[str, Mapping[str, Answer]]
+"""The handlers by path and method."""
 
-# The figures change all the time, so no cache may answer in the place of this server.
-FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-
-def create_app(view: MasterMetrics) -> Starlette:
+def create_app(view: MasterMetrics, tasks: TaskEndpoints) -> Starlette:
     """Return the master's application."""
 
     async def scaling(request: Request) -> Response:
@@ -29,17 +34,27 @@ def create_app(view: MasterMetrics) -> Starlette:
         names = [name.strip() for name in wanted if name.strip()]
         return await _written(rendered(lambda: autoscale(view, names)))(request)
 
-    return _app(
-        {
-            "/metrics": _metrics(master_page(view)),
-            "/livez": _alive,
-            "/readyz": _ready(view.not_ready, lambda: _of_store(view)),
-            "/api/v1/overview": _reading(api.overview, view),
-            "/api/v1/queues": _written(rendered(lambda: api.queues_slices(view))),
-            "/api/v1/workers": _reading(api.workers, view),
-            "/api/v1/autoscale": scaling,
-        }
-    )
+    handlers: dict[str, Answer] = {
+        "submitTask": tasks.submit,
+        "getTask": tasks.find,
+        "getResult": tasks.result,
+        "cancelTask": tasks.cancel,
+        "getOverview": _reading(api.overview, view),
+        "getQueues": _written(rendered(lambda: api.queues_slices(view))),
+        "getWorkers": _reading(api.workers, view),
+        "getAutoscale": scaling,
+    }
+    answers: dict[str, dict[str, Answer]] = {
+        "/metrics": {"GET": _metrics(master_page(view))},
+        "/livez": {"GET": _alive},
+        "/readyz": {"GET": _ready(view.not_ready, lambda: _of_store(view))},
+        openapi.PATH: {"GET": _openapi},
+    }
+    for operation in OPERATIONS:
+        handler = handlers[operation.operation_id]
+        answer = _with_key(tasks.keys, handler) if operation.needs_key else handler
+        answers.setdefault(operation.path, {})[operation.method] = answer
+    return _app(answers)
 
 
 def create_worker_app(view: WorkerMetrics) -> Starlette:
@@ -50,21 +65,58 @@ def create_worker_app(view: WorkerMetrics) -> Starlette:
             return "This worker is draining."
         return None if view.connected else "This worker is not connected to a master."
 
-    return _app({"/metrics": _metrics(worker_page(view)), "/livez": _alive, "/readyz": _ready(not_ready)})
+    answers = {"/metrics": _metrics(worker_page(view)), "/livez": _alive, "/readyz": _ready(not_ready)}
+    return _app({path: {"GET": answer} for path, answer in answers.items()})
 
 
-def _app(answers: Mapping[str, Answer]) -> Starlette:
-    async def failed(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        body: dict[str, Any] = {"error": error.detail}
-        if error.status_code == 404:
-            body = {"error": f"There is no {request.url.path} here.", "paths": list(answers)}
-        elif error.status_code == 405:
-            body = {"error": f"{request.method} is not allowed: everything here is read with GET."}
-        return _json(body, error.status_code, error.headers)
+def _app(answers: Answers) -> Starlette:
+    async def refused(request: Request, error: Exception) -> Response:
+        match error:
+            case Problem():
+                problem = error
+            case DistqError():
+                problem = problem_of(error)
+            case HTTPException(status_code=404):
+                problem = Problem(404, f"There is no {request.url.path} here.", paths=list(answers))
+            case HTTPException():
+                problem = Problem(error.status_code, str(error.detail))
+            case _:
+                raise error
+        return answer_of(problem, request)
 
-    routes = [Route(path, answer, methods=["GET"]) for path, answer in answers.items()]
-    return Starlette(routes=routes, exception_handlers={HTTPException: failed})
+    routes = [Route(path, _Path(methods)) for path, methods in answers.items()]
+    handled = dict.fromkeys((Problem, DistqError, HTTPException), refused)
+    app = Starlette(routes=routes, exception_handlers=handled)
+    app.router.redirect_slashes = False  # a redirect of a POST would lose its body in some clients
+    return app
+
+
+class _Path:
+    """Answers every method of one path: a method that the path lacks is refused with those that it has."""
+
+    def __init__(self, methods: Mapping[str, Answer]) -> None:
+        self._methods = {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        answer = self._methods.get(request.method)
+        if answer is None:
+            allowed = ", ".join(sorted(self._methods))
+            detail = f"{request.method} is not allowed here: this path takes {allowed}."
+            raise Problem(405, detail, headers={"Allow": allowed})
+        await (await answer(request))(scope, receive, send)
+
+
+def _with_key(keys: BearerKeys, handler: Answer) -> Answer:
+    async def answer(request: Request) -> Response:
+        await keys.check(request)
+        return await handler(request)
+
+    return answer
+
+
+async def _openapi(_request: Request) -> Response:
+    return Response(openapi.page(), 200, FRESH, "application/json")
 
 
 def _metrics(page: Page) -> Answer:
@@ -120,5 +172,5 @@ def _written(page: Page) -> Answer:
     return answer
 
 
-def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(api.text(value) + "\n", status, {**FRESH, **(headers or {})}, "application/json")
+def _json(value: Any) -> Response:
+    return Response(api.text(value) + "\n", 200, FRESH, "application/json")

@@ -105,6 +105,19 @@ def _read_put(frame: bytes) -> InertCall | None:
     return InertCall(ident, "put", _ONE_INERT, {}, frame)
 
 
+def read_inert(pickled: bytes) -> Any:
+    """Return the value of a pickle, in which everything but Python's plain values is inert.
+
+    Raises:
+        BadCall: the pickle cannot be read.
+    """
+    harmless = disarm(pickled)
+    try:
+        return _Unpickler(BytesIO(harmless)).load()
+    except Exception as exc:
+        raise BadCall(f"This is not a call: {exc}.") from exc
+
+
 def read_call(frame: bytes) -> InertCall:
     """Return the call in a frame.
 
@@ -114,11 +127,7 @@ def read_call(frame: bytes) -> InertCall:
     call = _read_put(frame)
     if call is not None:
         return call
-    harmless = disarm(frame)
-    try:
-        value = _Unpickler(BytesIO(harmless)).load()
-    except Exception as exc:
-        raise BadCall(f"This is not a call: {exc}.") from exc
+    value = read_inert(frame)
     if type(value) is not tuple or len(value) != 4:
         _refuse()
     ident, method, args, kwds = value

@@ -21,6 +21,7 @@ from distq.master.admin.inspection import stuck
 from distq.master.admin.schedules import Schedules
 from distq.master.calls.dependencies import read_upstream
 from distq.master.calls.exchange import ExchangeCall, ResultQueues, queues_of
+from distq.master.calls.http_tasks import HttpTasks
 from distq.master.calls.plain import METHODS, PlainQueues
 from distq.master.calls.plain_peer import PlainPeer
 from distq.master.calls.streams import Streams, read_stream
@@ -100,6 +101,7 @@ class Dispatcher:
         self._plain = PlainQueues(cycle, plain_lease_s, keeps_no_proxies)
         self.clients = Clients(cycle, cycle.store.epoch)
         self.streams = Streams(cycle)
+        self.http_tasks = HttpTasks(cycle, workers)
         cycle.push = self._push
         cycle.ask_at(cycle.clock.now() + NAMES_KEPT_S / 2, DiscardUnused())
         registry = cycle.ledger.registry
@@ -136,6 +138,7 @@ class Dispatcher:
         }
 
     def _push(self) -> None:
+        self.http_tasks.push()  # first: the clients' push empties what all owners have received
         self.clients.push()
         self.streams.push()
 

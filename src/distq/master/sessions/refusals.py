@@ -31,8 +31,12 @@ class RefusalLog:
         self._reason = ""
 
     def note(self, connection: ServerConnection, reason: str) -> None:
-        """Log or count the refusal of a peer."""
-        host = connection.peer.partition(" (")[0].rpartition(":")[0]  # without the name of a certificate
+        """Log or count the refusal of the peer of a connection."""
+        self.note_peer(connection.peer, reason)
+
+    def note_peer(self, peer: str, reason: str) -> None:
+        """Log or count the refusal of a peer with this address, which the name of a certificate may follow."""
+        host = peer.partition(" (")[0].rpartition(":")[0]
         if not self._logged:
             asyncio.get_running_loop().call_later(INTERVAL_S, self._sum_up)
         if host in self._logged:
@@ -40,7 +44,7 @@ class RefusalLog:
             self._reason = reason
         elif len(self._logged) < ADDRESSES_MAX:
             self._logged[host] = 0
-            self._log.warning("peer_turned_away", peer=connection.peer, reason=reason)
+            self._log.warning("peer_turned_away", peer=peer, reason=reason)
         else:
             self._others += 1
             self._reason = reason
