@@ -363,6 +363,7 @@ class ServerConnection(asyncio.Protocol):
             case Authenticated():
                 if self._handshake_timer is not None:
                     self._handshake_timer.cancel()
+                    self._handshake_timer = None
                 server.unauthenticated.pop(self, None)
             case Closed(reason, authentication_failed):
                 if authentication_failed:

@@ -67,6 +67,34 @@ class ExecutorHolder(Holder):
 class WorkerSession:
     """One worker, from its first `hello` to the end of its leases."""
 
+    __slots__ = (
+        "beat",
+        "busy",
+        "connected_at",
+        "connection",
+        "draining",
+        "executors",
+        "host",
+        "key",
+        "labels",
+        "lease_until_at",
+        "memory_bytes",
+        "memory_limit_bytes",
+        "name",
+        "pid",
+        "plain",
+        "pool",
+        "python",
+        "queues",
+        "seen_at",
+        "slots",
+        "stacks",
+        "stops",
+        "tasks",
+        "unknown",
+        "version",
+    )
+
     def __init__(self, key: str, lease_until_at: float) -> None:
         self.key = key
         self.lease_until_at = lease_until_at
