@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Unpack, cast
 
@@ -14,7 +15,7 @@ from distq.client.encoder import bare
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions
-from distq.client.session import ClientRuntime
+from distq.client.session import ClientRuntime, check_size
 from distq.client.session_port import MakeSession, SessionPort
 from distq.client.submitter import Submitter
 from distq.client.timeouts import Timeout, timeout_s
@@ -190,6 +191,29 @@ def facts_of(client: Client, task_id: str) -> dict[str, Any]:
         CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
     """
     return dict(client._administer("show", {"id": task_id, "bodies": True}))  # noqa: SLF001 - this module's own
+
+
+def facts_of_unique(client: Client, queue: str, unique_key: str) -> dict[str, Any]:
+    """The same about the task that has a unique key, or had it last, until the master drops that task.
+
+    Without the option `unique_for` a task has its unique key only until it ends.
+    """
+    asked = {"queue": queue, "unique_key": unique_key, "bodies": True}
+    return dict(client._administer("show", asked))  # noqa: SLF001 - this module's own
+
+
+def submit_later(submitter: Submitter, fn: Callable[..., Any], *args: Any) -> Callable[[], TaskFuture[Any]]:
+    """Check and encode a call as `submit` does, for an integration; the function that it returns submits the call."""
+    client = submitter if isinstance(submitter, Client) else getattr(submitter, "_client", None)
+    options, body = submitter._encoded(fn, args, {})  # noqa: SLF001 - this module's own
+    if isinstance(client, Client):
+        check_size(body, client._settings.payload_bytes_max)  # noqa: SLF001
+    return functools.partial(submitter._send, options, body)  # noqa: SLF001
+
+
+def submit_encoded(client: Client, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
+    """Submit a call that was encoded before, for an integration; blocks and raises as `Client.submit` does."""
+    return client._send(options, body)  # noqa: SLF001 - this module's own
 
 
 def sending_by_value(submitter: Submitter) -> Submitter:

@@ -1,6 +1,7 @@
 """A Django program that enqueues tasks and reads their results; prints `ok` at the end."""
 
 import asyncio
+import io
 import os
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,13 @@ from typing import Any
 import django
 import pytest
 from django.core import checks
+from django.core.management import call_command
 from django.db import transaction
+from django.test.utils import override_settings
 from tests.waiting import eventually
 
 import distq
+from distq.contrib.django import TaskBackend, outbox
 from distq.contrib.django.backend import priority_of
 from distq.contrib.django.interface import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_enqueued
 
@@ -114,14 +118,121 @@ def check_transactions(tasks: Any) -> None:
     assert finished(later[0]).return_value[0] == 1
 
 
+def check_enqueue_on_commit(tasks: Any) -> None:
+    """The id is known before the commit; a rolled-back transaction submits nothing."""
+    add = tasks.add.using(backend="committed")
+    sent: list[Any] = []
+    receive = lambda sender, task_result, **_: sent.append(task_result.id)  # noqa: E731 - it is one line
+    task_enqueued.connect(receive)
+    with transaction.atomic():
+        result = add.enqueue(1, b=4)
+        assert result.id
+        assert sent == []
+        with pytest.raises(TaskResultDoesNotExist):
+            add.get_result(result.id)
+    assert sent == [result.id]
+    assert finished(result).return_value == 5
+    assert add.get_result(result.id) == result
+    assert asyncio.run(add.aget_result(result.id)).return_value == 5
+    asyncio.run(result.arefresh())
+    with transaction.atomic():
+        lost = add.enqueue(2)
+        transaction.set_rollback(True)
+    with pytest.raises(TaskResultDoesNotExist):
+        add.get_result(lost.id)
+    assert sent == [result.id]
+    outside = tasks.send.using(backend="committed").enqueue("joe")  # without a transaction: immediately
+    assert finished(outside).return_value == [1, outside.id, "RUNNING", ["joe"], "mail", 10, "joe"]
+    failing = finished(tasks.fails.using(backend="committed").enqueue("no"))
+    assert (failing.status, failing.errors[0].exception_class) == ("FAILED", ValueError)
+    with transaction.atomic(), pytest.raises(TypeError, match="Unsupported type"):
+        tasks.echo.using(backend="committed").enqueue(object())
+    with transaction.atomic(), pytest.raises(distq.PayloadTooLarge):  # where it is given, not in the commit
+        tasks.echo.using(backend="committed").enqueue("x" * (17 << 20))
+    for unknown in ("@default", "1@", f"{'0' * 32}@default", f"{'0' * 32}@other"):
+        with pytest.raises(TaskResultDoesNotExist):
+            add.get_result(unknown)
+
+
+def check_outbox(tasks: Any) -> None:
+    """A row commits or rolls back with the data; a relay submits it, and the result has its id all the time."""
+    add = tasks.add.using(backend="outbox")
+    with transaction.atomic():
+        result = add.enqueue(1, b=8)
+        outbox.add(tasks.number_written, 1)
+        outbox.options(queue="mail", delay=0.01).add(tasks.number_written, 2)
+    with transaction.atomic():
+        lost = add.enqueue(2)
+        outbox.add(tasks.number_written, 3)
+        transaction.set_rollback(True)
+    assert result.status == "READY"
+    waiting = add.get_result(result.id)
+    assert (waiting.status, waiting.args, waiting.kwargs, waiting.task) == ("READY", [1], {"b": 8}, add)
+    assert relay("--doubtful", "status") == "3 rows waiting, 0 rows in doubt\n"
+    relay("--once")
+    assert relay("--doubtful", "status") == "0 rows waiting, 0 rows in doubt\n"
+    assert finished(result).return_value == 9
+    assert add.get_result(result.id).backend == "outbox"
+    with pytest.raises(TaskResultDoesNotExist):
+        add.get_result(lost.id)
+    later = tasks.send.using(backend="outbox", run_after=datetime.now(UTC) + timedelta(hours=1)).enqueue("ann")
+    relay("--once")
+    read = tasks.send.get_result(later.id)
+    assert (read.status, read.id, read.task.run_after) == ("READY", later.id, later.task.run_after)
+    eventually(lambda: {"number 1", "number 2"} <= numbers(), "the tasks of the outbox have run", numbers)
+    assert "number 3" not in numbers()
+    for wrong in ({"unique_key": "k"}, {"debounce": 1}, {"full": "raise"}, {"retires": 1}):
+        with pytest.raises(TypeError):
+            outbox.options(**wrong)
+    with pytest.raises(distq.NotATask):
+        outbox.add(lambda: None)
+    with pytest.raises(TypeError):
+        outbox.add(tasks.number_written)
+
+
+def relay(*arguments: str) -> str:
+    """Return what the command of the relay prints."""
+    output = io.StringIO()
+    call_command("distq_outbox", *arguments, stdout=output)
+    return output.getvalue().removeprefix("The relay of the outbox runs; Ctrl-C ends it.\n")
+
+
+def numbers() -> set[str]:
+    """Return the numbers that tasks have written."""
+    lines = Path(os.environ["SHOP_SIGNALS"]).read_text().splitlines()
+    return {" ".join(line.split()[:2]) for line in lines if line.startswith("number")}
+
+
+def check_surroundings(tasks: Any) -> None:
+    """Tasks run in the time zone of the project, and each with fresh connections to databases."""
+    assert finished(tasks.zone.enqueue()).return_value == ["CET", "Europe/Berlin"]
+    client = distq.Client()
+    for number in range(4):
+        assert client.submit(tasks.connections_before, str(number)).result(30) == [False, True]
+
+
 def check_checks() -> None:
     """`manage.py check` has a sentence for each mistake in the settings."""
-    errors = {error.id: error for error in checks.run_checks() if str(error.id).startswith("distq.")}
-    assert list(errors) == ["distq.E001", "distq.E002", "distq.E003", "distq.E004"]
-    assert errors["distq.E001"].msg == "TASKS['wrong']['OPTIONS'] has ADRESS; it takes ADDRESS, AUTHKEY, SUBMIT."
-    assert "has queue, which each task decides" in errors["distq.E002"].msg
-    assert "retires" in errors["distq.E003"].msg
-    assert "key" in errors["distq.E004"].msg
+    assert [error for error in checks.run_checks() if str(error.id).startswith("distq.")] == []
+
+    def found(**options: Any) -> dict[str, str]:
+        backend = TaskBackend("wrong", {"OPTIONS": options})
+        return {error.id: f"{error.msg} {error.hint or ''}" for error in backend.check()}
+
+    errors = found(ADRESS="a:1", AUTHKEY="", SUBMIT={"queue": "mail", "retires": 3}, OUTBOX="yes")
+    assert list(errors) == ["distq.E001", "distq.E002", "distq.E003", "distq.E005", "distq.E004"]
+    known = "ADDRESS, AUTHKEY, SUBMIT, ENQUEUE_ON_COMMIT, OUTBOX"
+    assert errors["distq.E001"] == f"TASKS['wrong']['OPTIONS'] has ADRESS; it takes {known}. Remove it."
+    assert "has queue, which each task decides" in errors["distq.E002"]
+    assert "retires" in errors["distq.E003"]
+    assert "key" in errors["distq.E004"]
+    assert "['OUTBOX'] is True or False, not 'yes'." in errors["distq.E005"]
+    both = found(ENQUEUE_ON_COMMIT=True, OUTBOX=True, SUBMIT={"unique_key": "k", "unique_for": 5})
+    assert "Remove ENQUEUE_ON_COMMIT" in both["distq.E006"]
+    assert "has unique_for, unique_key, and with ENQUEUE_ON_COMMIT or OUTBOX" in both["distq.E008"]
+    with override_settings(INSTALLED_APPS=["distq.contrib.django"]):
+        assert "Add 'distq.contrib.django.outbox' to INSTALLED_APPS" in found(OUTBOX=True)["distq.E007"]
+    assert found() == {}
 
 
 def main() -> None:
@@ -131,6 +242,8 @@ def main() -> None:
         database.execute("CREATE TABLE orders (number)")
     database.close()
     django.setup()
+    call_command("migrate", verbosity=0)
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)  # the migrations and the model agree
     from tests.contrib.django.shop import tasks  # noqa: PLC0415 - Django's apps must be loaded
 
     check_checks()
@@ -138,13 +251,16 @@ def main() -> None:
     check_failures(tasks)
     check_options(tasks)
     check_transactions(tasks)
+    check_enqueue_on_commit(tasks)
+    check_outbox(tasks)
+    check_surroundings(tasks)
     lines = Path(os.environ["SHOP_SIGNALS"]).read_text().splitlines()
     assert [line for line in lines if "shaky" in line] == [
         "started shaky RUNNING 0",
         "started shaky RUNNING 0",
         "finished shaky SUCCESSFUL 0",
     ]
-    assert [line for line in lines if "fails" in line] == ["started fails RUNNING 0", "finished fails FAILED 1"]
+    assert [line for line in lines if "fails" in line] == ["started fails RUNNING 0", "finished fails FAILED 1"] * 2
     print("ok")
 
 

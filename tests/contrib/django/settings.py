@@ -7,16 +7,32 @@ import django
 SECRET_KEY = "a key of the tests"
 USE_TZ = True
 TIME_ZONE = "Europe/Berlin"
-INSTALLED_APPS = ["tests.contrib.django.shop", *(["django_tasks"] if django.VERSION < (6,) else [])]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SHOP_DATABASE", ":memory:")}}
+INSTALLED_APPS = [
+    "distq.contrib.django",
+    "distq.contrib.django.outbox",
+    "tests.contrib.django.shop",
+    *filter(None, [os.environ.get("SHOP_APP")]),
+    *(["django_tasks"] if django.VERSION < (6,) else []),
+]
+DEBUG = os.environ.get("SHOP_DEBUG") == "1"
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("SHOP_DATABASE", ":memory:"),
+        "OPTIONS": {"timeout": 20},
+    }
+}
 QUEUES = ["default", "mail"]
 DISTQ = "distq.contrib.django.TaskBackend"
 TASKS = {
     "default": {"BACKEND": DISTQ, "QUEUES": QUEUES, "OPTIONS": {"SUBMIT": {"time_limit": "1m"}}},
     "retrying": {"BACKEND": DISTQ, "QUEUES": QUEUES, "OPTIONS": {"SUBMIT": {"retries": 1}}},
-    "wrong": {
-        "BACKEND": DISTQ,
-        "OPTIONS": {"ADRESS": "a:1", "AUTHKEY": "", "SUBMIT": {"queue": "mail", "retires": 3}},
-    },
+    "committed": {"BACKEND": DISTQ, "QUEUES": QUEUES, "OPTIONS": {"ENQUEUE_ON_COMMIT": True}},
+    "outbox": {"BACKEND": DISTQ, "QUEUES": QUEUES, "OPTIONS": {"OUTBOX": True}},
 }
+if "SHOP_WRONG" in os.environ:
+    TASKS["wrong"] = {
+        "BACKEND": DISTQ,
+        "OPTIONS": {"ADRESS": "a:1", "AUTHKEY": "", "SUBMIT": {"queue": "mail", "retires": 3}, "OUTBOX": "yes"},
+    }
 LOGGING_CONFIG = None

@@ -196,3 +196,24 @@ async def test_a_task_that_does_not_run_has_no_stack_and_the_error_explains_why(
     """The message has the text of `why`."""
     await bench.submit(bench.client(), 1, [b"a"])
     assert "does not run on a worker. No worker is connected." in str(await show(bench, what="stack"))
+
+
+@on_bench()
+async def test_a_task_is_found_by_its_unique_key_until_it_is_dropped(bench: Bench) -> None:
+    """An integration knows its own key before the master has given an id."""
+    keys = [(None, None, "kept", 5.0, "return"), (None, None, "released", None, "return")]
+    entries = [(0, 1, None, key) for key in keys]
+    await bench.ask(bench.client(), "broker", "submit", 1, [("q", "f")], entries, [b"a", b"b"], 0.0)
+    assert (await bench.admin("show", queue="q", unique_key="kept", bodies=True))["payload"] == b"a"
+    assert (await bench.admin("show", queue="q", unique_key="released"))["id"] == id_text(1 << 40 | 2)
+    await bench.run_all()
+    await bench.advance(60)
+    assert (await bench.admin("show", queue="q", unique_key="kept"))["state"] == "succeeded"
+    for queue, key in (("q", "released"), ("r", "kept"), ("q", "other")):
+        assert "does not know a task of the queue" in str(await bench.admin("show", queue=queue, unique_key=key))
+    for wrong in ({"unique_key": "kept"}, {"unique_key": 5, "queue": "q"}, {"unique_key": "", "queue": "q"}):
+        assert "is a text of" in str(await bench.admin("show", **wrong))
+    again = await restarted(bench)
+    assert (await again.admin("show", queue="q", unique_key="kept"))["state"] == "succeeded"
+    await again.advance(4000)
+    assert "does not know" in str(await again.admin("show", queue="q", unique_key="kept"))

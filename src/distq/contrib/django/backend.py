@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import math
-import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from django.apps import apps
 from django.core import checks
+from django.db import transaction
 from django.utils import timezone
 
-from distq.client.client import Client, facts_of
+from distq.client.client import facts_of, facts_of_unique, submit_later
+from distq.contrib.django import outbox
+from distq.contrib.django.connection import MasterOptions
 from distq.contrib.django.interface import (
     BaseTaskBackend,
     InvalidTask,
     Task,
     TaskResult,
     TaskResultDoesNotExist,
-    TaskResultStatus,
     task_enqueued,
 )
-from distq.contrib.django.results import EnqueuedTask, change, result_of
+from distq.contrib.django.results import EnqueuedTask, change, ready_result, result_of, waiting_result
+from distq.contrib.outbox.rows import UNIQUE_OPTIONS
 from distq.core.head import TASK_NAME_BYTES_MAX
 from distq.core.option_values import PRIORITY_DEFAULT
 from distq.core.task_ids import task_key_of
+from distq.protocol.submit import RETURN
 from distq.settings import SettingsError
 from distq.tasks.options import checked_to_send
 from distq.wire.errors import RemoteRefusal
 
-OPTIONS: Final = ("ADDRESS", "AUTHKEY", "SUBMIT")
+FLAGS: Final = ("ENQUEUE_ON_COMMIT", "OUTBOX")
+OPTIONS: Final = ("ADDRESS", "AUTHKEY", "SUBMIT", *FLAGS)
 DEFAULTS: Final = {"retries": 0, "full": "raise"}
 """Options of every submit: Django knows no retries, and `enqueue` raises QueueFull."""
+FOUND_S: Final = 1.0
+"""The option `unique_for` of a task whose result has an id before the master has the task: with this option the master
+finds the task by its unique key until it drops the task."""
+ID_SEPARATOR: Final = "@"
+"""Separates the unique key and the queue in the id of such a result."""
 OWN: Final = ("delay", "eta", "priority", "queue")
 """Options that the task itself decides."""
 DJANGO_PRIORITY_MAX: Final = 100
 PRIORITY_MAX: Final = 9
 
 
-class TaskBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
+class TaskBackend(MasterOptions, BaseTaskBackend):  # type: ignore[misc] # Django has no types
     """A backend of Django's tasks, for the setting TASKS.
 
         TASKS = {
@@ -50,7 +61,9 @@ class TaskBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
         }
 
     `ADDRESS` and `AUTHKEY` are those of `distq.Client`, with the same defaults; `SUBMIT` has options as
-    `client.options` takes them.
+    `client.options` takes them. With `ENQUEUE_ON_COMMIT` the task is submitted after the commit of the transaction in
+    which it was enqueued. With `OUTBOX` it is a row of `distq.contrib.django.outbox`, which a relay submits. In both
+    cases the id of the result is known immediately, and a transaction that is rolled back submits nothing.
     """
 
     supports_defer = True
@@ -60,8 +73,8 @@ class TaskBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
 
     def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
         super().__init__(alias, params)
-        self._options: Mapping[str, Any] = self.options
-        self._submit = {**DEFAULTS, **self._options.get("SUBMIT", {})}
+        self._submit = {**DEFAULTS, **self.options.get("SUBMIT", {})}
+        self._on_commit, self._outbox = (self.options.get(flag) is True for flag in FLAGS)
 
     def validate_task(self, task: Task) -> None:
         """Raise InvalidTask for a task that this backend cannot enqueue."""
@@ -74,71 +87,82 @@ class TaskBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
             )
 
     def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
-        """Have the master accept the task; inside a transaction too, which the task does not wait for.
+        """Have the master accept the task, immediately or as the options ENQUEUE_ON_COMMIT and OUTBOX say.
 
         Raises:
             InvalidTask: the backend cannot enqueue it.
             QueueFull, RefusedSubmit: the master refuses it.
             PayloadTooLarge: the arguments are larger than DISTQ_PAYLOAD_BYTES_MAX.
             CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
+
+        With ENQUEUE_ON_COMMIT the errors of the master are raised by the commit; with OUTBOX by the relay.
         """
         from distq.contrib.django.run import task_at  # noqa: PLC0415 - it imports what needs the apps of Django
 
         self.validate_task(task)
-        enqueued_at = timezone.now()
-        result = TaskResult(
-            task=task,
-            id="",
-            status=TaskResultStatus.READY,
-            enqueued_at=enqueued_at,
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=list(args),
-            kwargs=dict(kwargs),
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
+        request = EnqueuedTask(
+            self.alias, task.priority, task.queue_name, task.run_after, timezone.now(), self._submit["retries"]
         )
-        retries = self._submit["retries"]
-        request = EnqueuedTask(self.alias, task.priority, task.queue_name, task.run_after, enqueued_at, retries)
+        key = uuid.uuid4().hex if self._on_commit or self._outbox else ""
+        if key:
+            request = request._replace(result_id=f"{key}{ID_SEPARATOR}{task.queue_name}")
+        result = ready_result(task, request.result_id, list(args), dict(kwargs), request)
         options = {**self._submit, "queue": task.queue_name, "priority": priority_of(task.priority)}
         if task.run_after is not None:
             options["eta"] = _aware(task.run_after)
-        submitter = self.client.options(**options)
         # Copies: the worker's are those of the submit, whatever the program does with the result's own.
-        future = submitter.submit(task_at(task.module_path), result.args, result.kwargs, tuple(request))
-        change(result, id=future.task_id)
+        call = task_at(task.module_path), result.args, result.kwargs, tuple(request)
+        if self._outbox:
+            del options["full"]
+            outbox.options(**options).add_row(call[0], call[1:], {}, key)
+        elif self._on_commit:
+            options |= {"unique_key": key, "unique_for": FOUND_S, "on_conflict": RETURN}
+            submit = submit_later(self.client.options(**options), *call)
+
+            def enqueue() -> None:
+                submit()
+                task_enqueued.send(type(self), task_result=result)
+
+            transaction.on_commit(enqueue)
+            return result
+        else:
+            future = self.client.options(**options).submit(call[0], *call[1:])
+            change(result, id=future.task_id)
         task_enqueued.send(type(self), task_result=result)
         return result
 
     def get_result(self, result_id: str) -> TaskResult:
         """The result of a task by its id, from any process, until its TTL ends; raises TaskResultDoesNotExist."""
-        try:
-            task_key_of(result_id)
-            shown = facts_of(self.client, result_id)
-        except (ValueError, RemoteRefusal) as error:  # it is no task id, or the master does not know the task
-            raise TaskResultDoesNotExist(result_id) from error
-        path = shown["name"].removeprefix(name_of_path(""))
-        if path == shown["name"]:
-            raise TaskResultDoesNotExist(result_id)
-        return result_of(path, shown, self.alias)
+        # A row of the outbox that the first look has not found may be with the master now.
+        for _ in range(2 if self._outbox else 1):
+            try:
+                shown = self._facts_of(result_id)
+            except RemoteRefusal:  # the master does not know the task
+                row = outbox.find(result_id.partition(ID_SEPARATOR)[0]) if self._outbox else None
+                if row is not None:
+                    return waiting_result(row.name.removeprefix(name_of_path("")), result_id, bytes(row.body))
+                continue
+            except ValueError:  # it is no id of a task
+                break
+            path = shown["name"].removeprefix(name_of_path(""))
+            if path == shown["name"]:
+                break
+            return result_of(path, {**shown, "id": result_id}, self.alias)
+        raise TaskResultDoesNotExist(result_id)
 
-    @property
-    def client(self) -> Client:
-        """The client of this process for the backend's address and key: Django has a backend for each thread."""
-        key = self._options.get("ADDRESS"), self._options.get("AUTHKEY")
-        with _lock:
-            found = _clients.get(key)
-            if found is None:
-                found = _clients[key] = Client(*key, wait_at_exit=False)
-        return found
+    def _facts_of(self, result_id: str) -> dict[str, Any]:
+        """What the master knows about the task; raises RemoteRefusal or ValueError if it does not know it."""
+        key, separator, queue = result_id.partition(ID_SEPARATOR)
+        if separator and key and queue:
+            return facts_of_unique(self.client, queue, key)
+        task_key_of(result_id)
+        return facts_of(self.client, result_id)
 
     def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
         """Check the options and the settings, without a connection to the master."""
         yield from super().check(**kwargs)
         setting = f"TASKS[{self.alias!r}]['OPTIONS']"
-        if unknown := sorted(self._options.keys() - set(OPTIONS)):
+        if unknown := sorted(self.options.keys() - set(OPTIONS)):
             message = f"{setting} has {', '.join(unknown)}; it takes {', '.join(OPTIONS)}."
             yield checks.Error(message, hint="Remove it.", id="distq.E001")
         if decided := sorted(self._submit.keys() & set(OWN)):
@@ -151,15 +175,38 @@ class TaskBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types
             checked_to_send(self._submit)
         except (TypeError, ValueError) as error:
             yield checks.Error(f"{setting}['SUBMIT']: {error}.", id="distq.E003")
+        yield from self._check_flags(setting)
         try:
             self.client  # noqa: B018 - it reads the settings
         except SettingsError as error:
             hint = "Set DISTQ_ADDRESS and DISTQ_AUTHKEY_FILE, or ADDRESS and AUTHKEY in the backend's OPTIONS."
             yield checks.Error(f"{setting}: {error}", hint=hint, id="distq.E004")
 
-
-_lock = threading.Lock()
-_clients: dict[tuple[Any, Any], Client] = {}
+    def _check_flags(self, setting: str) -> Iterable[checks.CheckMessage]:
+        for flag in FLAGS:
+            if not isinstance(self.options.get(flag, False), bool):
+                message = f"{setting}[{flag!r}] is True or False, not {self.options[flag]!r}."
+                yield checks.Error(message, id="distq.E005")
+        if self._on_commit and self._outbox:
+            yield checks.Error(
+                f"{setting} has ENQUEUE_ON_COMMIT and OUTBOX.",
+                hint="Remove ENQUEUE_ON_COMMIT: a row of the outbox commits with the transaction.",
+                id="distq.E006",
+            )
+        if self._outbox and not apps.is_installed(outbox.__name__):
+            yield checks.Error(
+                f"{setting} has OUTBOX, and the app of the outbox is not installed.",
+                hint=f"Add {outbox.__name__!r} to INSTALLED_APPS, and run manage.py migrate.",
+                id="distq.E007",
+            )
+        unique = sorted(self._submit.keys() & set(UNIQUE_OPTIONS))
+        if unique and (self._on_commit or self._outbox):
+            yield checks.Error(
+                f"{setting}['SUBMIT'] has {', '.join(unique)}, and with ENQUEUE_ON_COMMIT or OUTBOX each task has a "
+                "unique key of its own.",
+                hint="Remove it.",
+                id="distq.E008",
+            )
 
 
 def name_of(task: Task) -> str:

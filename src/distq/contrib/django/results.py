@@ -26,6 +26,8 @@ class EnqueuedTask(NamedTuple):
     run_after: datetime | None
     enqueued_at: datetime
     retries: int
+    result_id: str = ""
+    """The id of the result; '' for the id of the task, which the master gives."""
 
     def task(self, path: str) -> Task:
         """The task at an import path, with these options; raises ImportError, TypeError or InvalidTask."""
@@ -46,6 +48,33 @@ class Record(NamedTuple):
     started_at: datetime
     finished_at: datetime
     worker_ids: list[str]
+
+
+def ready_result(
+    task: Task, result_id: str, args: list[Any], kwargs: dict[str, Any], request: EnqueuedTask
+) -> TaskResult:
+    """The result of a task that no worker has begun."""
+    return TaskResult(
+        task=task,
+        id=result_id,
+        status=TaskResultStatus.READY,
+        enqueued_at=request.enqueued_at,
+        started_at=None,
+        last_attempted_at=None,
+        finished_at=None,
+        args=args,
+        kwargs=kwargs,
+        backend=request.backend,
+        errors=[],
+        worker_ids=[],
+    )
+
+
+def waiting_result(path: str, result_id: str, body: bytes) -> TaskResult:
+    """The result of a task that waits in the outbox with these arguments."""
+    (args, kwargs, row), _ = unpack_result(body)
+    request = EnqueuedTask(*row)
+    return ready_result(request.task(path), result_id, args, kwargs, request)
 
 
 def result_of(path: str, shown: Mapping[str, Any], alias: str) -> TaskResult:

@@ -1,4 +1,4 @@
-"""What workers run for Django: `distq worker distq.contrib.django.run`, with DJANGO_SETTINGS_MODULE.
+"""What workers run for Django: `manage.py distq_worker`, or `distq worker distq.contrib.django.run`.
 
 The task at `shop.tasks.send` is named `distq.contrib.django.run:shop.tasks.send`, so that operators see its name. A
 worker resolves that name as any import path; the attributes of this module lead to a `TaskAt` of the rest.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import django
@@ -29,13 +30,31 @@ from distq.tasks import access
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
 from distq.tasks.current import current
 from distq.tasks.failure import TaskStopped, traceback_of
+from distq.tasks.wrapping import wrappers
 
 NAME_PREFIX: Final = f"{__name__}:"
 _CONTROL: Final = (KeyboardInterrupt, Discard, Interrupted, Retry, Snooze, TaskStopped)
 """What a task raises to end or to repeat its run; it is no failure of the task."""
 
-if access.access is not None and not apps.ready:
-    django.setup()
+
+def with_fresh_connections(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; connections to databases that are unusable or too old are closed before and after it."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        close_old_connections()
+        reset_queries()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return call
+
+
+if access.access is not None:  # this process is an executor
+    if not apps.ready:
+        django.setup()
+    wrappers.append(with_fresh_connections)
 
 
 class TaskAt:
@@ -54,20 +73,15 @@ class TaskAt:
         return task_at(f"{self.path}.{name}")
 
     def __call__(self, args: list[Any], kwargs: dict[str, Any], request: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Run the task with fresh database connections, and send the signals of Django."""
-        close_old_connections()
-        reset_queries()
-        try:
-            return tuple(self._run(args, kwargs, EnqueuedTask(*request)))
-        finally:
-            close_old_connections()
+        """Run the task, and send the signals of Django."""
+        return tuple(self._run(args, kwargs, EnqueuedTask(*request)))
 
     def _run(self, args: list[Any], kwargs: dict[str, Any], request: EnqueuedTask) -> Record:
         run, started_at = current(), timezone.now()
         task = request.task(self.path)
         result = TaskResult(
             task=task,
-            id=run.id,
+            id=request.result_id or run.id,
             status=TaskResultStatus.RUNNING,
             enqueued_at=request.enqueued_at,
             started_at=started_at,

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.constraints import KEY_BYTES_MAX
 from distq.core.explain import WorkerCapacity, explain, lacking
-from distq.core.head import unpack_dead
+from distq.core.head import NAME_BYTES_MAX, unpack_dead
 from distq.core.option_values import PLAIN, executor_label, kinds_required
+from distq.core.ranges import text
 from distq.core.states import DEAD, LEASED, LIVE_STATES, STATE_NAMES, SUCCEEDED
 from distq.core.task import Task, delivery_count
 from distq.core.task_ids import id_text
@@ -37,21 +39,45 @@ STACK_S: Final = 5.0
 
 
 class TaskQuery(CallRequest):
-    """A request about one task, by its id."""
+    """A request about one task, by its id, or by its queue and unique key."""
 
-    __slots__ = ("task_key", "workers")
+    __slots__ = ("task_key", "unique", "workers")
 
     def __init__(self, connection: ServerConnection, workers: Workers, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
         self.workers = workers
-        (self.task_key,) = task_keys_in([asked.get("id")])
+        self.unique = _unique_in(asked)
+        self.task_key = 0
+        if self.unique is None:
+            (self.task_key,) = task_keys_in([asked.get("id")])
 
     def task(self, cycle: Cycle) -> Task:
         """Return the task; raises NoSuchTask if the master does not know it."""
+        if self.unique is not None:
+            queue_name, unique_key = self.unique
+            queue = cycle.ledger.registry.queues.get(queue_name)
+            # Also a task whose `unique_for` is over: it can be found until the master drops it.
+            found = None if queue is None else queue.unique.get(unique_key)
+            if found is None:
+                raise NoSuchTask(
+                    f"the master does not know a task of the queue {queue_name!r} with the unique key "
+                    f"{unique_key!r} (any more)."
+                )
+            self.task_key = found.task_key
         task = cycle.ledger.state.tasks.get(self.task_key)
         if task is None:
             raise NoSuchTask(f"the master does not know task {id_text(self.task_key)} (any more).")
         return task
+
+
+def _unique_in(asked: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the queue and the unique key in a request, None if it has no unique key; raises BadCall."""
+    if asked.get("unique_key") is None:
+        return None
+    try:
+        return text("queue", asked.get("queue"), NAME_BYTES_MAX), text("unique_key", asked["unique_key"], KEY_BYTES_MAX)
+    except (TypeError, ValueError) as exc:
+        raise BadCall(f"{exc}.") from exc
 
 
 class ShowTask(TaskQuery):

@@ -22,6 +22,7 @@ from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, desc
 from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, run_payload
+from distq.tasks.wrapping import wrapped
 from distq.worker.executor.handler import (
     Handler,
     HandlerUnusable,
@@ -166,7 +167,8 @@ class Functions:
         call = _with_injected(name, called, injected) if injected else called
         if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
             self._coroutines[TASK, name] = self._awaiting(function, call)
-        return self._calling(function, call)
+            return self._calling(function, call)
+        return self._calling(function, wrapped(call))
 
     def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRunner:
         """Return how to run a coroutine function on an event loop."""
@@ -229,7 +231,7 @@ class Functions:
             def call(*args: Any, **kwargs: Any) -> Any:
                 nonlocal sent
                 sent, own_args, own_kwargs = by_value.split_call(args, kwargs)
-                return sent(*own_args, **own_kwargs)
+                return wrapped(sent)(*own_args, **own_kwargs)
 
             try:
                 if json_only:

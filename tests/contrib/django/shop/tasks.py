@@ -2,11 +2,14 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from django.db import connection
+from django.utils import timezone
 
+import distq
 from distq.contrib.django.interface import task_finished, task_started
 
 try:
@@ -79,6 +82,27 @@ def count_orders() -> list[Any]:
         cursor.execute("SELECT count(*) FROM orders")
         (count,) = cursor.fetchone()
     return [count, os.getpid()]
+
+
+@task
+def zone() -> list[str]:
+    """Return the time zone of the process, and of Django."""
+    return [time.tzname[0], timezone.get_current_timezone_name()]
+
+
+def connections_before(marker: str) -> list[bool]:
+    """Return whether this process had an open connection when the function began, and open one."""
+    was_open = connection.connection is not None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return [was_open, connection.connection is not None]
+
+
+def number_written(number: int) -> int:
+    """Append a number and the id of the task to the file of the test."""
+    with Path(os.environ["SHOP_SIGNALS"]).open("a") as stream:
+        stream.write(f"number {number} {distq.current().id}\n")
+    return number
 
 
 def note(signal: str, result: Any) -> None:

@@ -1,0 +1,53 @@
+"""`python -m distq.contrib.sqlalchemy URL`: submits the rows of an outbox."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from sqlalchemy import MetaData, create_engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from distq.client.client import Client
+from distq.contrib.outbox.command import DOUBTFUL, DOUBTFUL_HELP, run_relay, settle_doubtful
+from distq.contrib.outbox.relay import INTERVAL_S
+from distq.contrib.sqlalchemy.outbox import TABLE, table_of
+from distq.contrib.sqlalchemy.store import SqlOutboxStore
+from distq.core.errors import DistqError
+
+
+@click.command("python -m distq.contrib.sqlalchemy")
+@click.argument("url", envvar="DATABASE_URL")
+@click.option("--table", default=TABLE, show_default=True, help="Name of the table.")
+@click.option("--schema", default=None, help="Schema of the table.")
+@click.option(
+    "--interval", type=click.FloatRange(0.01), default=INTERVAL_S, show_default=True, help="Seconds between two looks."
+)
+@click.option("--once", is_flag=True, help="End when no row is due.")
+@click.option("--doubtful", type=click.Choice(DOUBTFUL), help=DOUBTFUL_HELP)
+def main(url: str, table: str, schema: str | None, interval: float, once: bool, doubtful: str | None) -> None:
+    """Submit the rows of the outbox in the database at URL to the master at DISTQ_ADDRESS.
+
+    URL is as SQLAlchemy takes it, or the environment variable DATABASE_URL.
+    """
+    try:
+        store = SqlOutboxStore(create_engine(url), table_of(MetaData(), table, schema))
+        if doubtful is not None:
+            settle_doubtful(store, doubtful, click.echo)
+            return
+        if not store.has_table():
+            raise click.ClickException(f"The database has no table {table!r}. Create it with metadata.create_all.")
+        run_relay(store, lambda: Client(wait_at_exit=False), interval, once=once, say=click.echo)
+    except ArgumentError as error:
+        raise click.UsageError(f"URL cannot be read: {error}") from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"The driver of the database is not installed: {error}.") from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(str(error)) from error
+    except DistqError as error:
+        click.echo(f"distq: {error} {error.hint}".rstrip(), err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
