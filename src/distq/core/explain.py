@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distq.core.option_values import PLAIN, executor_label, kinds_required
 from distq.core.plurals import counted
+from distq.core.queue import RESULT
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES
 from distq.core.task import Task
 
@@ -37,6 +38,10 @@ class WorkerCapacity(NamedTuple):
     """The largest number of free slots at one worker in `taking`."""
     absent: int = 0
     """Slots without an executor: the worker is replacing the executor, or the executor has not started yet."""
+    released: str = ""
+    """Name of one of the workers in `serving` that have released a task of this name as unknown; '' if none has."""
+    released_because: str = ""
+    """The reason that this worker gave."""
 
 
 def explain(
@@ -119,6 +124,8 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
     """Why no worker takes this ready task, or that a worker takes it now."""
     envelope = task.envelope
     queue, ready = envelope.queue.name, envelope.queue.counts[READY]
+    if envelope.kind == PLAIN and envelope.queue.role == RESULT:
+        return f"It waits on the result queue {queue!r} until a program takes it."
     absent = f", {capacity.absent:,} of them without an executor now" if capacity.absent else ""
     kinds = kinds_required(envelope.requires)
     executors = f"executors of kind {' and '.join(kinds)}"
@@ -133,7 +140,7 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
         ),
         (
             capacity.knowing,
-            f"Of {counted(capacity.serving, 'worker')} of its queue none {_knows(envelope.kind, envelope.name)}",
+            f"Of {counted(capacity.serving, 'worker')} of its queue none {_knows(task, capacity)}",
         ),
         (
             capacity.of_kind,
@@ -164,11 +171,19 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
     return next((sentence for there_is_one, sentence in reasons if not there_is_one), now)
 
 
-def _knows(kind: str, name: str) -> str:
-    """The end of the sentence that no worker runs a task's function: what it would know, and by which setting."""
-    if kind == PLAIN:
+def _knows(task: Task, capacity: WorkerCapacity) -> str:
+    """The end of the sentence that no worker runs a task's function: why not, and what to do."""
+    name = task.envelope.name
+    if task.envelope.kind == PLAIN:
         return "runs plain items (DISTQ_PLAIN_HANDLER)."
-    return f"knows a task {name!r} (DISTQ_TASKS); a worker that has tried it has logged why not.{_with_colon(name)}"
+    if not capacity.released:
+        return f"knows a task {name!r} (DISTQ_TASKS): each has a plain handler and no modules."
+    because = capacity.released_because or "it does not know the name"
+    return (
+        f"knows a task {name!r} (DISTQ_TASKS). Worker {capacity.released} says: {because.rstrip('.')}. A worker "
+        "imports its modules once: restart workers that began before the function was added or renamed."
+        f"{_with_colon(name)}"
+    )
 
 
 def _with_colon(name: str) -> str:

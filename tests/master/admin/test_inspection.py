@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from tests.master.bench import START, WAITING, Bench, failed, on_bench, restarted
 
+from distq.core.outcome import Outcome
 from distq.core.task_ids import id_text
+from distq.master.sessions.unknown_names import CHECK_S, NAME_RETRY_S
 from distq.wire.errors import RemoteRefusal
 
 FIRST = id_text(1 << 40 | 1)
@@ -82,6 +84,35 @@ async def test_the_reason_names_the_setting_that_decides(bench: Bench) -> None:
     assert await explanation(bench, id_text(plain.task_key)) == (
         "Of 2 workers of its queue none runs plain items (DISTQ_PLAIN_HANDLER)."
     )
+
+
+@on_bench()
+async def test_the_reason_says_why_a_worker_does_not_know_a_task_and_that_a_restart_may_help(bench: Bench) -> None:
+    """The worker's own words are in the sentence that the operator and the client read, until it knows the name."""
+    await bench.submit(bench.client(), 1, [b"a"])
+    bench.worker("w7")
+    connection = bench.executor(1, "w7")
+    (row,) = await bench.exchange(connection, want=1)
+    unknown = (row[0], row[1], Outcome.UNKNOWN, None, 0.0, "none of its modules has registered it")
+    await bench.exchange(connection, [unknown], want=0)
+    assert await explanation(bench) == (
+        "Of 1 worker of its queue none knows a task 'f' (DISTQ_TASKS). Worker w7 says: none of its modules has "
+        "registered it. A worker imports its modules once: restart workers that began before the function was added "
+        "or renamed."
+    )
+    (reason,) = (await bench.ask(bench.client(), "broker", "stuck", [row[0]])).values()
+    assert "Worker w7 says: none of its modules has registered it." in reason
+    await bench.advance(NAME_RETRY_S + CHECK_S)
+    assert "knows a task" not in await explanation(bench)
+
+
+@on_bench()
+async def test_a_worker_of_all_work_queues_is_not_counted_for_a_result_queue(bench: Bench) -> None:
+    """It leases nothing from a result queue, so the reason must not say that it leases the item now."""
+    bench.worker("all")
+    bench.executor(1, "all")
+    await bench.ask(bench.connection(), "result", "put", 1)
+    assert await explanation(bench) == "It waits on the result queue 'result' until a program takes it."
 
 
 @on_bench()

@@ -12,8 +12,8 @@ def test_pauses_double_up_to_a_bound() -> None:
     """A name that the worker never learns costs almost nothing."""
     names, now, pauses = UnknownNames(), 0.0, []
     for _ in range(12):
-        assert names.add_unknown("shop:add", now) is True
-        assert names.add_unknown("shop:add", now) is False
+        assert names.add_unknown("shop:add", "no module", now) is True
+        assert names.add_unknown("shop:add", "no module", now) is False
         handed_at = now
         while "shop:add" in names:
             now += CHECK_S
@@ -28,13 +28,13 @@ def test_a_few_unknown_names_are_offered_again_together(count: int) -> None:
     """All of many names are tried again in the end, and none after the worker has gone."""
     names = UnknownNames()
     for at in range(count):
-        names.add_unknown(f"old:job{at}", 0.0)
+        names.add_unknown(f"old:job{at}", "no module", 0.0)
     left = count
     while names.try_again(NAME_RETRY_S):
         assert len(names) == max(left - NAMES_PER_CHECK, 0)
         left = len(names)
     assert not names
-    names.add_unknown("one", 0.0)
+    names.add_unknown("one", "no module", 0.0)
     names.end()
     assert (names.try_again(1e9), names.has_waiting, len(names)) == ([], False, 0)
 

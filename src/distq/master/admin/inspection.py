@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.constraints import KEY_BYTES_MAX
 from distq.core.explain import WorkerCapacity, explain, lacking
 from distq.core.head import NAME_BYTES_MAX, unpack_dead
-from distq.core.option_values import PLAIN, executor_label, kinds_required
+from distq.core.option_values import executor_label, kinds_required
 from distq.core.ranges import text
 from distq.core.states import DEAD, LEASED, LIVE_STATES, STATE_NAMES, SUCCEEDED
 from distq.core.task import Task, delivery_count
@@ -153,11 +153,8 @@ def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
     """
     sessions = list(workers.sessions.values())
     queue, envelope = task.envelope.queue, task.envelope
-    serving = [one for one in sessions if one.queues is None or queue in one.queues]
-    if envelope.kind == PLAIN:
-        knowing = [one for one in serving if one.plain]
-    else:
-        knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
+    serving = [one for one in sessions if one.serves(queue)]
+    knowing = [one for one in serving if one.knows(envelope.name)]
     kinds = {executor_label(kind) for kind in kinds_required(envelope.requires)}
     of_kind = [one for one in knowing if kinds <= one.labels]
     able = [one for one in of_kind if envelope.requires <= one.labels]
@@ -172,7 +169,9 @@ def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
     free = [max(one.slots - one.occupied_slots - gone, 0) for one, gone in zip(taking, absent, strict=True)]
     slots = sum(one.slots for one in taking)
     numbers = (len(sessions), len(serving), len(knowing), len(of_kind), len(able), len(large), len(taking))
-    return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
+    name = task.envelope.name
+    released, because = next(((one.name, one.unknown[name]) for one in serving if name in one.unknown), ("", ""))
+    return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent), released, because)
 
 
 def stuck(cycle: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]:

@@ -107,7 +107,7 @@ class ExchangeCall(LeaseRequest):
 
     def _settle(self, cycle: Cycle, settled: CheckedSettlement, now: float) -> bool:
         """Note one settlement; False if a later cycle must decide the request again."""
-        task_key, delivery, outcome, body, run_s, *_ = settled
+        task_key, delivery, outcome, body, run_s, cause, *_ = settled
         ledger = cycle.ledger
         if outcome == Outcome.PROGRESS:
             with suppress(ValueError, TypeError, RecursionError):
@@ -130,7 +130,7 @@ class ExchangeCall(LeaseRequest):
                 cycle.park_until_room(self, answers.queue)
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
-            try_again_later(cycle, self.executor.session.unknown, task.envelope.name, now)
+            try_again_later(cycle, self.executor.session.unknown, task.envelope.name, cause, now)
             task.envelope.queue.recheck_eligibility(task.envelope)
         if not ledger.settle(*settled):
             return False

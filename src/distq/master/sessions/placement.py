@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distq.core.option_values import PLAIN
+from distq.core.queue import WORK
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
@@ -66,11 +67,11 @@ class ConnectedWorkers:
         return sys.maxsize if serving.fits[key] else PROBE
 
     def _of(self, queue: Queue[Task]) -> _Serving:
-        # The workers that serve all queues serve alike every queue that no worker names.
-        key = queue if queue in self._named else None
+        # The workers that serve all work queues serve alike every work queue that no worker names.
+        key = queue if queue in self._named or queue.role != WORK else None
         found = self._serving.get(key)
         if found is None:
-            sessions = [one for one in self._sessions if one.queues is None or queue in one.queues]
+            sessions = [one for one in self._sessions if one.serves(queue)]
             sessions.sort(key=lambda one: len(one.unknown))
             found = self._serving[key] = _Serving(sessions, {})
         return found

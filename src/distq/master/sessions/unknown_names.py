@@ -26,8 +26,8 @@ TRIES_MAX: Final = 10_000
 """Maximum names whose tries are counted, to limit memory; beyond it all counts start again."""
 
 
-class UnknownNames(set[str]):
-    """The task names that one worker does not know at present."""
+class UnknownNames(dict[str, str]):
+    """The task names that one worker does not know at present, each with the reason that the worker gave."""
 
     __slots__ = ("_due", "_tries")
 
@@ -36,11 +36,12 @@ class UnknownNames(set[str]):
         self._due: list[tuple[float, str]] = []
         self._tries: dict[str, int] = {}
 
-    def add_unknown(self, name: str, now: float) -> bool:
+    def add_unknown(self, name: str, why: str, now: float) -> bool:
         """Add a name of which the worker released a task; return whether no other one waits to be tried again."""
-        if name in self:
+        is_waiting = name in self
+        self[name] = why
+        if is_waiting:
             return False
-        self.add(name)
         if len(self._tries) >= TRIES_MAX:
             self._tries.clear()
         tries = self._tries[name] = self._tries.get(name, 0) + 1
@@ -62,7 +63,7 @@ class UnknownNames(set[str]):
         names: list[str] = []
         while len(names) < NAMES_PER_CHECK and self._due and self._due[0][0] <= now:
             names.append(heapq.heappop(self._due)[1])
-            self.discard(names[-1])
+            self.pop(names[-1], None)
         return names
 
 
@@ -84,7 +85,7 @@ class RetryUnknownNames(Request):
             cycle.ask_at(now + CHECK_S, self)
 
 
-def try_again_later(cycle: Cycle, names: UnknownNames, name: str, now: float) -> None:
+def try_again_later(cycle: Cycle, names: UnknownNames, name: str, why: str, now: float) -> None:
     """Note that a worker released a task because it has no function of that name; have it tried again later."""
-    if names.add_unknown(name, now):
+    if names.add_unknown(name, why, now):
         cycle.ask_at(now + CHECK_S, RetryUnknownNames(names))

@@ -107,7 +107,7 @@ class WorkerSession:
         self.slots = 0
         self.busy = 0
         self.queues: tuple[Queue[Task], ...] | None = None
-        """The queues that the worker serves, None for all."""
+        """The queues that the worker serves, None for all work queues."""
         self.plain = False
         self.tasks = False
         self.labels: frozenset[str] = NO_LABELS
@@ -152,11 +152,17 @@ class WorkerSession:
             executor.executor_slots for executor in self.executors.values() if executor.connection or executor.held
         )
 
+    def serves(self, queue: Queue[Task]) -> bool:
+        """Whether the worker serves a queue."""
+        return queue.role == WORK if self.queues is None else queue in self.queues
+
+    def knows(self, name: str) -> bool:
+        """Whether the worker runs tasks of this name, as far as the master knows; PLAIN is the name of plain items."""
+        return self.plain if name == PLAIN else self.tasks and name not in self.unknown
+
     def wanted(self, name: str) -> bool:
         """Whether the worker runs tasks of this name and is not draining."""
-        if self.draining:
-            return False
-        return self.plain if name == PLAIN else self.tasks and name not in self.unknown
+        return not self.draining and self.knows(name)
 
     def introduce(self, hello: Hello, worker: WorkerHello, queues: tuple[Queue[Task], ...] | None) -> None:
         """Copy the facts of a `hello` about the worker."""
@@ -197,7 +203,7 @@ class Heartbeat(CallRequest):
 def may_take(sessions: Iterable[WorkerSession], queue: Queue[Task], ready_list: PriorityList[Task]) -> bool:
     """Whether a worker may take tasks of a priority list; standard-library programs may take plain items too."""
     return ready_list.name == PLAIN or any(
-        (queue in session.queues if session.queues is not None else queue.role == WORK)
+        session.serves(queue)
         and ready_list.requires <= session.labels
         and ready_list.cost <= session.slots
         and session.wanted(ready_list.name)

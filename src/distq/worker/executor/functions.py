@@ -42,6 +42,7 @@ CoroutineRunner = Callable[[bytes, Callable[[], BaseException | None]], Coroutin
 """Does the same on an event loop; its second argument returns why the run was cancelled, or None."""
 
 JSON: Final = "json"
+NOT_REGISTERED: Final = "none of its modules has registered it"
 ARGUMENTS_WHAT: Final = "its arguments, or results of tasks before it, are"
 _FINAL: Final = (PayloadRefused, ResultNotSent, ValueUnreadable)
 """Failures that another attempt would repeat."""
@@ -151,7 +152,7 @@ class Functions:
         if function is not None and function.__module__ not in sys.modules:
             function = None  # its module registered it, and then its import failed
         if function is None and self.codec.json_only:
-            return self._unknown(name, "none of its modules has registered it")
+            return self._unknown(name, f"{NOT_REGISTERED}, and with DISTQ_ACCEPT=json it imports no other function")
         if function is None:
             try:
                 function = _imported(name)
@@ -288,7 +289,7 @@ def failed_by_limit(error: TimeLimitExceeded) -> RunOutcome:
 def _imported(name: str) -> Callable[..., Any]:
     module, _, path = name.partition(":")
     if not path:
-        raise NotATask("none of its modules has registered it")
+        raise NotATask(NOT_REGISTERED)
     check_not_shadowed(module)
     found: object = importlib.import_module(module)
     for part in path.split("."):
