@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distq.client.locks import CalledInside as CalledInside
     from distq.client.master_connection import NotAdmitted as NotAdmitted
     from distq.client.outcome import ResultUnreadable as ResultUnreadable
+    from distq.client.progress.waiting import progress as progress
     from distq.client.refusals import RefusedSubmit as RefusedSubmit
     from distq.client.submitter import Submitter as Submitter
     from distq.client.unsendable import ClassOfMain as ClassOfMain
@@ -138,6 +139,7 @@ __all__ = [
     "current",
     "injected",
     "lifespan",
+    "progress",
     "task",
 ]
 
@@ -206,6 +208,7 @@ _HOMES = {
     "current": "distq.tasks.current",
     "injected": "distq.tasks.lifespan",
     "lifespan": "distq.tasks.lifespan",
+    "progress": "distq.client.progress.waiting",
     "task": "distq.tasks.function",
 }
 

@@ -55,6 +55,8 @@ class MasterState:
         """The running tasks, for a client that asks about them."""
         self.stuck = ""
         """The reason why the first task of a client's question waits."""
+        self.progress: tuple[float, str] | None = None
+        """What every task reports."""
         self.goodbyes = 0
         self.running_calls = 0
         self.hang_up: dict[str, int] = {}
@@ -140,6 +142,10 @@ class MasterState:
 
     def _stuck(self, keys: list[int]) -> object:
         return {key: self.stuck for key in keys[:1] if self.stuck}
+
+    def _admin(self, action: str, _asked: Mapping[str, Any]) -> object:
+        assert action == "show"
+        return {"progress": self.progress}
 
     def _goodbye(self) -> None:
         self.goodbyes += 1

@@ -416,7 +416,8 @@ def test_map_yields_in_order_also_in_chunks_and_checks_its_sizes(run: Run) -> No
             accepted = len(state.bodies)
             assert [n async for n in client.map(double, range(10), chunksize=4)] == [2 * n for n in range(10)]
             assert len(state.bodies) - accepted == 3
-            for sizes in ({"concurrency": 0}, {"chunksize": 0}):
+            wrong: list[dict[str, Any]] = [{"concurrency": 0}, {"chunksize": 0}]
+            for sizes in wrong:
                 with pytest.raises(ValueError, match="is at least 1, not 0"):
                     client.map(double, range(3), **sizes)
 

@@ -113,7 +113,7 @@ def test_map_with_a_buffersize_counts_chunks() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{}, {"buffersize": 1}, {"buffersize": 100}, {"chunksize": 3}, {"chunksize": 100}])
-def test_map_is_the_builtin_map_of_the_results(sizes: dict[str, int]) -> None:
+def test_map_is_the_builtin_map_of_the_results(sizes: dict[str, Any]) -> None:
     """The shortest iterable ends it; without iterables, or with an empty one, it yields nothing."""
     with serving(MasterState()) as master, client_of(master) as client:
         assert list(client.map(double, range(7), **sizes)) == [*range(0, 14, 2)]
@@ -144,7 +144,7 @@ def test_a_wrong_size_of_map_is_refused_before_an_argument_is_taken(
 
 
 @pytest.mark.parametrize("sizes", [{}, {"buffersize": 3}])
-def test_map_yields_the_results_before_an_exception_and_cancels_the_calls_after_it(sizes: dict[str, int]) -> None:
+def test_map_yields_the_results_before_an_exception_and_cancels_the_calls_after_it(sizes: dict[str, Any]) -> None:
     """The exception of the third call is raised in its place; only tasks that have not ended are cancelled."""
     error = DEAD, pack_failure(ZeroDivisionError("of the task")), ["it failed"]
     state = MasterState(lambda call: error if call[0][0] == 2 else doubled(call) if call[0][0] < 2 else None)
@@ -170,7 +170,7 @@ def test_a_map_that_is_left_early_cancels_the_rest() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{}, {"chunksize": 2}, {"buffersize": 1}, {"buffersize": 2, "chunksize": 2}])
-def test_map_keeps_neither_arguments_nor_yielded_results(sizes: dict[str, int]) -> None:
+def test_map_keeps_neither_arguments_nor_yielded_results(sizes: dict[str, Any]) -> None:
     """The garbage collector is not needed: each object is freed with its last reference."""
     state = MasterState(lambda call: (SUCCEEDED, pickle.dumps(made(call), PROTOCOL), None))
     given: list[weakref.ref[Any]] = []

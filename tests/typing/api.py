@@ -38,6 +38,8 @@ async def program(client: distq.Client) -> None:
     assert_type(without_options(1), float)
     assert_type(await asyncio.wrap_future(client.submit(without_options, 1)), float)
     assert_type(list(client.map(without_options, range(3), chunksize=2)), list[float])
+    assert_type(list(client.map(without_options, range(3), progress=True)), list[float])
+    assert_type(distq.progress([client.submit(without_options, 1)]), list[distq.TaskFuture[float]])
     assert_type([future.result() for future in as_completed([client.submit(add, 1)])], list[str])
     client.submit(add, 1, "x")  # type: ignore[arg-type]
     client.submit(add)  # type: ignore[call-arg]
@@ -59,6 +61,7 @@ async def coroutine(client: distq.AsyncClient) -> None:
     assert_type(future.result(), str)
     assert_type(await (await client.options(queue="mail").submit(with_options, "joe", copies=2)), list[str])
     assert_type([one async for one in client.map(without_options, range(3), concurrency=2)], list[float])
+    assert_type(await client.progress([await client.submit(without_options, 1)]), list[distq.AsyncFuture[float]])
     assert_type([one.result() async for one in client.as_completed([future])], list[str])
     assert_type(await asyncio.wait_for(future, 5), str)
     assert_type(await future.cancel(), bool)

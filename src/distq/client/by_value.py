@@ -6,7 +6,6 @@ the function, or one that it calls, changes every later submit.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,8 +23,8 @@ from distq.tasks.by_value import (
     wrapped,
 )
 from distq.tasks.codec import PROTOCOL
-from distq.tasks.function import NotATask, TaskSpec, given_name_of, options_of, spec_of
-from distq.tasks.identity import MAIN, path_of
+from distq.tasks.function import NotATask, TaskSpec, given_name_of, name_of, options_of, spec_of
+from distq.tasks.identity import MAIN, path_of, without_partials
 from distq.tasks.lifespan import injections_of
 from distq.tasks.payload import pack_call, pack_chunk
 
@@ -61,7 +60,7 @@ class ByValueSender:
             NotATask: it has injected parameters, which only functions of a worker's modules can have.
         """
         name = _name_of(function)
-        if injected := sorted(injections_of(_plain(function))):
+        if injected := sorted(injections_of(without_partials(function))):
             raise NotATask(
                 f"{name} cannot travel by value: a worker sets up what {', '.join(injected)} needs when it imports its "
                 "modules."
@@ -133,16 +132,7 @@ def _pickled(function: Callable[..., Any], arguments: Any) -> bytes:
 
 def _name_of(function: Callable[..., Any]) -> str:
     """The name of a function in its task's name and in messages: the decorator's, or its module and qualified name."""
-    plain = _plain(function)
-    named = plain if hasattr(plain, "__qualname__") else type(plain)
-    return given_name_of(function) or path_of(named).replace(":", ".")
-
-
-def _plain(function: Any) -> Any:
-    """The function inside partial objects."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
+    return given_name_of(function) or name_of(function).replace(":", ".")
 
 
 def _cut(name: str) -> str:

@@ -17,6 +17,7 @@ from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions
 from distq.client.session import ClientRuntime, check_size
 from distq.client.session_port import MakeSession, SessionPort
+from distq.client.session_stage import described, described_html
 from distq.client.submitter import Submitter
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
@@ -139,6 +140,14 @@ class Client(Submitter):
         """How many submits the master refused, or the client could not send."""
         return self._session.refusals.count
 
+    def __repr__(self) -> str:
+        """Where the master is, and what this client is doing, as far as it knows."""
+        return described(type(self).__name__, self._session.addresses, self._session.stage, {})
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return described_html(type(self).__name__, self._session.addresses, self._session.stage, {})
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
@@ -178,6 +187,16 @@ class WithOptions(Submitter):
 
     def _administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         return self._client._administer(action, arguments)  # noqa: SLF001 - as above
+
+    def __repr__(self) -> str:
+        """The client, and its options."""
+        session = self._client._session  # noqa: SLF001 - as above
+        return described(type(self._client).__name__, session.addresses, session.stage, self._options)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        session = self._client._session  # noqa: SLF001 - as above
+        return described_html(type(self._client).__name__, session.addresses, session.stage, self._options)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the client is shut down separately."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distq.client.future_state import FutureState
@@ -208,6 +209,13 @@ class TaskFuture(LazyFuture[R]):
             raise CancelledError
         if self._state != FINISHED:
             raise TimeoutError
+
+    def wait_for_end(self, limit_s: float) -> None:
+        """Wait for the outcome, as `result` does, at most `limit_s` seconds; raises NoSlotLeft, and nothing else."""
+        if access.access is not None and self._reader is not None:
+            limit_s = wait_inside_task(self, self._reader, limit_s) or 0.0
+        with suppress(TimeoutError, CancelledError):
+            self.wait_until_ended(limit_s)
 
     def exception(self, timeout: Timeout = None) -> BaseException | None:
         """Return what `result` raises, None if the task succeeded; raises TimeoutError and CancelledError itself."""

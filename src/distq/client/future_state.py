@@ -44,6 +44,11 @@ class FutureState(Generic[R]):
     """Whether the task ran at the last answer of the master."""
 
     @property
+    def name(self) -> str:
+        """The name of the task; '' if this client has not submitted it."""
+        return self._name
+
+    @property
     def task_id(self) -> str | None:
         """The id of the task; None until the master has accepted it."""
         return None if self.task_key is None else id_text(self.task_key)
@@ -52,6 +57,16 @@ class FutureState(Generic[R]):
     def has_ended(self) -> bool:
         """Whether the future has its outcome."""
         return self._state in _ENDED
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether this client has cancelled the task."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the future has an outcome that is no result."""
+        return self._state == FINISHED and (self._exception is not None or isinstance(self._packed, tuple))
 
     @property
     def has_callbacks(self) -> bool:
@@ -76,7 +91,7 @@ class FutureState(Generic[R]):
 
     def _stage(self) -> str:
         """The state that this client knows, in words."""
-        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+        if self.is_cancelled:
             return "cancelled"
         if self._state != FINISHED:
             return ("running" if self._is_running else "accepted") if self.task_key is not None else "not accepted yet"

@@ -6,10 +6,12 @@ import itertools
 import operator
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distq.client.future import cancel_all
+from distq.core.plurals import counted
 from distq.core.ranges import shown
 
 if TYPE_CHECKING:
@@ -31,15 +33,74 @@ def at_least_one(name: str, size: Any) -> int:
     return whole
 
 
-def in_order(submits: Iterator[TaskFuture[R]], buffersize: int | None, deadline: float | None) -> Iterator[R]:
-    """Take the first `buffersize` futures now (None: all), and return an iterator of the results in their order.
+class MapResults(Iterator[R]):
+    """The results of `client.map`, in the order of its calls."""
 
-    The iterator takes a further future, which submits its task, before it yields a result. It cancels the tasks of the
-    futures that are left when it ends early.
-    """
-    futures = deque(itertools.islice(submits, buffersize))
-    # `zip` keeps its last arguments alive: an iterator that needs no more of them must not keep it.
-    return _results(futures, iter(()) if buffersize is None else submits, deadline)
+    def __init__(
+        self,
+        name: str,
+        submits: Iterator[TaskFuture[Any]],
+        bar: AbstractContextManager[None],
+        buffersize: int | None,
+        deadline: float | None,
+        chunksize: int,
+    ) -> None:
+        """Take the first `buffersize` futures now (None: all); a further one, which submits its task, for each result.
+
+        When the iteration ends early, the tasks of the futures that are left are cancelled.
+        """
+        self._name = name
+        self._futures: deque[TaskFuture[Any]] = deque()
+        """The futures whose results were not yielded."""
+        self._yielded = 0
+        self._results = _beside(bar, self._futures, submits, buffersize, deadline, chunksize)
+        next(self._results)  # submits, and opens the bar, which is closed with the iterator from here on
+
+    def __iter__(self) -> MapResults[R]:
+        """Iterate over this object."""
+        return self
+
+    def __next__(self) -> R:
+        """Wait for the next result."""
+        result = next(self._results)
+        self._yielded += 1
+        return result  # type: ignore[return-value] # all but the first are results
+
+    def close(self) -> None:
+        """End the iteration, and cancel the tasks that are left unless they run."""
+        self._results.close()
+
+    def __repr__(self) -> str:
+        """The function's name, and how far the iteration and the tasks are."""
+        return f"<{type(self).__name__} {self._name}: {self._stage()}>"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        import html  # noqa: PLC0415 - a client's start would take 10 ms longer
+
+        return f"<code>{type(self).__name__}</code> <b>{html.escape(self._name)}</b> {self._stage()}"
+
+    def _stage(self) -> str:
+        left = list(self._futures)
+        ended = sum(future.has_ended for future in left)
+        return f"{counted(self._yielded, 'result')} yielded, {counted(len(left), 'task')} left, {ended:,} of them ended"
+
+
+def _beside(
+    bar: AbstractContextManager[None],
+    futures: deque[TaskFuture[Any]],
+    submits: Iterator[TaskFuture[Any]],
+    buffersize: int | None,
+    deadline: float | None,
+    chunksize: int,
+) -> Generator[R | None, None, None]:
+    """Yield None when the first tasks are submitted, then the results, while the bar is open."""
+    with bar:
+        futures.extend(itertools.islice(submits, buffersize))
+        results = _results(futures, iter(()) if buffersize is None else submits, deadline)
+        del submits  # `zip` keeps its last arguments alive: an iterator that needs no more of them must not keep it
+        yield None
+        yield from results if chunksize == 1 else one_by_one(results)
 
 
 def _results(futures: deque[TaskFuture[R]], submits: Iterator[TaskFuture[R]], deadline: float | None) -> Iterator[R]:

@@ -87,6 +87,11 @@ class UnsentTasks(Generic[F]):
         return bool(self.waiting or self._unanswered_count or self.in_flight)
 
     @property
+    def count(self) -> int:
+        """The number of tasks that the master has neither accepted nor refused."""
+        return len(self.waiting) + (self._unanswered_count or sum(list(self.in_flight.values())))
+
+    @property
     def full(self) -> bool:
         """Whether the next task must wait."""
         return len(self.waiting) + (self._unanswered_count or len(self.in_flight)) >= UNACCEPTED_MAX

@@ -48,6 +48,11 @@ class PendingFutures(Generic[F]):
         return bool(self._pending.futures or self._dropped)
 
     @property
+    def count(self) -> int:
+        """The number of tasks that the client awaits."""
+        return len(self._pending.futures) + len(self._dropped)
+
+    @property
     def has_early_ends(self) -> bool:
         """Whether the client has outcomes of tasks whose acceptance it has not received yet."""
         return bool(self._pending.early)

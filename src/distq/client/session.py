@@ -20,6 +20,7 @@ from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
 from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals
 from distq.client.result_receiver import RESULTS_WAIT_S, ResultReceiver
+from distq.client.session_stage import stage_of
 from distq.client.steps import MasterCall, run
 from distq.client.stuck_tasks import StuckTasks
 from distq.client.submit_sender import SubmitSender
@@ -93,6 +94,12 @@ class ClientRuntime:
     def addresses(self) -> Sequence[Address]:
         """The addresses of the masters that the client uses."""
         return self._settings.address
+
+    @property
+    def stage(self) -> str:
+        """What the session is doing, in words."""
+        link = self._sender.master_connection
+        return stage_of(link, self._outbox, self._pending, is_closing=self._closing, is_closed=self._closed)
 
     def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Send a task, immediately or from the outbox; blocks and raises as `Client.submit` does."""

@@ -22,6 +22,11 @@ class SessionPort(Protocol):
         """The addresses of the masters that the client uses."""
         ...
 
+    @property
+    def stage(self) -> str:
+        """What the session is doing, in words."""
+        ...
+
     def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Submit a task."""
         ...

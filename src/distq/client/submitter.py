@@ -7,16 +7,18 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from distq.client.chains import Planned
 from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
 from distq.client.future import TaskFuture
-from distq.client.map_results import at_least_one, in_order, one_by_one
+from distq.client.map_results import MapResults, at_least_one
 from distq.client.outbox import SubmitOptions
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.tasks.call import Call
+from distq.tasks.function import name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -160,6 +162,7 @@ class Submitter(TaskEncoder, Executor):
         timeout: Timeout = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: bool | str = False,
     ) -> Iterator[R]:
         """As `Executor.map`: submit all calls immediately, and yield the results in order.
 
@@ -167,6 +170,8 @@ class Submitter(TaskEncoder, Executor):
 
         With a `buffersize`, at most that many tasks are submitted whose results were not yielded yet: the client takes
         further arguments from the iterables, which may be endless, as the program takes results.
+
+        With `progress`, a bar shows how many calls have ended, as that of `distq.progress`; a text is its label.
 
         Raises:
             TimeoutError: a result does not arrive before the timeout, which begins with this call.
@@ -178,7 +183,19 @@ class Submitter(TaskEncoder, Executor):
         limit_s = timeout_s(timeout)
         deadline = None if limit_s is None else _now() + limit_s
         rows = zip(*iterables, strict=False)
+        name = name_of(fn)
+        if not progress:
+            return MapResults(name, self._submits(fn, rows, chunksize), nullcontext(), buffersize, deadline, chunksize)
+        from distq.client.progress.mapping import MapBar  # noqa: PLC0415 - most programs draw no bars
+
+        shown = MapBar(name, iterables, progress)
+        submits = shown.futures(self._submits(fn, shown.rows(rows), chunksize))
+        return MapResults(name, submits, shown.bar, buffersize, deadline, chunksize)
+
+    def _submits(
+        self, fn: Callable[..., R], rows: Iterator[tuple[Any, ...]], chunksize: int
+    ) -> Iterator[TaskFuture[Any]]:
+        """Submit a call, or a chunk of calls, for each future that is taken."""
         if chunksize == 1:
-            return in_order(itertools.starmap(functools.partial(self.submit, fn), rows), buffersize, deadline)
-        chunks = itertools.starmap(self._send, self._encoded_chunks(fn, rows, chunksize))
-        return one_by_one(in_order(chunks, buffersize, deadline))
+            return itertools.starmap(functools.partial(self.submit, fn), rows)
+        return itertools.starmap(self._send, self._encoded_chunks(fn, rows, chunksize))

@@ -25,7 +25,17 @@ from distq.protocol.submit import (
     write_envelope,
     write_when,
 )
-from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
+from distq.tasks.identity import (
+    MAIN,
+    called_as,
+    is_bound,
+    is_same,
+    object_at,
+    path_of,
+    place_of,
+    replaces,
+    without_partials,
+)
 from distq.tasks.options import Options, TaskKeywords, checked, coherent, task_name
 
 P = ParamSpec("P")
@@ -277,6 +287,12 @@ def given_name_of(function: Callable[..., Any]) -> str | None:
     """The name that its decorator gave a function; None if it gave none."""
     name: str | None = getattr(function, _ATTRIBUTE, _UNDECORATED)[0]
     return name
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function for people: its decorator's, or its import path, where workers may not find it."""
+    plain = without_partials(function)
+    return given_name_of(function) or path_of(plain if hasattr(plain, "__qualname__") else type(plain))
 
 
 def options_of(function: Callable[..., Any]) -> Options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -22,6 +23,13 @@ def path_of(function: Any) -> str:
     if module is None and isinstance(of := getattr(function, "__objclass__", None), type):
         module = of.__module__  # a method of a type in C, as str.upper
     return f"{module}:{getattr(function, '__qualname__', None)}"
+
+
+def without_partials(function: Any) -> Any:
+    """The function inside objects of `functools.partial`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def is_bound(function: Any) -> bool:

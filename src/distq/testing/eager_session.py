@@ -14,6 +14,7 @@ from distq.client.outbox import PendingSubmit, SubmitOptions, packed
 from distq.client.refusals import Refusals, RefusedUnique, refusal_of
 from distq.client.session import check_size
 from distq.client.streams import parts_of
+from distq.core.plurals import counted
 from distq.core.states import LATER
 from distq.net.dial import CannotReach
 from distq.protocol.hello import CLI, CLIENT, write_hello
@@ -83,6 +84,11 @@ class EagerSession:
     def addresses(self) -> Sequence[Address]:
         """The address that the environment names; no connection is made to it."""
         return self._settings.address
+
+    @property
+    def stage(self) -> str:
+        """What the session is doing, in words."""
+        return "closed" if self._is_closed else f"eager, {counted(len(self._awaited), 'task')} without an outcome"
 
     def is_with(self, master: EagerMaster) -> bool:
         """Whether this is a session with that master: all eager masters have the same address."""

@@ -10,11 +10,13 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 
 from distq.client.aio.future import AsyncFuture
 from distq.client.aio.map_results import as_they_end
+from distq.client.aio.progress import wait_with_bar
 from distq.client.aio.session import AsyncSession
 from distq.client.aio.submitter import AsyncSubmitter
 from distq.client.by_value import ByValueSender
 from distq.client.client import sessions_are_replaced, settings_of
 from distq.client.encoder import bare
+from distq.client.session_stage import described, described_html
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.core.task_ids import task_key_of
@@ -64,6 +66,7 @@ class AsyncClient(AsyncSubmitter):
             )
         super().__init__({})
         self._by_value = ByValueSender(given.payload_bytes_max) if by_value else None
+        self._addresses = given.address
         self._session = AsyncSession(given)
 
     def __del__(self) -> None:
@@ -118,6 +121,23 @@ class AsyncClient(AsyncSubmitter):
         """
         return as_they_end(futures, timeout_s(timeout))
 
+    async def progress(
+        self,
+        futures: Iterable[AsyncFuture[R]],
+        *,
+        label: str = "",
+        timeout: Timeout = None,  # noqa: ASYNC109 - as distq.progress
+    ) -> list[AsyncFuture[R]]:
+        """Wait until every future has its outcome, and draw a bar meanwhile; returns the futures as a list.
+
+        As `distq.progress`. A thread draws the bar.
+
+        Raises:
+            TimeoutError: a future has no outcome before the timeout.
+            TypeError: one of the futures is not that of an AsyncClient.
+        """
+        return await wait_with_bar(futures, label, timeout_s(timeout))
+
     async def flush(self, timeout: Timeout = None) -> bool:  # noqa: ASYNC109 - as Client.flush
         """Wait until the master has accepted every task that was submitted so far; returns whether it has.
 
@@ -130,6 +150,14 @@ class AsyncClient(AsyncSubmitter):
     def refused(self) -> int:
         """How many submits the master refused, or the client could not send."""
         return self._session.refusals.count
+
+    def __repr__(self) -> str:
+        """Where the master is, and what this client is doing, as far as it knows."""
+        return described(type(self).__name__, self._addresses, self._session.stage, {})
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return described_html(type(self).__name__, self._addresses, self._session.stage, {})
 
     async def __aenter__(self) -> Self:
         """Enter the block; the client connects at the first call."""

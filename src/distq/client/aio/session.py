@@ -26,6 +26,7 @@ from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals
 from distq.client.running_tasks import RunningTasks
 from distq.client.session import check_size, no_result
+from distq.client.session_stage import stage_of
 from distq.client.steps import Steps
 from distq.client.streams import next_parts, values_of
 from distq.client.stuck_tasks import WAITED_S, StuckTasks
@@ -233,6 +234,11 @@ class AsyncSession:
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop in which the client was used; None before its first call."""
         return self._owner.loop
+
+    @property
+    def stage(self) -> str:
+        """What the session is doing, in words."""
+        return stage_of(self._submits, self._outbox, self._pending, is_closing=self._closing, is_closed=self.closed)
 
     # -- called by futures ---------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, ParamSpec, TypeVar
 
 from distq.client.aio.future import AsyncFuture
@@ -11,9 +12,12 @@ from distq.client.aio.map_results import in_order, rows_of
 from distq.client.aio.session import AsyncSession
 from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
 from distq.client.map_results import at_least_one
+from distq.client.progress.mapping import MapBar
+from distq.client.progress.tally import Tally
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.tasks.call import Call
+from distq.tasks.function import name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -114,6 +118,7 @@ class AsyncSubmitter(TaskEncoder):
         timeout: Timeout = None,
         chunksize: int = 1,
         concurrency: int = 100,
+        progress: bool | str = False,
     ) -> AsyncGenerator[R, None]:
         """Submit a call for each row of the iterables, and yield the results in order.
 
@@ -122,7 +127,8 @@ class AsyncSubmitter(TaskEncoder):
 
         At most `concurrency` tasks are submitted whose results were not yielded yet: the client takes further arguments
         from the iterables, which may be endless or asynchronous, as the program takes results. With a `chunksize` above
-        1, `chunksize` calls are sent, run and retried as one task.
+        1, `chunksize` calls are sent, run and retried as one task. With `progress`, a bar shows how many calls have
+        ended, as that of `distq.progress`; a text is its label.
 
         When the iteration ends early (an exception, a cancelled coroutine, `aclose()`), the tasks that are left are
         cancelled unless they run. After `break`, Python ends the iterator only when it is collected:
@@ -138,7 +144,10 @@ class AsyncSubmitter(TaskEncoder):
         limit_s = timeout_s(timeout)
         if chunksize > 1:
             self._encoded_chunks(fn, iter(()), chunksize)  # raises TypeError for a function with keys
-        return self._mapped(fn, iterables, limit_s, chunksize, concurrency)
+        if not progress:
+            return self._mapped(fn, iterables, limit_s, chunksize, concurrency)
+        shown = MapBar(name_of(fn), iterables, progress)
+        return _beside(shown.bar, self._mapped(fn, iterables, limit_s, chunksize, concurrency, shown.tally))
 
     async def _mapped(
         self,
@@ -147,10 +156,11 @@ class AsyncSubmitter(TaskEncoder):
         limit_s: float | None,
         chunksize: int,
         concurrency: int,
+        tally: Tally | None = None,
     ) -> AsyncGenerator[R, None]:
         deadline = None if limit_s is None else asyncio.get_running_loop().time() + limit_s
         rows = rows_of(iterables)
-        submits = self._submits(fn, rows) if chunksize == 1 else self._chunk_submits(fn, rows, chunksize)
+        submits = self._submits(fn, rows, tally) if chunksize == 1 else self._chunk_submits(fn, rows, chunksize, tally)
         results = in_order(submits, concurrency, deadline, self._session)
         try:
             async for result in results:
@@ -162,22 +172,43 @@ class AsyncSubmitter(TaskEncoder):
         finally:
             await results.aclose()
 
-    async def _submits(self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]]) -> AsyncIterator[Any]:
+    async def _submits(
+        self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]], tally: Tally | None
+    ) -> AsyncIterator[Any]:
         async for row in rows:
-            yield await self.submit(fn, *row)
+            yield _added(tally, await self.submit(fn, *row), 1)
+        if tally is not None:
+            tally.complete()
 
     async def _chunk_submits(
-        self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]], chunksize: int
+        self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]], chunksize: int, tally: Tally | None
     ) -> AsyncIterator[Any]:
         chunk: list[tuple[Any, ...]] = []
         async for row in rows:
             chunk.append(row)
             if len(chunk) == chunksize:
-                yield await self._send_chunk(fn, chunk)
+                yield _added(tally, await self._send_chunk(fn, chunk), chunksize)
                 chunk = []
         if chunk:
-            yield await self._send_chunk(fn, chunk)
+            yield _added(tally, await self._send_chunk(fn, chunk), len(chunk))
+        if tally is not None:
+            tally.complete()
 
     async def _send_chunk(self, fn: Callable[..., R], chunk: list[tuple[Any, ...]]) -> AsyncFuture[list[R]]:
         (encoded,) = self._encoded_chunks(fn, iter(chunk), len(chunk))
         return await self._session.send(*encoded)
+
+
+def _added(tally: Tally | None, future: AsyncFuture[R], calls: int) -> AsyncFuture[R]:
+    """The same future, counted by the tally of the bar, if there is one."""
+    if tally is not None:
+        tally.add(future, calls)
+    return future
+
+
+async def _beside(bar: AbstractContextManager[None], results: AsyncGenerator[R, None]) -> AsyncGenerator[R, None]:
+    """Yield the results while the bar is open."""
+    with bar:
+        async with aclosing(results):
+            async for result in results:
+                yield result

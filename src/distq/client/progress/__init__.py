@@ -1,0 +1,1 @@
+"""Progress bars of `client.map(..., progress=True)` and `distq.progress(futures)`."""
