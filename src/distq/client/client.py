@@ -235,14 +235,17 @@ def submit_encoded(client: Client, options: SubmitOptions, body: bytes) -> TaskF
     return client._send(options, body)  # noqa: SLF001 - this module's own
 
 
-def sending_by_value(submitter: Submitter) -> Submitter:
-    """The same client and options, with functions by value, for a library whose users pass their own functions."""
+def beside(submitter: Submitter, options: SubmitKeywords) -> tuple[Submitter, int]:
+    """The client of a submitter with other options in the same queue, and its DISTQ_PAYLOAD_BYTES_MAX.
+
+    For an integration that submits tasks of its own. Raises TypeError for an object that is no client.
+    """
     client = submitter if isinstance(submitter, Client) else getattr(submitter, "_client", None)
     if not isinstance(client, Client):
         raise TypeError(f"a client is a distq.Client, or client.options(...), not {submitter!r}")
-    other = WithOptions(client, submitter._options)  # noqa: SLF001 - the same client
-    other._by_value = submitter._by_value or ByValueSender(client._settings.payload_bytes_max)  # noqa: SLF001
-    return other
+    queue = submitter._options.get("queue")  # noqa: SLF001 - the same client
+    in_queue: SubmitKeywords = {**options, "queue": queue}
+    return client.options(**in_queue), client._settings.payload_bytes_max  # noqa: SLF001 - as above
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -50,6 +50,9 @@ class ControlConnection:
                 if fresh:
                     raise
                 return self._once(method, args, wait_s)
+            finally:
+                if self.master_connection.closed:  # `close` leaves the socket to this thread
+                    self.master_connection.release()
 
     def open_another(self) -> ControlConnection:
         """One with a connection of its own, for who waits long."""

@@ -24,6 +24,8 @@ class MasterAccess(NamedTuple):
 
 access: MasterAccess | None = None
 """Set by the executor; None anywhere else."""
+worker_slots: int = 1
+"""How many tasks the worker of this process runs at the same time; set by the executor."""
 task_running: Callable[[], str] = str
 """Gives the id of the task whose code runs here, '' if none does; set by the executor."""
 note_submit: Callable[[Any, Any], object] | None = None

@@ -144,6 +144,7 @@ def _executor_config(settings: Settings, name: str, session: str) -> ExecutorCon
         started_at=MONOTONIC(),
         log_level=LEVELS[settings.log_level],
         captures=settings.capture_output,
+        worker_slots=settings.concurrency * executor_slots_of(settings),
         tls=client_files(settings),
     )
 

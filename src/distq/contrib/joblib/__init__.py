@@ -24,9 +24,10 @@ def register() -> None:
     """Make joblib know the backend `distq`, with the parameters of `JoblibBackend`.
 
     Raises:
-        ExtraMissing: joblib is not installed.
+        ExtraMissing: joblib or cloudpickle is not installed.
     """
     try:
+        import cloudpickle  # noqa: F401, PLC0415 - as below
         import joblib  # noqa: PLC0415 - the module of a worker's function has no need of it
     except ImportError:
         raise ExtraMissing("distq.contrib.joblib.register() needs joblib: pip install 'distq[joblib]'.") from None

@@ -2,6 +2,7 @@
 
 joblib calls `submit` with its lock held, later also in the thread that calls the callbacks of futures. So `submit`
 never waits and never raises: another thread pickles the batch and sends it, and an error there is the batch's outcome.
+That thread also sends the arrays that batches share, and drops them.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from joblib._parallel_backends import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
-from distq.client.client import Client, sending_by_value
+from distq.client.client import Client, sessions_are_replaced
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.map_results import at_least_one
 from distq.client.submitter import Submitter
-from distq.contrib.joblib.batch import run_batch
+from distq.contrib.joblib.batch import Batch, run_batch
+from distq.contrib.joblib.shared_arrays import PackedBatch, SharedArrays, shared_by
 
 N_JOBS_MIN: Final = 2
 """Minimum parallel batches on a cluster: joblib runs the calls in the calling process if there is one."""
+MAPPED: Final = {"r": False, "c": True}
+"""The values of joblib's `mmap_mode` under which batches share arrays, and whether each gets a copy to write to."""
 
 
 class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc] # joblib has no types
@@ -36,6 +40,7 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     """
 
     supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
     supports_sharedmem = False
     uses_threads = False
     default_n_jobs = -1
@@ -48,14 +53,20 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         **parameters: Any,
     ) -> None:
         super().__init__(nesting_level=nesting_level, **parameters)
-        self._submitter = sending_by_value(client or Client(wait_at_exit=False))
+        self._submitter = client or Client(wait_at_exit=False)
         self._slots = None if slots is None else at_least_one("slots", slots)
+        self._arrays = shared_by(self._submitter)
+        self._array_bytes_min: int | None = None
+        """The size from which on batches share an array; None if each batch carries its arrays."""
+        self._gives_copies = False
         self._sender: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._running: set[TaskFuture[Any]] = set()
         """The batches that were sent and have no outcome yet."""
         self._call = 0
         """Counts calls of `Parallel`: a batch of an aborted one is not sent any more."""
+        self._active_calls = 0
+        """The calls of `Parallel` that have not ended: a generator that is not exhausted is one."""
 
     # -- what joblib calls ---------------------------------------------------------------------
 
@@ -70,12 +81,46 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         slots = self._submitter.slots() if self._slots is None else self._slots
         return max(slots + 1 + n_jobs, N_JOBS_MIN)
 
-    def configure(self, n_jobs: int = 1, parallel: Any = None, **_parameters: Any) -> int:
-        """Prepare for a call of `Parallel`; returns the number of batches that run at the same time."""
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        max_nbytes: int | None = None,
+        mmap_mode: str | None = "r",
+        **_parameters: Any,
+    ) -> int:
+        """Prepare for calls of `Parallel`; returns the number of batches that run at the same time.
+
+        Raises:
+            ValueError: the calls would write to shared arrays.
+            CannotReach: no master answers.
+        """
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        if mmap_mode is not None and mmap_mode not in MAPPED:
+            raise ValueError(
+                f"mmap_mode={mmap_mode!r} lets calls write to arrays that they share with the program, and workers "
+                'share no memory with it: use "r" (arrays are read-only), "c" (each batch has copies) or None.'
+            )
         self.parallel = parallel
+        # In `distq.testing.eager` tasks run at the submit, and no master could keep arrays.
+        shares = mmap_mode is not None and not sessions_are_replaced()
+        self._array_bytes_min = max_nbytes if shares else None
+        self._gives_copies = MAPPED.get(mmap_mode or "", False)
         return self.effective_n_jobs(n_jobs)
+
+    def start_call(self) -> None:
+        """Begin a call of `Parallel`."""
+        with self._lock:
+            self._active_calls += 1
+
+    def stop_call(self) -> None:
+        """End a call of `Parallel`: without others, the master needs the arrays no more."""
+        with self._lock:
+            self._active_calls -= 1
+            if not self._active_calls:
+                self._sending().submit(self._arrays.drop_all)
+                self._arrays = shared_by(self._submitter)
 
     def submit(self, batch: Any, callback: Callable[[Any], None] | None = None) -> Future[Any]:
         """Have the sender's thread send a batch; `callback` gets the future of its results."""
@@ -83,9 +128,7 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         if callback is not None:
             outcome.add_done_callback(callback)
         with self._lock:
-            if self._sender is None:
-                self._sender = ThreadPoolExecutor(1, thread_name_prefix="distq-joblib")
-            self._sender.submit(self._send, batch, outcome, self._call)
+            self._sending().submit(self._send, batch, outcome, self._call, self._arrays)
         return outcome
 
     apply_async = submit
@@ -116,22 +159,46 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         """The backend of `Parallel` inside a task: it runs its calls one after another, because a task has one slot."""
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), 1
 
+    def _sending(self) -> ThreadPoolExecutor:
+        """The executor of the sender's thread; called with the lock held."""
+        if self._sender is None:
+            self._sender = ThreadPoolExecutor(1, thread_name_prefix="distq-joblib")
+        return self._sender
+
     # -- the sender's thread -------------------------------------------------------------------
 
-    def _send(self, batch: Any, outcome: Future[Any], call: int) -> None:
+    def _send(self, batch: Any, outcome: Future[Any], call: int, arrays: SharedArrays) -> None:
         if call != self._call:
             return  # joblib ignores what happens to batches of an aborted call
         try:
-            future: TaskFuture[Any] = self._submitter.submit(run_batch, batch)
+            packed = arrays.pack(batch, self._array_bytes_min, copied=self._gives_copies)
+            try:
+                future = self._submitted(packed)
+            except BaseException:
+                arrays.release(packed.arrays)
+                raise
         except BaseException as error:  # noqa: BLE001 - classes of arguments may raise anything while they are pickled
             outcome.set_exception(error)
             return
         with self._lock:
             self._running.add(future)
             is_aborted = call != self._call
+        used = packed.arrays
+        future.add_done_callback(lambda _: arrays.release(used))
         future.add_done_callback(lambda _: self._ended(future, outcome))
         if is_aborted:
             cancel_all([future], running=True)
+
+    def _submitted(self, packed: PackedBatch) -> TaskFuture[Any]:
+        """Submit a batch; without arrays and limits of threads as earlier versions do, whose workers know no others."""
+        threads = self.inner_max_num_threads
+        if packed.arrays:
+            references = [shared.reference for shared in packed.arrays]
+            return self._submitter.submit(run_batch, packed.body, references, threads)
+        batch = cast("Batch", packed)  # it is one where it is unpickled
+        if threads is not None:
+            return self._submitter.submit(run_batch, batch, (), threads)
+        return self._submitter.submit(run_batch, batch)
 
     def _ended(self, future: TaskFuture[Any], outcome: Future[Any]) -> None:
         with self._lock:

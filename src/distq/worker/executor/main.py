@@ -31,7 +31,7 @@ from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import MONOTONIC
-from distq.worker.shared.executor_config import read_config
+from distq.worker.shared.executor_config import ExecutorConfig, read_config
 from distq.worker.shared.output_messages import MessageWriter
 from distq.worker.shared.reports import Ready, Reporter, Trouble, Unable
 from distq.worker.shared.slots_page import SlotsPage
@@ -52,14 +52,7 @@ def main(args: Sequence[str]) -> int:
     except EOFError:
         return os.EX_OK
     die_with_parent(config.supervisor_pid)
-    access.access = MasterAccess(
-        config.addresses,
-        config.authkey,
-        config.frame_bytes_max,
-        config.payload_bytes_max,
-        config.reconnect_max_s,
-        config.tls,
-    )
+    _set_access(config)
     reporter = Reporter(report_fd)
     page = BatchPage(page_fd) if config.executor == PROCESS else SlotsPage(page_fd)
     access.task_running = task_of(page)
@@ -100,6 +93,19 @@ def main(args: Sequence[str]) -> int:
         state.write_stacks_to(page.fd, all_threads=True)  # of whatever keeps it from ending
     tear_down_all(lambda why: reporter.send(Trouble(why)))
     return code
+
+
+def _set_access(config: ExecutorConfig) -> None:
+    """Let tasks reach the worker's master."""
+    access.access = MasterAccess(
+        config.addresses,
+        config.authkey,
+        config.frame_bytes_max,
+        config.payload_bytes_max,
+        config.reconnect_max_s,
+        config.tls,
+    )
+    access.worker_slots = config.worker_slots
 
 
 def task_of(page: BatchPage | SlotsPage) -> Callable[[], str]:

@@ -51,6 +51,8 @@ class ExecutorConfig(NamedTuple):
     """The lowest level of Python's logging at which tasks log."""
     captures: bool = True
     """Whether prints and logging of tasks go to the supervisor."""
+    worker_slots: int = 1
+    """Maximum tasks that all executors of the worker run at the same time."""
     tls: TlsFiles | None = None
     """The files with which the executor connects; None without TLS."""
 
