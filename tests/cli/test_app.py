@@ -153,6 +153,19 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             ["submit", "m:f", "1", "--wiat"],
             "distq: No such option '--wiat'. Did you mean '--wait'? See `distq submit --help`.\n",
         ),
+        (
+            ["submit", "--queeu", "mail", "m:f"],
+            "distq: No such option '--queeu'. Did you mean '--queue'? See `distq submit --help`.\n",
+        ),
+        (
+            ["submit", "--queeu=mail", "m:f", "-1"],
+            "distq: No such option '--queeu'. Did you mean '--queue'? See `distq submit --help`.\n",
+        ),
+        (["submit", "-q", "mail", "m:f"], "distq: No such option '-q'. See `distq submit --help`.\n"),
+        (
+            ["schedule", "add", "--evry", "5s", "nightly", "m:f"],
+            "distq: No such option '--evry'. Did you mean '--every'? See `distq schedule add --help`.\n",
+        ),
         (["status", "--bogus"], "distq: No such option '--bogus'. See `distq status --help`.\n"),
         (["worker"], None),
         (["master"], None),
@@ -172,6 +185,34 @@ def test_usage_and_settings_end_with_2(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == sentence or (sentence is None and "distq key new" in err and err.count("\n") == 1)
+
+
+@pytest.mark.parametrize(
+    "args", [["status"], ["submit", "m:f"], ["list"], ["worker"], ["up"], ["mcp"], ["cancel", "1-2a"]]
+)
+def test_port_0_is_a_sentence_in_every_command_at_once(
+    args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No command waits for a master that cannot be there."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    monkeypatch.setenv("DISTQ_ADDRESS", "127.0.0.1:0")
+    assert run(args) == 2
+    out, err = capsys.readouterr()
+    assert (out, "no master can be reached at port 0" in err) == ("", True)
+
+
+@pytest.mark.parametrize("args", [["health"], ["store", "stat"], ["status"], ["key", "show"], ["settings"]])
+def test_a_mistyped_setting_is_a_warning_of_every_command(
+    args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning names the nearest setting, and comes once."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    monkeypatch.setenv("DISTQ_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("DISTQ_HTTP_ADDRESS", "127.0.0.1:2")
+    monkeypatch.setenv("DISTQ_LOG_LEVLE", "debug")
+    run(args)
+    warning = "distq: warning: DISTQ_LOG_LEVLE is not a setting; did you mean DISTQ_LOG_LEVEL?\n"
+    assert capsys.readouterr().err.count(warning) == 1
 
 
 def test_a_worker_with_accept_json_needs_modules(

@@ -213,6 +213,15 @@ def test_commands_list_retry_and_purge_dead_letters(grid: Cluster) -> None:
     assert (refused.returncode, "no dead letters: 1-1" in refused.stderr) == (1, True)
     assert command(grid, "dead", "purge").returncode == 2
     assert command(grid, "dead", "purge", "--all", given="n\n").returncode == 130
+    for arguments in (("dead", "purge", "1-1"), ("dead", "purge", "--queue", "nope"), ("cancel", "--queue", "nope")):
+        missing = command(grid, *arguments, given="")
+        assert (missing.returncode, missing.stdout) == (1, ""), "it looks before it asks"
+        assert "no dead letters: 1-1" in missing.stderr or "there is no queue 'nope'" in missing.stderr.lower()
+    for words in ("list", "dead list", "dead retry", "purge", "pause"):
+        missing = command(grid, *words.split(), "--queue", "nope")
+        assert (missing.returncode, missing.stdout) == (1, "")
+        assert missing.stderr.startswith("distq: There is no queue 'nope'")
+    assert command(grid, "dead", "purge", "--name", "nope").stdout == "0 deleted.\n"
     assert command(grid, "dead", "purge", "--all", "--yes").stdout == "2 deleted.\n"
     assert json.loads(command(grid, "dead", "list", "--json").stdout)["total"] == 0
 

@@ -250,3 +250,32 @@ def test_a_program_that_sleeps_longer_than_its_session_lives_finds_its_results(
         finally:
             running.send_signal(signal.SIGCONT)
         assert resume(running) == "whole"
+
+
+FEW_ENDS: Final = """
+import sys
+from distq.master.sessions import result_backlog
+result_backlog.ROWS_KEPT_MAX = 25
+from distq.cli import main
+sys.exit(main())
+"""
+SUBMITS_AND_IS_KILLED: Final = """
+import os, signal, distq
+from tests.e2e.tasks import square
+client = distq.Client()
+futures = [client.submit(square, n) for n in range(60)]
+assert client.flush(20)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_dropped_ends_of_tasks_are_logged(grid: Cluster) -> None:
+    """The client was killed, and the results of its tasks are more than the master keeps for one client."""
+    master = grid.run("master", launcher=["-c", FEW_ENDS])
+    master.logs("master_listened")
+    assert grid.run("program", launcher=["-c", SUBMITS_AND_IS_KILLED]).ends() == -signal.SIGKILL
+    grid.tasks()
+    event, *_ = master.logs("undelivered_ends_dropped")
+    assert event["level"] == "warning"
+    assert event["most"] == 25
+    eventually(lambda: sum(event["count"] for event in master.events("undelivered_ends_dropped")) >= 60 - 25)

@@ -7,6 +7,7 @@ import pytest
 from distq.settings import kinds
 from distq.settings.address import Address, parse_address, parse_addresses
 from distq.settings.store_url import parse_store
+from distq.tasks.options import Options, checked
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,8 @@ def test_sizes_are_read_in_bytes(text: str, size: int) -> None:
         (kinds.parse_flag, ["", "maybe", "2"]),
         (kinds.parse_handler, ["", "module", "module:", ":function", "a b:c", "a/b:c", "module:function()"]),
         (kinds.parse_name, ["", "-a", "a" * 64, "a b", "ä", 'a"b', "a-"]),
+        (kinds.parse_queues, ["a\nb", "a,b\tc", "x" * 65]),
+        (kinds.parse_queue_limits, ["mail", "mail:", "a\nb:rate=1/s", "mail:speed=1", "mail:running=x"]),
         (kinds.parse_plain_queues, ["get_jobs", "get_jobs:", "get-jobs:work", "a:work,a:result"]),
         (parse_store, ["", "memory", "redis://localhost", "postgresql:", "postgresql:/host"]),
         (
@@ -60,6 +63,22 @@ def test_a_text_that_a_parser_does_not_know_is_refused(parse: Callable[[str], ob
     for text in texts:
         with pytest.raises(ValueError):
             parse(text)
+
+
+@pytest.mark.parametrize("name", ["mail", "emails:high", "Aufträge", "a b", "a/b", "x" * 64, "a=b", '"q"'])
+def test_every_name_that_a_queue_can_have_is_read_in_a_list_of_queues(name: str) -> None:
+    """DISTQ_QUEUES can name every queue that a client can submit to."""
+    assert checked(Options(), {"queue": name}).queue == name
+    assert kinds.parse_queues(f"first, {name} ,last") == ("first", name, "last")
+    (queue, policy), *_ = kinds.parse_queue_limits(f"{name}:rate=5/s,running=2;other:capacity=3").items()
+    assert (queue, str(policy.rate), policy.running) == (name, "5/s", 2)
+
+
+@pytest.mark.parametrize("name", ["a,b", ",", "a\nb", "a\rb", "a\tb", " a", "a ", "\x00", "a\x85b", "a\u2028b"])
+def test_a_name_that_no_list_of_queues_can_contain_is_refused_at_the_client(name: str) -> None:
+    """The sentence says which characters are wrong, and why."""
+    with pytest.raises(ValueError, match=r"no comma, line break or control character.*DISTQ_QUEUES can list it"):
+        checked(Options(), {"queue": name})
 
 
 def test_an_unknown_unit_is_named() -> None:

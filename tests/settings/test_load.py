@@ -120,6 +120,15 @@ def test_a_wrong_value_is_a_sentence(name: str, text: str, part: str) -> None:
     assert part in message
 
 
+@pytest.mark.parametrize("role", [Role.WORKER, Role.CLIENT])
+def test_port_0_is_no_address_to_connect_to(role: Role) -> None:
+    """A master may listen there, and gets a free port; a client would try it until its patience is over."""
+    address = "127.0.0.1:9000,127.0.0.1:0"
+    message = sentence(role, DISTQ_ADDRESS=address)
+    assert message.startswith("DISTQ_ADDRESS is 127.0.0.1:0, and no master can be reached at port 0. Name the port")
+    load({"DISTQ_AUTHKEY": KEY, "DISTQ_ADDRESS": address}, Role.MASTER)
+
+
 @pytest.mark.parametrize("environ", [{}, {"DISTQ_AUTHKEY": ""}, {"DISTQ_AUTHKEY": " , "}])
 def test_no_key_is_an_error_that_says_how_to_make_one(environ: dict[str, str]) -> None:
     """There is no default key, and an empty one is none."""

@@ -65,6 +65,23 @@ def test_a_wrong_url_is_an_error_that_shows_no_part_of_it(url: str) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "part"),
+    [
+        ("connect_timeout=5s", "connect_timeout is a whole number of seconds, written without a unit"),
+        ("tcp_user_timeout=10s", "tcp_user_timeout is a whole number of milliseconds, written without a unit"),
+        ("keepalives=on", "keepalives is a whole number. It takes"),
+        ("keepalives_idle=", "keepalives_idle is a whole number of seconds"),
+    ],
+)
+def test_a_parameter_that_is_no_number_is_a_sentence(parameter: str, part: str) -> None:
+    """The other parameters of the URL do not matter; numbers are accepted, also in percent encoding."""
+    with pytest.raises(SettingsError) as caught:
+        settings(f"postgresql://h/db?schema=x&{parameter}")
+    assert part in str(caught.value)
+    assert settings("postgresql://h/db?connect_timeout=%35&keepalives=0").store.endswith("=%35&keepalives=0")
+
+
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_distq_settings_shows_the_url_without_its_password(
     arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,6 +9,7 @@ from typing import Final
 import click
 import pytest
 from tests.tidy.tree import ROOT, files, python_files, text
+from tools.llms import llms
 
 from distq.cli.app import app
 from distq.metrics.catalogue import BY_NAME
@@ -50,6 +51,26 @@ def test_every_link_of_a_page_has_a_target(page: Path) -> None:
 def test_every_page_of_the_docs_is_in_the_table_of_contents() -> None:
     """docs/README.md links every page, and the folder of the decisions."""
     linked = {os.path.normpath(Path("docs") / link) for link in LINK.findall(text(Path("docs/README.md")))}
+    pages = {str(page) for page in PAGES if page.parts[0] == "docs" and page != Path("docs/README.md")}
+    assert {page for page in pages if page not in linked and str(Path(page).parent) not in linked} == set()
+
+
+def test_llms_txt_is_the_table_of_contents() -> None:
+    """It lists every page of docs/README.md, and so of the docs: `python -m tools.llms` writes it."""
+    assert text(Path("llms.txt")) == llms(text(Path("docs/README.md")))
+
+
+def test_every_link_of_llms_txt_has_a_target() -> None:
+    """Each section has links, and every one leads to a file or a folder of the repository."""
+    listed = text(Path("llms.txt"))
+    assert listed.startswith("# distq\n\n> ")
+    assert list(broken_links(Path("llms.txt"))) == []
+    assert all(LINK.search(section) for section in listed.split("\n## ")[1:])
+
+
+def test_every_page_of_the_docs_is_in_llms_txt() -> None:
+    """A decision is there by its folder."""
+    linked = set(LINK.findall(text(Path("llms.txt"))))
     pages = {str(page) for page in PAGES if page.parts[0] == "docs" and page != Path("docs/README.md")}
     assert {page for page in pages if page not in linked and str(Path(page).parent) not in linked} == set()
 

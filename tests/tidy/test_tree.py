@@ -38,6 +38,7 @@ ROOT_FILES = {
     "LICENSE",
     "Makefile",
     "README.md",
+    "llms.txt",
     "compose.yaml",
     "docker-bake.hcl",
     "pyproject.toml",

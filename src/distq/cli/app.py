@@ -46,6 +46,7 @@ COMMANDS = {
     "tls": "distq.cli.tls",
     "tunnel": "distq.cli.tunnel",
     "settings": "distq.cli.settings",
+    "mcp": "distq.cli.mcp.command",
     "completion": "distq.cli.completion",
 }
 

@@ -29,10 +29,12 @@ def command(
     chosen = queue is not None or name is not None
     if bool(ids) == chosen:
         raise click.UsageError("Name tasks by their ids, or choose them by --queue and --name.")
-    if chosen and not yes:
-        chosen_tasks = " ".join(filter(None, (queue and f"of the queue {queue}", name and f"called {name}")))
-        click.confirm(f"Cancel all {'' if running else 'waiting '}tasks {printable(chosen_tasks)}?", abort=True)
     asked = {"ids": list(ids)} if ids else {"queue": queue, "name": name, "must_exist": True}
+    if chosen and not yes:
+        found = admin(context, "cancel", {**asked, "dry_run": True}, ACTION_S)
+        chosen_tasks = " ".join(filter(None, (queue and f"of the queue {queue}", name and f"called {name}")))
+        if found["done"] or (running and found["running"]):
+            click.confirm(f"Cancel all {'' if running else 'waiting '}tasks {printable(chosen_tasks)}?", abort=True)
     answer = admin(context, "cancel", {**asked, "running": running}, ACTION_S)
     click.echo(f"{answer['done']:,} cancelled.")
     left = answer["running"]

@@ -62,16 +62,25 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @command.command("list")
 @filters
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum dead letters.")
+@click.option("--after", metavar="ID", help="Continue after this dead letter, the last one of the previous list.")
 @json_option
 @watch_option
 @click.pass_context
-def list_(context: click.Context, /, limit: int, as_json: bool, watch: str | None, **chosen: str | None) -> None:
+def list_(
+    context: click.Context,
+    /,
+    limit: int,
+    after: str | None,
+    as_json: bool,
+    watch: str | None,
+    **chosen: str | None,
+) -> None:
     """List dead letters, the newest first."""
     asked = _choice(chosen)  # here, so that a wrong option is an error even without a master
     with asking(context, "dead_list") as ask:
         repeat(
             watch,
-            lambda: ask("dead_list", {**asked, "limit": limit}),
+            lambda: ask("dead_list", {**asked, "limit": limit, "after": after}),
             lambda found: print_json(found, watch) if as_json else _print_list(found, chosen),
         )
 
@@ -85,9 +94,8 @@ def _print_list(found: dict[str, Any], chosen: dict[str, str | None]) -> None:
     }
     none = "There are no such dead letters." if any(chosen.values()) else "There are no dead letters."
     print_tasks(found["tasks"], columns, none=none, numbers=["failures", "lost"])
-    more = found["total"] - len(found["tasks"])
-    if more:
-        click.echo(f"and {more:,} more")
+    if found.get("next"):  # a master of the previous release sends none
+        click.echo(f"There are more, {found['total']:,} in all: continue with --after {found['next']}.")
 
 
 @command.command("show")
@@ -158,9 +166,20 @@ def purge(
         _count(context, "dead_purge", asked)
         return
     if not yes:
-        count = len(set(ids)) if ids else admin(context, "dead_list", {**asked, "limit": 1}, ACTION_S)["total"]
-        click.confirm(f"Delete {counted(count, 'dead letter')}?", abort=True)
+        count = _count_chosen(context, asked)
+        if count:
+            click.confirm(f"Delete {counted(count, 'dead letter')}?", abort=True)
     click.echo(f"{_act(context, 'dead_purge', asked):,} deleted.")
+
+
+def _count_chosen(context: click.Context, asked: Asked) -> int:
+    """Return how many dead letters a purge would delete; raises NotDead if none of the named tasks is one."""
+    if "ids" not in asked:
+        return int(admin(context, "dead_list", {**asked, "limit": 1}, ACTION_S)["total"])
+    answer = admin(context, "dead_purge", {**asked, "dry_run": True}, ACTION_S)
+    if not answer["done"]:
+        raise NotDead(_not_dead(answer))
+    return int(answer["done"])
 
 
 def _choice(chosen: dict[str, str | None]) -> Asked:
@@ -213,13 +232,16 @@ def _count(context: click.Context, what: str, asked: Asked) -> None:
 def _act(context: click.Context, what: str, asked: Asked) -> int:
     answer = admin(context, what, asked, ACTION_S)
     if answer["unknown"]:
-        those = ", ".join(map(printable, answer["unknown"]))
-        raise NotDead(f"{answer['done']} done; these ids are no dead letters: {those}.")
+        raise NotDead(_not_dead(answer))
     if taken := answer.get("taken"):
         those = ", ".join(f"{mine} (by {other})" for mine, other in taken[:TAKEN_SHOWN])
         more = f", and {len(taken) - TAKEN_SHOWN:,} more" if len(taken) > TAKEN_SHOWN else ""
         raise KeyTaken(f"{answer['done']:,} will be retried. Another task has the unique key of: {those}{more}.")
     return int(answer["done"])
+
+
+def _not_dead(answer: dict[str, Any]) -> str:
+    return f"{answer['done']} done; these ids are no dead letters: {', '.join(map(printable, answer['unknown']))}."
 
 
 def _instant_text(at: float) -> str:

@@ -53,6 +53,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "tls": ("tls init", "tls init --renew"),
         "tls init": ("tls init", "tls init certificates --host queue.example.com --days 90"),
         "tunnel": ("tunnel", "tunnel --listen 127.0.0.1:50000"),
+        "mcp": ("mcp", "--env-file prod.env mcp"),
         "settings": ("settings", "settings --for worker --json"),
         "completion": ("completion bash > distq.bash", "completion zsh", "completion fish"),
     }

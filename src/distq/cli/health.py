@@ -18,12 +18,14 @@ def command(context: click.Context) -> int:
 
     Works for masters and for workers that have an HTTP address.
     """
-    settings = read_settings(context, Role.MASTER, needs_authkey=False).settings
+    settings, warnings, _ = read_settings(context, Role.MASTER, needs_authkey=False)
     if settings.http_address is None:
         raise click.ClickException("DISTQ_HTTP_ADDRESS is off, so no process can answer. Set it to host:port.")
     uses_tls = settings.tls_cert is not None and settings.http_tls
     reason = unhealthy(settings.http_address.dialled(), uses_tls=uses_tls)
     click.echo(reason or "ready", err=reason is not None)
+    for warning in warnings if reason else ():  # a healthy container's log has them from its master or worker
+        click.echo(f"distq: warning: {warning}", err=True)
     return 0 if reason is None else 1
 
 

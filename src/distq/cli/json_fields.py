@@ -8,6 +8,7 @@ Fields = Mapping[str, str]
 """Descriptions by the path of a field: `a.b` is in an object, `a[].b` in each element of an array."""
 
 _TASK: Final = {"id": "Id of the task.", "queue": "Its queue.", "name": "Its name."}
+_NEXT: Final = "The value of --after for the next page, or null after the last one."
 _DEAD: Final = {
     **_TASK,
     "kind": "`task`, or `plain` for an item of a standard-library program.",
@@ -101,11 +102,12 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
             "tasks[].submitted_at": "Instant of the submit.",
             "tasks[].since": "Instant at which it entered its state.",
             "tasks[].holder": "The executor that runs it, or null.",
-            "next": "The value of --after for the next page, or null after the last one.",
+            "next": _NEXT,
         },
         "dead list": {
             "total": "Number of dead letters that match.",
             **{f"tasks[].{field}": text for field, text in _DEAD.items()},
+            "next": _NEXT,
         },
         "dead show": {
             **_DEAD,

@@ -1,8 +1,34 @@
 """Options and arguments that several commands have."""
 
+from difflib import get_close_matches
+
 import click
 
 from distq.cli.completion import complete_queues
+
+
+class TakesJson(click.Command):
+    """A command whose arguments are JSON and may begin with a hyphen, as negative numbers do."""
+
+    ignore_unknown_options = True
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; one that begins with two hyphens is an error: no name and no JSON begins so."""
+        rest = super().parse_args(context, args)
+        if context.resilient_parsing:  # a shell completes the line
+            return rest
+        for argument in (param for param in self.params if isinstance(param, click.Argument)):
+            value = context.params[argument.name or ""]
+            for text in value if isinstance(value, tuple) else (value,):
+                self._refuse_option(context, text)
+        return rest
+
+    def _refuse_option(self, context: click.Context, text: str | None) -> None:
+        word = (text or "").partition("=")[0]
+        if word.startswith("--") or (word.startswith("-") and word[1:2].isalpha() and word != "-Infinity"):
+            known = [name for option in self.params for name in option.opts if name.startswith("--")]
+            raise click.NoSuchOption(word, possibilities=get_close_matches(word, known, n=1), ctx=context)
+
 
 arguments_of_task = click.argument("texts", metavar="[JSON ...]", nargs=-1)
 queue_of_task = click.option(

@@ -7,7 +7,7 @@ import click
 
 from distq.cli.ask import admin, seconds
 from distq.cli.groups import group
-from distq.cli.options import arguments_of_task, queue_of_task
+from distq.cli.options import TakesJson, arguments_of_task, queue_of_task
 from distq.cli.text import duration, printable
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
 
@@ -63,7 +63,7 @@ def _print_list(schedules: list[dict[str, Any]]) -> None:
             click.echo(f"{printable(one['name'])} submits nothing: {printable(one['fault'])}")
 
 
-@command.command("add", context_settings={"ignore_unknown_options": True})
+@command.command("add", cls=TakesJson)
 @click.argument("name")
 @click.argument("task", metavar="MODULE:FUNCTION")
 @arguments_of_task

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, cast
 import click
 
 from distq.cli.ask import PATIENCE_S, master
-from distq.cli.environment import read_settings, settings_of_command
+from distq.cli.environment import settings_of_command
 from distq.cli.groups import group
 from distq.cli.options import json_object
 from distq.cli.text import printable
@@ -140,7 +140,7 @@ def salvage(path: str, to: str) -> None:
 def _file(context: click.Context, path: str | None) -> Path:
     if path is not None:
         return Path(path)
-    store = read_settings(context, Role.MASTER, needs_authkey=False).settings.store
+    store = settings_of_command(context, Role.MASTER, needs_authkey=False).store
     if store.startswith("postgres"):
         raise click.UsageError(
             f"DISTQ_STORE is {store}, a database, which its own tools examine (psql, pg_dump, pg_amcheck): these "

@@ -1,13 +1,12 @@
 """`distq submit`: submits one task."""
 
 import json
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from distq.cli.ask import seconds
-from distq.cli.options import arguments_of_task, json_object, queue_of_task
+from distq.cli.options import TakesJson, arguments_of_task, json_object, queue_of_task
 from distq.cli.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-@click.command("submit", context_settings={"ignore_unknown_options": True})
+@click.command("submit", cls=TakesJson)
 @click.argument("name", metavar="MODULE:FUNCTION")
 @arguments_of_task
 @queue_of_task
@@ -85,10 +84,6 @@ def argument(text: str) -> Any:
 
     from distq.core.ranges import shown
 
-    if text.startswith("--"):  # no JSON begins so: it is an option that the command does not have
-        context = click.get_current_context()
-        known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
-        raise click.NoSuchOption(text, possibilities=get_close_matches(text, known, n=1), ctx=context)
     try:
         return json.loads(text)
     except RecursionError:

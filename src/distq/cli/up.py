@@ -18,6 +18,7 @@ from distq.cli.family import Family
 from distq.core.errors import DistqError
 from distq.net.stop_signals import stop_signals
 from distq.settings import Address, Role
+from distq.settings.load import check_dialled
 
 CHECK_S: Final = 0.1
 CHANGES_EVERY: Final = 5
@@ -65,6 +66,7 @@ def command(
     when the command ends.
     """
     given, _, texts = read_settings(context, Role.MASTER, needs_authkey=False)
+    check_dialled(given.address)
     environ = {"DISTQ_ADDRESS": ",".join(map(str, given.address))}
     if texts["DISTQ_STORE"].source == "default":
         environ["DISTQ_STORE"] = IN_MEMORY

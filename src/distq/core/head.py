@@ -8,13 +8,14 @@ A head of version 2 has additional fields. The master writes it only for a task 
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.constraints import NO_CONSTRAINTS, DependsOn, TaskConstraints
 from distq.core.errors import DistqError
 from distq.core.option_values import LABELS_BYTES_MAX, NO_LABELS
-from distq.core.ranges import shown
+from distq.core.ranges import shown, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,6 +47,8 @@ NAME_BYTES_MAX: Final = 64
 """Maximum bytes of a queue's name in UTF-8, so that a head has at most 270 bytes."""
 TASK_NAME_BYTES_MAX: Final = 128
 """Maximum bytes of a task's name in UTF-8, so that a head has at most 270 bytes."""
+_NOT_IN_A_LIST: Final = re.compile("[,\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""The characters that a queue's name cannot have: the comma, control characters and line breaks."""
 
 
 class NameTooLong(DistqError):
@@ -77,6 +80,20 @@ class Head(NamedTuple):
     time_limit_s: float | None
     requires: frozenset[str] = NO_LABELS
     cost: int = 1
+
+
+def new_queue_name(value: object) -> str:
+    """The name of a queue that does not exist yet: a list of queues, such as DISTQ_QUEUES, can contain it.
+
+    Raises TypeError or ValueError. A queue that an earlier release made may have another name: it stays usable.
+    """
+    name = text("queue", value, NAME_BYTES_MAX)
+    if _NOT_IN_A_LIST.search(name) or name != name.strip():
+        raise ValueError(
+            "the name of a queue has no comma, line break or control character, and no space at an end, so that "
+            f"DISTQ_QUEUES can list it; not {shown(name)}"
+        )
+    return name
 
 
 def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> None:

@@ -35,6 +35,7 @@ from distq.master.cycle.timer import LoopTimer
 from distq.master.sessions.clients import incomplete
 from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.refusals import RefusalLog
+from distq.master.sessions.result_backlog import ROWS_KEPT_MAX
 from distq.master.sessions.workers import Workers
 from distq.master.store_watch import StoreWatch
 from distq.master.view import MasterView
@@ -81,8 +82,10 @@ class Master:
         """The address at which the master listens, once it does."""
         self._signals = 0
         self._has_warned_of_proxies = False
-        self._dropped = 0
+        self._dead_dropped = 0
         """Number of dropped dead letters that the log has reported."""
+        self._ends_dropped = 0
+        """Number of dropped ends of tasks that the log has reported."""
         self._refusals = RefusalLog(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
@@ -321,12 +324,19 @@ class Master:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
-        if (dropped := self.broker.ledger.state.dead_dropped) > self._dropped:
-            ttl_s, most = self.broker.ledger.defaults.dead_letters
-            self.log.warning("dead_letters_dropped", count=dropped - self._dropped, ttl_s=ttl_s, most=most)
-            self._dropped = dropped
+        self._log_drops()
         self.follower.check()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
+
+    def _log_drops(self) -> None:
+        """Log how many dead letters and undelivered ends of tasks were dropped since the last call."""
+        if (dropped := self.broker.ledger.state.dead_dropped) > self._dead_dropped:
+            ttl_s, most = self.broker.ledger.defaults.dead_letters
+            self.log.warning("dead_letters_dropped", count=dropped - self._dead_dropped, ttl_s=ttl_s, most=most)
+            self._dead_dropped = dropped
+        if (dropped := self.dispatcher.clients.bodies.dropped_count) > self._ends_dropped:
+            self.log.warning("undelivered_ends_dropped", count=dropped - self._ends_dropped, most=ROWS_KEPT_MAX)
+            self._ends_dropped = dropped
 
 
 def defaults_of(settings: Settings) -> Defaults:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from distq.core.counters import Histogram, TaskCounters
 from distq.master.calls.dispatch import AdminPeer
 from distq.master.sessions.clients import Clients, ClientSession
 from distq.master.sessions.placement import ConnectedWorkers
+from distq.master.sessions.unknown_names import UNKNOWN_SHOWN
 from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 from distq.master.sessions.workers import Workers
 from distq.metrics.view import WorkerRow
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from distq.master.cycle.clock import SystemClock
     from distq.master.store_watch import StoreWatch
     from distq.net.serve import Server
-
-UNKNOWN_SHOWN: Final = 5
-"""Maximum names in a worker's row of tasks that it does not know; the row has their number, too."""
 
 
 class MasterView:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Final, cast
 
 from distq.core.errors import DistqError
-from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, no_tls, set_options, tls_stream
+from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, set_options, tls_stream, unopened
 from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
 from distq.settings.address import Address
@@ -182,21 +182,11 @@ async def open_channel(
         try:
             async with asyncio.timeout(DIAL_S):
                 return await _open_one(address, authkey, frame_bytes_max, tls)
-        except TimeoutError:
-            failures.append(f"The master at {address} cannot be reached: no answer came in time.")
-        except OSError as error:
-            # The text of asyncio repeats the address, but does not give the reason.
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-            failures.append(f"The master at {address} cannot be reached: {why}.")
-        except TlsFailed as error:
-            raise no_tls(str(address), error) from None
-        except AuthenticationFailed as error:
-            raise AuthenticationFailed(f"The master at {address} does not let us in: {error}") from None
-        except (ConnectionLost, WireError) as error:
-            failures.append(
-                f"The master at {address} cannot be reached: what listens there does not greet as a master does "
-                f"(is it the HTTP port?): {error}"
-            )
+        except (OSError, DistqError) as error:
+            failure = unopened(str(address), error)
+            if not isinstance(failure, CannotReach):
+                raise failure from None
+            failures.append(str(failure))
     raise CannotReach(" ".join(failures))
 
 

@@ -293,9 +293,26 @@ def tls_stream(files: TlsFiles, host: str) -> TlsStream:
     return TlsStream(client_context(files), host)
 
 
-def no_tls(address: str, error: TlsFailed) -> TlsFailed:
-    """Return the error with the address of the master."""
-    return TlsFailed(f"There is no TLS connection to the master at {address}. {error}")
+def unopened(address: str, error: OSError | DistqError) -> DistqError:
+    """Return the error of a connection that could not be opened, with the address of the master.
+
+    An error of a file, such as TlsUnusable, is returned as it is.
+    """
+    if isinstance(error, TlsFailed):
+        return TlsFailed(f"There is no TLS connection to the master at {address}. {error}")
+    if isinstance(error, AuthenticationFailed):
+        return AuthenticationFailed(f"The master at {address} does not let us in: {error}")
+    if isinstance(error, ConnectionLost | WireError):
+        why = f"what listens there does not greet as a master does (is it the HTTP port?): {error}"
+    elif isinstance(error, TimeoutError):
+        why = "no answer came in time."
+    elif isinstance(error, OSError):
+        # The text of asyncio repeats the address, but does not give the reason.
+        number = error.errno or 0
+        why = f"{os.strerror(number) if number > 0 else error.strerror or error}."
+    else:
+        return error
+    return CannotReach(f"The master at {address} cannot be reached: {why}")
 
 
 def set_options(connected: socket.socket) -> None:
@@ -343,29 +360,15 @@ def _dial_one(
     address: Address, authkey: bytes, timeout_s: float, frame_bytes_max: int, tls: TlsFiles | None
 ) -> Connection:
     deadline = _clock() + timeout_s
+    connection = None
     try:
         stream = None if tls is None else tls_stream(tls, address[0])
-    except TlsFailed as error:
-        raise no_tls(_text(address), error) from None
-    try:
         connected = socket.create_connection(address, timeout_s)
-    except OSError as error:
-        why = "no answer came in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise CannotReach(f"The master at {_text(address)} cannot be reached: {why}.") from None
-    set_options(connected)
-    connection = Connection(connected, address, stream)
-    try:
+        set_options(connected)
+        connection = Connection(connected, address, stream)
         connection.authenticate(authkey, frame_bytes_max, deadline)
-    except TlsFailed as error:
-        connection.close()
-        raise no_tls(_text(address), error) from None
-    except AuthenticationFailed as error:
-        connection.close()
-        raise AuthenticationFailed(f"The master at {_text(address)} does not let us in: {error}") from None
-    except (ConnectionLost, WireError) as error:
-        connection.close()
-        raise CannotReach(
-            f"The master at {_text(address)} cannot be reached: what listens there does not greet as a master does "
-            f"(is it the HTTP port?): {error}"
-        ) from None
+    except (OSError, DistqError) as error:
+        if connection is not None:
+            connection.close()
+        raise unopened(_text(address), error) from None
     return connection

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from distq.core.errors import DistqError
 from distq.net.async_dial import resolve
-from distq.net.dial import CannotReach, no_tls, set_options, tls_stream
+from distq.net.dial import CannotReach, set_options, tls_stream, unopened
 from distq.net.port_holder import held_by
 from distq.net.serve import CannotListen
 from distq.net.tls_files import TlsFiles
@@ -157,13 +157,11 @@ class Tunnel:
             try:
                 async with asyncio.timeout(DIAL_S):
                     return await self._open_one(address)
-            except TlsFailed as error:
-                raise no_tls(str(address), error) from None
-            except TimeoutError:
-                failures.append(f"The master at {address} cannot be reached: no answer came in time.")
-            except OSError as error:
-                why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-                failures.append(f"The master at {address} cannot be reached: {why}.")
+            except (OSError, DistqError) as error:
+                failure = unopened(str(address), error)
+                if not isinstance(failure, CannotReach):
+                    raise failure from None
+                failures.append(str(failure))
         raise CannotReach(" ".join(failures))
 
     async def _open_one(self, address: Address) -> TunnelEnd:

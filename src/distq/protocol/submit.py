@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, NO_CONSTRAINTS, DependsOn, Headers, TaskConstraints
+from distq.core.head import new_queue_name
 from distq.core.option_values import PRIORITY_DEFAULT, TASK
 from distq.core.queue import RESULT
 from distq.core.ranges import DURATION_MAX_S, headers, instant, is_duration, labels, seconds, shown, text, whole
@@ -220,9 +221,14 @@ def _check_dependencies(entries: list[SubmitEntry]) -> None:
         first += entry.size
 
 
-def read_entry(registry: Registry, envelope: WireTuple, when: Any, constraints: Any, now: float) -> SubmitEntry:
-    """One task that a schedule submits; raises TypeError, ValueError, NameTooLong or TooManyNames."""
-    entry = _entry(registry, now, _known(registry, envelope), 1, when, constraints)
+def read_entry(
+    registry: Registry, envelope: WireTuple, when: Any, constraints: Any, now: float, *, stored: bool = False
+) -> SubmitEntry:
+    """One task that a schedule submits; raises TypeError, ValueError, NameTooLong or TooManyNames.
+
+    With `stored` the schedule comes from the store: its queue may have a name that new queues cannot have.
+    """
+    entry = _entry(registry, now, _known(registry, envelope, stored=stored), 1, when, constraints)
     if entry.constraints.depends_on is not None:
         raise ValueError("a task that is submitted alone has no dependencies")
     return entry
@@ -274,22 +280,24 @@ def _when(when: Any, now: float) -> When | None:
     )
 
 
-def _known(registry: Registry, fields: Any) -> Envelope:
+def _known(registry: Registry, fields: Any, *, stored: bool = False) -> Envelope:
     """The envelope that a client means; its options are checked when it comes for the first time."""
     sent = tuple(fields)
     envelope = registry.recent.get(sent)
     if envelope is None:
-        envelope = _envelope(registry, SubmitEnvelope(*sent))
+        envelope = _envelope(registry, SubmitEnvelope(*sent), stored=stored)
         registry.recent.keep(sent, envelope)
     return envelope
 
 
-def _envelope(registry: Registry, sent: SubmitEnvelope) -> Envelope:
+def _envelope(registry: Registry, sent: SubmitEnvelope, *, stored: bool) -> Envelope:
     if not (isinstance(sent.queue, str) and isinstance(sent.name, str) and sent.queue and sent.name):
         raise TypeError("the name of a queue and the name of a task are texts")
     known = registry.queues.get(sent.queue)
     if known is not None and known.role == RESULT:
         raise ValueError(f"{sent.queue!r} is a queue of results: no worker takes tasks from it")
+    if known is None and not stored:
+        new_queue_name(sent.queue)
     return registry.envelope(
         sent.queue,
         sent.name,

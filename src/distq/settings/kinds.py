@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from distq.core.head import new_queue_name
 from distq.core.policy import BadPolicy, Policy
 from distq.core.ranges import NAME_SHAPE, cut, duration_of, number_of, shown, unit_of
 from distq.settings.address import parse_address, parse_addresses
@@ -152,7 +153,7 @@ def parse_modules(text: str) -> tuple[str, ...]:
     for part in map(str.strip, text.split(",")):
         if part.endswith(".py") and (module := _module_of(part)) is not None:
             raise ValueError(f"{shown(part)} is a file (did you mean {cut(module)}?)")
-    return _parts(text, _MODULE, "module")
+    return _parts(text, _MODULE.fullmatch, "module")
 
 
 def _module_of(path: str) -> str | None:
@@ -168,7 +169,7 @@ def parse_queues(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: a part cannot name a queue.
     """
-    return _parts(text, NAME_SHAPE, "queue")
+    return _parts(text, _can_name_a_queue, "queue")
 
 
 def parse_queue_limits(text: str) -> Mapping[str, Policy]:
@@ -179,9 +180,9 @@ def parse_queue_limits(text: str) -> Mapping[str, Policy]:
     """
     queues: dict[str, Policy] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
-        queue, _, rest = part.partition(":")
+        queue, _, rest = part.rpartition(":")  # a name may contain a colon, a limit cannot
         limits = dict(limit.strip().split("=", 1) for limit in rest.split(",") if "=" in limit)
-        if not NAME_SHAPE.fullmatch(queue) or not limits or limits.keys() - {"rate", "running", "capacity"}:
+        if not _can_name_a_queue(queue) or not limits or limits.keys() - {"rate", "running", "capacity"}:
             raise ValueError(f"{shown(part)} is not queue:limit=value")
         if queue in queues:
             raise ValueError(f"{queue} is named twice")
@@ -199,7 +200,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: a part is no label.
     """
-    return _parts(text, NAME_SHAPE, "label")
+    return _parts(text, NAME_SHAPE.fullmatch, "label")
 
 
 def parse_devices(text: str) -> tuple[str, ...]:
@@ -215,10 +216,18 @@ def parse_devices(text: str) -> tuple[str, ...]:
     return devices
 
 
-def _parts(text: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+def _can_name_a_queue(text: str) -> bool:
+    try:
+        new_queue_name(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parts(text: str, fits: Callable[[str], object], what: str) -> tuple[str, ...]:
     parts = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
     for part in parts:
-        if not pattern.fullmatch(part):
+        if not fits(part):
             raise ValueError(f"{shown(part)} cannot be the name of a {what}")
     return parts
 

@@ -1,12 +1,13 @@
 """Loads the settings from the environment and `.env` into one frozen value."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distq.core.ranges import cut, shown
 from distq.settings import kinds
+from distq.settings.address import Address
 from distq.settings.authkey import (
     HOW_TO_MAKE_ONE,
     KEY_LENGTH_MIN,
@@ -82,6 +83,8 @@ def load(
         raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
     settings = Settings(**values)
     _cross_check(settings)
+    if role is not Role.MASTER:
+        check_dialled(settings.address)
     if needs_authkey:
         check_tls(settings, role)
     if needs_authkey and role is Role.MASTER:
@@ -179,6 +182,16 @@ def _check_key_length(settings: Settings) -> list[str]:
     if not settings.bind.is_loopback:
         raise SettingsError(f"{problem} {HOW_TO_MAKE_ONE}.")
     return [f"{problem} The master accepts it because it listens only on {settings.bind}."]
+
+
+def check_dialled(addresses: Iterable[Address]) -> None:
+    """Raise SettingsError if no process can be reached at an address: port 0 is for listeners, which get a free one."""
+    for address in addresses:
+        if not address.port:
+            raise SettingsError(
+                f"DISTQ_ADDRESS is {address}, and no master can be reached at port 0. Name the port at which the "
+                "master listens: its log has it, in the event master_listened."
+            )
 
 
 def _cross_check(settings: Settings) -> None:

@@ -18,6 +18,13 @@ SHOWN: Final = frozenset(
     }
 )
 """The parameters that may be shown. Every other one may hold a password, also by a mistake in its name."""
+WHOLE_NUMBERS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("connect_timeout", "keepalives_idle", "keepalives_interval"), "seconds"),
+    "tcp_user_timeout": "milliseconds",
+    **dict.fromkeys(("keepalives", "keepalives_count"), ""),
+}
+"""The parameters of libpq that are whole numbers, each with its unit."""
+_WHOLE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:,\[\]]*)(?::\d*)?")
 _ENCODE: Final = "in a name or a password '@' is written as %40, '/' as %2F, ':' as %3A and '?' as %3F"
 
@@ -53,8 +60,13 @@ def _check_database(rest: str) -> None:
         raise ValueError(_ENCODE)
     if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
         raise ValueError(f"a port is a number, and {_ENCODE}")
-    if not all("=" in part for part in rest.partition("?")[2].split("&") if part):
+    parameters = [part.partition("=") for part in rest.partition("?")[2].split("&") if part]
+    if not all(separator for _, separator, _ in parameters):
         raise ValueError("a parameter after '?' is written name=value, and '&' in a value as %26")
+    for name, value in ((unquote(name), unquote(value)) for name, _, value in parameters):
+        if name in WHOLE_NUMBERS and not _WHOLE.fullmatch(value):
+            unit = WHOLE_NUMBERS[name]
+            raise ValueError(f"{name} is a whole number{unit and f' of {unit}, written without a unit'}")
 
 
 def split_secrets(url: str) -> tuple[str, Mapping[str, str]]:

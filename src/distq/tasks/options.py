@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict
 
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, Headers
-from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
+from distq.core.head import TASK_NAME_BYTES_MAX, new_queue_name
 from distq.core.option_values import EXECUTORS
 from distq.core.ranges import headers, instant, labels, plain_text, seconds, shown, text, whole
 from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
@@ -36,7 +36,7 @@ USES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 """The calls of a client that use an option, where not all of them do, and what to do instead."""
 OF_CODE: Final = ("retry_for", "no_retry_for")
 """The options that a worker reads in its own copy of the code; a client does not send them."""
-NAMES: Final = {"queue": NAME_BYTES_MAX, "cron": CRON_BYTES_MAX, "timezone": ZONE_BYTES_MAX}
+NAMES: Final = {"cron": CRON_BYTES_MAX, "timezone": ZONE_BYTES_MAX}
 """Maximum bytes in UTF-8 of each option that is a text; the master stores them with every task."""
 
 Duration = float | str | timedelta
@@ -204,6 +204,10 @@ def task_name(name: Any) -> str:
     return text("a task's name", name, TASK_NAME_BYTES_MAX)
 
 
+def _queue(_field: str, value: Any) -> str:
+    return new_queue_name(value)
+
+
 def _name(field: str, value: Any) -> str:
     return text(field, value, NAMES[field])
 
@@ -259,7 +263,7 @@ def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
 
 
 CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
-    "queue": _name,
+    "queue": _queue,
     "priority": whole,
     "retries": whole,
     "time_limit": seconds,

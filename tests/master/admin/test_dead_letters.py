@@ -52,6 +52,38 @@ async def test_dead_letters_are_listed_newest_first_by_queue_and_name(bench: Ben
     assert (await bench.admin("dead_list", name="g"))["total"] == 0
 
 
+@on_bench(defaults=DEFAULTS._replace(capacity=100))
+async def test_a_list_of_dead_letters_continues_after_the_last_one(bench: Bench) -> None:
+    """Pages join without a gap; one that was retried or purged meanwhile is no place to continue."""
+    newest_first = (await make_dead(bench, 5))[::-1]
+    first = await bench.admin("dead_list", limit=2)
+    second = await bench.admin("dead_list", limit=2, after=first["next"])
+    third = await bench.admin("dead_list", limit=2, after=second["next"])
+    assert [row["id"] for page in (first, second, third) for row in page["tasks"]] == newest_first
+    assert (first["next"], second["next"], third["next"]) == (newest_first[1], newest_first[3], None)
+    assert first["total"] == third["total"] == 5
+    await bench.admin("dead_purge", ids=[newest_first[1]])
+    assert "no longer a dead letter" in str(await bench.admin("dead_list", after=newest_first[1]))
+
+
+@on_bench()
+async def test_the_named_dead_letters_are_counted_before_a_purge(bench: Bench) -> None:
+    """`dry_run` with ids replies which of them are no dead letters, and changes nothing."""
+    first, second = await make_dead(bench, 2)
+    answer = await bench.admin("dead_purge", ids=[first, "1-ffff"], dry_run=True)
+    assert answer == {"done": 1, "unknown": ["1-ffff"], "counts": []}
+    assert [row["id"] for row in (await bench.admin("dead_list"))["tasks"]] == [second, first]
+
+
+@on_bench()
+async def test_a_queue_that_does_not_exist_is_an_error_of_each_request(bench: Bench) -> None:
+    """An operator who mistypes a queue does not read that it has no dead letters."""
+    await make_dead(bench, queue="mail")
+    for what in ("dead_list", "dead_retry", "dead_purge"):
+        refusal = await bench.admin(what, queue="mial")
+        assert str(refusal) == "there is no queue 'mial'; did you mean 'mail'?", what
+
+
 @on_bench()
 async def test_a_retried_dead_letter_has_all_its_attempts_again(bench: Bench) -> None:
     """Its body has its arguments again, its causes are kept, and a success of the new run counts."""

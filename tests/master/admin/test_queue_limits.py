@@ -170,6 +170,19 @@ def test_an_invalid_limit_request_is_refused(action: str, options: dict[str, Any
     scene()
 
 
+@on_bench()
+async def test_a_new_queue_has_a_name_that_a_list_of_queues_can_contain(bench: Bench) -> None:
+    """A submit, a pause and a limit do not make another one; a queue from before the rule stays usable."""
+    client = bench.client()
+    refused = await bench.submit(client, 1, [b"a"], queue="a,b")
+    assert "no comma, line break or control character" in str(refused)
+    for action, asked in (("pause", {}), ("queue_set", {"running": 1})):
+        assert "DISTQ_QUEUES can list it" in str(await bench.admin(action, queue="a\nb", **asked))
+    assert not {"a,b", "a\nb"} & bench.ledger.registry.queues.keys()
+    bench.ledger.registry.queue("a,b")
+    assert (await bench.submit(client, 1, [b"a"], queue="a,b"))[0] is True
+
+
 @pytest.mark.parametrize("action", ["pause", "resume", "queue_set", "queue_reset", "cancel"])
 def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
     """The master refuses a mistyped name, and suggests the most similar one."""

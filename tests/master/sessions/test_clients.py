@@ -421,3 +421,4 @@ async def test_a_client_whose_ends_were_dropped_connects_again(bench: Bench) -> 
         await bench.run_until_idle()
     assert (connection.aborted, other.aborted) == (True, False)
     assert (greeted(bench)[1] == before, greeted(bench, "another")[1] == other_before) == (False, True)
+    assert bench.dispatcher.clients.bodies.dropped_count == 1

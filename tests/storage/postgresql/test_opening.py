@@ -267,6 +267,17 @@ async def test_missing_rights_are_a_sentence(server: PostgresServer) -> None:
 
 
 @on_loop
+@pytest.mark.parametrize("word", ["user", "order", "select", "distq_2"])
+async def test_a_schema_may_have_the_name_of_a_word_of_sql(shared_server: PostgresServer, word: str) -> None:
+    """Rows that were stored there are there again, and `bodies` and the figures are read."""
+    url = f"{shared_server.url}&schema={word}"
+    async with opened(url) as store:
+        await store.commit({1: (b"h", b"b")})
+    async with opened(url) as again:
+        assert await again.read([1]) == [b"b"]
+        assert (await again.health())["bytes"]
+
+
 async def test_tables_of_a_newer_release_are_a_sentence_and_stay_as_they_are(
     shared_server: PostgresServer, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.states import LEASED, LIVE_STATES
 from distq.core.task import BY_CLIENT
 from distq.core.task_ids import id_text
-from distq.master.admin.queue_limits import no_queue
+from distq.master.admin.queue_limits import check_queue
 from distq.master.admin.task_list import SLICE, TaskKeyCursor, task_keys_in, text_in
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.worker_session import ExecutorHolder
@@ -196,8 +196,8 @@ def cancel_of(cycle: Cycle, connection: ServerConnection, asked: Mapping[str, An
     queue, name = text_in(asked, "queue"), text_in(asked, "name")
     if queue is None and name is None:
         raise BadCall("cancel takes ids, or a queue, a name, or both; the request has none of them.")
-    if asked.get("must_exist") and queue is not None and queue not in cycle.ledger.registry.queues:
-        raise BadCall(no_queue(cycle.ledger.registry, queue))
+    if asked.get("must_exist"):
+        check_queue(cycle.ledger.registry, queue)
     return Search(connection, cycle, queue, name, request)
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.head import unpack_dead
 from distq.core.ranges import shown
+from distq.master.admin.queue_limits import check_queue
 from distq.wire.errors import BadCall
 
 if TYPE_CHECKING:
+    from distq.core.registry import Registry
     from distq.core.task import Task
     from distq.master.cycle.requests import Cycle, Request
 
@@ -46,8 +48,8 @@ class DeadLetterChoice(NamedTuple):
         return self.may_be(task) and (self.error is None or error_of(task) == self.error)
 
 
-def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
-    """Read the conditions of an operator's request; raises BadCall."""
+def read_choice(registry: Registry, asked: Mapping[str, Any]) -> DeadLetterChoice:
+    """Read the conditions of an operator's request; raises BadCall, also if there is no such queue."""
     texts = {field: asked.get(field) for field in ("queue", "name", "error")}
     for field, text in texts.items():
         if text is not None and not isinstance(text, str):
@@ -56,6 +58,7 @@ def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
     for field, at in instants.items():
         if at is not None and not (type(at) in (int, float) and math.isfinite(at)):
             raise BadCall(f"{field} is a number of seconds since 1970, not {shown(at)}.")
+    check_queue(registry, texts["queue"])
     error = texts["error"]
     if error is not None:
         texts["error"] = error.rpartition(":")[2].rpartition(".")[2]
@@ -97,10 +100,13 @@ class DeadLetterFilter:
         cycle.read(request, [task.task_key for task in chunk], partial(learn, chunk))
         return False
 
-    def chosen(self, cycle: Cycle, *, newest_first: bool = False) -> Iterator[Task]:
-        """Yield the dead letters that meet the conditions."""
+    def chosen(self, cycle: Cycle, *, newest_first: bool = False, after: int | None = None) -> Iterator[Task]:
+        """Yield the dead letters that meet the conditions; with `after`, those that follow the one with this key."""
         dead = cycle.ledger.state.dead
-        for task in reversed(dead.values()) if newest_first else dead.values():
+        tasks = reversed(dead.values()) if newest_first else iter(dead.values())
+        if after is not None:
+            next((task for task in tasks if task.task_key == after), None)
+        for task in tasks:
             if self.choice.is_meant(task):
                 yield task
 

@@ -42,21 +42,31 @@ Filters = Mapping[str, Any]
 
 
 class DeadList(CallRequest):
-    """`dead_list`: replies with the newest dead letters that meet the conditions, and with their total."""
+    """`dead_list`: replies with the newest dead letters that meet the conditions, and with their total.
 
-    __slots__ = ("filter", "limit")
+    With `after`, the id of the last one of the previous list, it replies with those that died before that one.
+    """
 
-    def __init__(self, connection: ServerConnection, asked: Filters) -> None:
+    __slots__ = ("after", "filter", "limit")
+
+    def __init__(self, cycle: Cycle, connection: ServerConnection, asked: Filters) -> None:
         super().__init__(connection)
-        self.filter = DeadLetterFilter(read_choice(asked))
+        self.filter = DeadLetterFilter(read_choice(cycle.ledger.registry, asked))
         self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
+        self.after = None if asked.get("after") is None else _keys([asked["after"]])[0]
+        """Key of the dead letter that the list follows."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        if self.after is not None and self.after not in cycle.ledger.state.dead:
+            raise BadCall(f"{id_text(self.after)} is no longer a dead letter: begin the list again, without after.")
         return self.filter.knows_enough(cycle, self)
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         total = sum(1 for _ in self.filter.chosen(cycle))
-        newest = list(islice(self.filter.chosen(cycle, newest_first=True), self.limit))
+        found = self.filter.chosen(cycle, newest_first=True, after=self.after)
+        newest = list(islice(found, self.limit + 1))
+        following = id_text(newest[self.limit - 1].task_key) if len(newest) > self.limit else None
+        del newest[self.limit :]
         unknown = [task for task in newest if task.causes is None]
         for first in range(0, len(unknown), READ_PER_CYCLE):
             chunk = unknown[first : first + READ_PER_CYCLE]
@@ -64,7 +74,9 @@ class DeadList(CallRequest):
         cycle.read(
             self,
             (),
-            lambda _: self.connection.reply(returned({"total": total, "tasks": [row(task) for task in newest]})),
+            lambda _: self.connection.reply(
+                returned({"total": total, "tasks": [row(task) for task in newest], "next": following})
+            ),
         )
 
 
@@ -97,7 +109,10 @@ class DeadShow(CallRequest):
 
 
 class SettleDeadLetters(CallRequest):
-    """`dead_retry` and `dead_purge`: settle the named dead letters, or all that match; `dry_run` only counts them."""
+    """`dead_retry` and `dead_purge`: settle the named dead letters, or all that match; `dry_run` only counts them.
+
+    Of named ones a `dry_run` replies with their number only: it reads no body for the error of each.
+    """
 
     __slots__ = (
         "asked",
@@ -113,12 +128,13 @@ class SettleDeadLetters(CallRequest):
         "unknown",
     )
 
-    def __init__(self, connection: ServerConnection, event: int, asked: Filters) -> None:
+    def __init__(self, cycle: Cycle, event: int, connection: ServerConnection, asked: Filters) -> None:
         super().__init__(connection)
         self.event = event
         self.asked = asked
-        self.filter = DeadLetterFilter(read_choice(asked), needs_errors=bool(asked.get("dry_run")))
         ids = asked.get("ids")
+        needs_errors = bool(asked.get("dry_run")) and ids is None
+        self.filter = DeadLetterFilter(read_choice(cycle.ledger.registry, asked), needs_errors=needs_errors)
         self.keys: list[int] | None = None if ids is None else _keys(ids)
         """Keys of the dead letters that are left, the next one last; None before the search."""
         self.done = 0
@@ -186,8 +202,7 @@ class SettleDeadLetters(CallRequest):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.asked.get("dry_run"):
-            counts = self.filter.counted(cycle)
-            self.connection.reply(returned({"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}))
+            self.connection.reply(returned(self._counted(cycle)))
             return
         self.done += len(self.noted)
         self.unknown += self.lacking
@@ -197,6 +212,13 @@ class SettleDeadLetters(CallRequest):
         else:
             conflicts = {"taken": self.conflicts} if self.conflicts else {}
             self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **conflicts}))
+
+    def _counted(self, cycle: Cycle) -> dict[str, Any]:
+        if self.keys is None:
+            counts = self.filter.counted(cycle)
+            return {"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}
+        unknown = [id_text(task_key) for task_key in reversed(self.keys) if task_key not in cycle.ledger.state.dead]
+        return {"done": len(self.keys) - len(unknown), "unknown": unknown, "counts": []}
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)

@@ -18,6 +18,7 @@ from distq.master.admin.dead_letter_filter import learn
 from distq.master.admin.dead_letters import row as dead_row
 from distq.master.admin.task_list import row_of, text_in
 from distq.master.cycle.requests import CallRequest
+from distq.master.sessions.unknown_names import UNKNOWN_SHOWN
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -177,8 +178,13 @@ def _queue_row(queue: Queue[Task], completed: Completed, now: float) -> dict[str
     return {
         "name": queue.name,
         **{field: queue.counts[state] for field, state in COUNTED.items()},
+        "capacity": queue.capacity,
         "paused": queue.policy.paused,
+        "paused_names": len(queue.policy.paused_names),
+        "running_max": queue.policy.running,
+        "rate": None if queue.policy.rate is None else str(queue.policy.rate),
         "oldest_age_s": None if since_at is None else max(0.0, now - since_at),
+        "mean_run_s": queue.mean_run_s,
         "submitted": None if counts is None else counts[0],
         "completed": None if counts is None else counts[1],
     }
@@ -194,6 +200,8 @@ def _worker_row(session: WorkerSession, now: float) -> dict[str, Any]:
         "draining": session.draining,
         "memory_bytes": session.memory_bytes,
         "version": session.version,
+        "unknown_names": len(session.unknown),
+        "unknown_first": list(islice(session.unknown, UNKNOWN_SHOWN)),
         "seen_age_s": max(0.0, now - session.seen_at),
     }
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.head import NAME_BYTES_MAX, NameTooLong, check_names
+from distq.core.head import new_queue_name
 from distq.core.policy import OPEN, Policy
 from distq.core.ranges import shown
 from distq.master.cycle.requests import CallRequest
@@ -75,11 +75,9 @@ class SetQueueLimits(CallRequest):
     def _may_create(self, registry: Registry, queue: str) -> None:
         """Raise BadCall unless a queue of this name is valid and the request may create it."""
         try:
-            check_names(queue, "")
-        except (NameTooLong, UnicodeEncodeError) as exc:
-            raise BadCall(
-                f"{shown(queue)} cannot be the name of a queue: at most {NAME_BYTES_MAX} bytes of UTF-8."
-            ) from exc
+            new_queue_name(queue)
+        except ValueError as exc:
+            raise BadCall(f"{exc}.") from exc
         if self.asked.get("must_exist"):
             more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
             raise BadCall(no_queue(registry, queue, more))
@@ -93,6 +91,12 @@ class SetQueueLimits(CallRequest):
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
+
+
+def check_queue(registry: Registry, queue: str | None) -> None:
+    """Raise BadCall if an operator's request names a queue that does not exist; None is any queue."""
+    if queue is not None and queue not in registry.queues:
+        raise BadCall(no_queue(registry, queue))
 
 
 def no_queue(registry: Registry, queue: str, more: str = "") -> str:

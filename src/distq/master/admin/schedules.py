@@ -113,7 +113,9 @@ class Schedules:
         schedule = Schedule(row_key, spec, progress, body, None, origin)
         try:
             now = self._cycle.clock.now()
-            schedule.entry = read_entry(self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now)
+            schedule.entry = read_entry(
+                self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now, stored=True
+            )
         except Exception as exc:  # noqa: BLE001 - as above: what an earlier distq has taken may be out of range today
             self.fail(schedule, f"its task cannot be submitted: {exc}")
         return schedule

@@ -11,7 +11,7 @@ from distq.core.ranges import shown
 from distq.core.states import LEASED, STATE_NAMES
 from distq.core.task import Task
 from distq.core.task_ids import id_text, task_key_of
-from distq.master.admin.queue_limits import no_queue
+from distq.master.admin.queue_limits import check_queue
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -93,8 +93,7 @@ class ListTasks(CallRequest):
             raise BadCall(f"limit is a whole number from 1 to {LISTED_MAX:,}, not {shown(self.limit)}.")
         if not isinstance(self.before_at, int | float | None) or isinstance(self.before_at, bool):
             raise BadCall(f"before_at is a number of seconds since 1970, not {shown(self.before_at)}.")
-        if self.queue is not None and self.queue not in cycle.ledger.registry.queues:
-            raise BadCall(no_queue(cycle.ledger.registry, self.queue))
+        check_queue(cycle.ledger.registry, self.queue)
         try:
             after = task_key_of(asked["after"]) if asked.get("after") is not None else -1
         except ValueError as exc:

@@ -75,7 +75,7 @@ class ResultBacklog:
             dropped = self.rows[:over]
             del self.rows[:over]
             self._left(dropped)
-            self._note_drop()
+            self._note_drop(over)
 
     def send(self, rows: list[TaskEnd], *, read: bool) -> None:
         """Move the rows of a reply to `sent`, where they stay until the client confirms them.
@@ -109,10 +109,12 @@ class ResultBacklog:
 
     def drop(self) -> None:
         """Drop all rows: there are too many."""
+        count = self.row_count
         self.clear()
-        self._note_drop()
+        self._note_drop(count)
 
-    def _note_drop(self) -> None:
+    def _note_drop(self, count: int) -> None:
+        self._bodies.dropped_count += count
         self.drops += 1
         self.has_news_of_drops = True
 
@@ -201,12 +203,14 @@ def _entry(backlog: ResultBacklog) -> tuple[int, int, ResultBacklog]:
 class BodyCache:
     """Counts undelivered ends and the bytes of their bodies in memory, and limits both over all backlogs."""
 
-    __slots__ = ("_by_bytes", "_by_rows", "bytes", "call_count", "row_count")
+    __slots__ = ("_by_bytes", "_by_rows", "bytes", "call_count", "dropped_count", "row_count")
 
     def __init__(self) -> None:
         self.bytes = 0
         self.row_count = 0
         """Number of undelivered ends."""
+        self.dropped_count = 0
+        """Number of undelivered ends that were dropped because there were too many."""
         self.call_count = 0
         """Number of the clients' calls, which numbers each call."""
         self._by_bytes = CallOrder(lambda backlog: backlog.bytes)

@@ -22,6 +22,8 @@ CHECK_S: Final = 1.0
 """Seconds between two checks for names whose pause is over."""
 NAMES_PER_CHECK: Final = 50
 """Maximum names that one worker is offered again within `CHECK_S`; the others wait for the next check."""
+UNKNOWN_SHOWN: Final = 5
+"""Maximum names in a worker's row of tasks that it does not know; the row has their number, too."""
 TRIES_MAX: Final = 10_000
 """Maximum names whose tries are counted, to limit memory; beyond it all counts start again."""
 

@@ -91,6 +91,7 @@ class Statements(NamedTuple):
     """The statements for one schema and one cluster."""
 
     schema: str
+    """The name of the schema in quotes, as SQL reads it."""
     cluster: int
 
     def text(self, sql: str, epoch: int = 0) -> str:
@@ -115,13 +116,13 @@ def prepare_tables(session: DatabaseSession, target: Target) -> Statements:
             f"{version}, this one knows up to {VERSION}): run that release, or restore the backup made before the "
             "upgrade."
         )
-    name = target.cluster
+    name, schema = target.cluster, target.quoted_schema
     session.run(
-        f"INSERT INTO {target.schema}.distq_clusters (name, epoch, leader) SELECT '{name}', 0, '' "  # noqa: S608 - a checked name
-        f"WHERE NOT EXISTS (SELECT FROM {target.schema}.distq_clusters WHERE name = '{name}') ON CONFLICT DO NOTHING"
+        f"INSERT INTO {schema}.distq_clusters (name, epoch, leader) SELECT '{name}', 0, '' "  # noqa: S608 - a checked name
+        f"WHERE NOT EXISTS (SELECT FROM {schema}.distq_clusters WHERE name = '{name}') ON CONFLICT DO NOTHING"
     )
-    ((number,),) = session.run(f"SELECT id FROM {target.schema}.distq_clusters WHERE name = '{name}'")  # noqa: S608
-    return Statements(target.schema, int_of(number))
+    ((number,),) = session.run(f"SELECT id FROM {schema}.distq_clusters WHERE name = '{name}'")  # noqa: S608
+    return Statements(schema, int_of(number))
 
 
 def check_server(session: DatabaseSession, target: Target) -> None:
@@ -135,10 +136,10 @@ def check_server(session: DatabaseSession, target: Target) -> None:
 
 def version_of(session: DatabaseSession, target: Target) -> int:
     """Return the version of the tables, 0 if there are none. Raises ServerError."""
-    ((found,),) = session.run(f"SELECT to_regclass('{target.schema}.distq_version')::oid::bigint")
+    ((found,),) = session.run(f"SELECT to_regclass('{target.quoted_schema}.distq_version')::oid::bigint")
     if found is None:
         return 0
-    ((version,),) = session.run(f"SELECT version FROM {target.schema}.distq_version")  # noqa: S608 - a checked name
+    ((version,),) = session.run(f"SELECT version FROM {target.quoted_schema}.distq_version")  # noqa: S608 - a checked name
     return int_of(version)
 
 
@@ -147,11 +148,11 @@ def migrate(session: DatabaseSession, target: Target) -> None:
     session.run("SELECT pg_advisory_lock($1::bigint)", (integer(target.schema_lock),))
     try:
         found = session.run(f"SELECT FROM pg_namespace WHERE nspname = '{target.schema}'")
-        create = [] if found else [f"CREATE SCHEMA {target.schema}"]
+        create = [] if found else [f"CREATE SCHEMA {target.quoted_schema}"]
         statements = [sql for migration in MIGRATIONS[version_of(session, target) :] for sql in migration]
         if statements:
             statements.append(f"UPDATE {{schema}}.distq_version SET version = {VERSION}")  # noqa: S608
-        session.run_together(create + [sql.format(schema=target.schema) for sql in statements])
+        session.run_together(create + [sql.format(schema=target.quoted_schema) for sql in statements])
     finally:
         if not session.ended:
             session.run("SELECT pg_advisory_unlock($1::bigint)", (integer(target.schema_lock),))

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from distq.storage.error_messages import StoreUnusable
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-"""A name that SQL accepts without quotes, and that fits into the name of a session beside a lock's number."""
+"""A name that no shell and no quotes in SQL change, and that fits into a session's name beside a lock's number."""
 _OURS: Final[Mapping[str, str]] = {"schema": "distq", "cluster": "main"}
 """The parameters of the URL that are not libpq's, with their defaults."""
 
@@ -36,6 +36,11 @@ class Target(NamedTuple):
     """The URL of DISTQ_STORE, for messages."""
     schema: str
     cluster: str
+
+    @property
+    def quoted_schema(self) -> str:
+        """The schema as SQL reads it: without quotes a reserved word, such as `user`, would be no name."""
+        return f'"{self.schema}"'
 
     @property
     def lock(self) -> int:
