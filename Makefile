@@ -64,6 +64,7 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.whole_life
 	@$(BIN)/python -m benchmarks.scrape
 	@$(BIN)/python -m benchmarks.tls
+	@$(BIN)/python -m benchmarks.payloads
 
 lint: $(DEV) ## check style, types, import layers, Dockerfiles, YAML and shell scripts
 	@$(BIN)/ruff check .
