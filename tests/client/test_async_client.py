@@ -563,6 +563,7 @@ class ClosingConnection:
 
     def __init__(self) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.sends_split = False
 
     def ask(self, *_: object) -> None:
         """Refuse the call."""

@@ -23,6 +23,7 @@ from distq.net.serve import ServerConnection
 from distq.protocol.hello import Greeting
 from distq.storage.memory import MemoryStore
 from distq.wire.errors import BadCall
+from distq.wire.framing import Framer
 from distq.wire.inert import read_call
 from distq.wire.messages import decode_reply, encode_call
 
@@ -82,6 +83,7 @@ class FakeConnection:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.state: object = None
+        self.reads_split = False
         self.open = True
         self.alive = True
         """Whether the peer still runs; the master may not know yet that it has ended."""
@@ -101,9 +103,10 @@ class FakeConnection:
 
     def reply_parts(self, parts: Sequence[bytes | memoryview]) -> None:
         """Record the answer without its length prefix."""
-        whole = b"".join(parts)
-        assert int.from_bytes(whole[:4], "big") == len(whole) - 4
-        self.reply(whole[4:])
+        framer = Framer(1 << 30)
+        framer.takes_split = True
+        (frame,) = framer.feed(b"".join(parts))
+        self.reply(frame)
 
     def is_connected(self) -> bool:
         """Whether the connection is open and the peer still runs."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from distq.wire.errors import RemoteRefusal
-from distq.wire.framing import pack
+from distq.wire.framing import SplitFrame, pack
 from distq.wire.inert import InertCall
 from distq.wire.messages import raised, refused, returned
 from distq.wire.server_reader import Authenticated, Closed, PeerRefused, Send, ServerReader
@@ -30,6 +30,8 @@ class FakeMaster:
     def __init__(self, answer: Answer, keys: list[bytes], port: int = 0) -> None:
         self.calls: queue.Queue[ReceivedCall] = queue.Queue()
         """All calls but `hello`, in the order of their arrival."""
+        self.split: list[str] = []
+        """The methods of the calls that have come in split frames."""
         self.closed: queue.Queue[Closed] = queue.Queue()
         self._answer = answer
         self._keys = keys
@@ -84,7 +86,11 @@ class FakeMaster:
                             return
 
     def _reply(self, call: InertCall) -> bytes | None:
-        ident, method, args, _ = pickle.loads(call.frame)
+        if isinstance(call.frame, SplitFrame):
+            self.split.append(call.method)
+            ident, method, args, _ = pickle.loads(call.frame, buffers=call.frame.parts)
+        else:
+            ident, method, args, _ = pickle.loads(call.frame)
         received = (ident, method, args)
         if method != "hello":
             self.calls.put(received)

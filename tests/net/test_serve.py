@@ -105,7 +105,9 @@ def test_a_peer_that_sends_garbage_is_disconnected_immediately(served: Serving, 
         assert inside.ask("echo", 1) == (1,)
 
 
-@pytest.mark.parametrize("length", [struct.pack("!i", -2), struct.pack("!iQ", -1, 1 << 32)])
+@pytest.mark.parametrize(
+    "length", [struct.pack("!i", -3), struct.pack("!iIQ", -2, 1 << 20, 0), struct.pack("!iQ", -1, 1 << 32)]
+)
 def test_a_length_beyond_all_bounds_is_refused_before_a_byte_of_it(served: Serving, length: bytes) -> None:
     """The server answers with an error and closes the connection, because it cannot skip so large a body."""
     with served.peer() as peer:

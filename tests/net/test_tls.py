@@ -24,6 +24,7 @@ from distq.net.tls_stream import TlsStream
 from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, TLS_ONLY
+from distq.wire.messages import bodies_beside
 
 LOOPS = ("asyncio", "uvloop")
 Refusal = Callable[[Serving, TlsFiles | None, str], str]
@@ -67,6 +68,8 @@ def test_calls_of_every_size_pass_through_tls(loop: str, files: TlsFiles, author
         connection = connect(served, authority.client)
         for size in (0, 1, 16 * 1024 - 40, 16 * 1024, 100_000, 8 << 20):
             assert connection.call("thing", "echo", (b"x" * size,), timeout_s=SOON_S) == (b"x" * size,)
+            split = (bodies_beside([b"y" * size, b"z" * size]),)
+            assert connection.call("thing", "echo", split, timeout_s=SOON_S) == ([b"y" * size, b"z" * size],)
             assert connection.call("thing", "big", (size,), timeout_s=SOON_S) == b"x" * size
         assert not connection.is_answering
         connection.close()

@@ -37,7 +37,7 @@ def travelled(info: dict[str, object]) -> Any:
 
 
 def test_a_client_sends_the_same_bytes_as_the_release_before() -> None:
-    """The keys, their order, and plain values."""
+    """The keys, their order, and plain values; behind them, that it reads split frames, which older masters ignore."""
     info = {
         "role": "client",
         "protocol": (1, 1),
@@ -45,6 +45,7 @@ def test_a_client_sends_the_same_bytes_as_the_release_before() -> None:
         "python": platform.python_version(),
         "name": "shop",
         "session": "5e55",
+        "split": True,
     }
     call = encode_call(BROKER, HELLO, (write_hello(CLIENT, "shop", "5e55"),))
     assert call == pickle.dumps(("broker", "hello", (info,), {}), 5)
@@ -94,12 +95,12 @@ def test_a_greeting_is_read_as_it_was_written() -> None:
         "frame_bytes_max",
     ]
     assert (written["protocol"], written["now"], written["goodbye"]) == (1, 1000.0, True)
-    assert read_greeting(written) == greeting._replace(goodbye=True)
+    assert read_greeting(written) == greeting._replace(goodbye=True, split=True)
 
 
 def test_a_greeting_of_an_older_master_has_nothing_that_came_later() -> None:
     """Such a master accepts no goodbye, no progress and no schedules, and does not give its frame limit."""
     greeting = read_greeting({"epoch": 2, "lease_s": 30.0, "heartbeat_s": 5.0, "frame_bytes_max": "large"})
-    assert not any((greeting.goodbye, greeting.notes, greeting.declares))
+    assert not any((greeting.goodbye, greeting.notes, greeting.declares, greeting.split))
     assert greeting.frame_bytes_max is None
     assert (greeting.epoch, greeting.heartbeat_s) == (2, 5.0)

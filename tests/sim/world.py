@@ -119,6 +119,7 @@ class Connection:
     def __init__(self, world: World, actor: Actor, handler: CallHandler) -> None:
         self.peer = actor.name
         self.state: object = None
+        self.reads_split = False
         self.open = True
         """Whether the master regards the connection as open."""
         self.intact = True

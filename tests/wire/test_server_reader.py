@@ -146,7 +146,14 @@ def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() 
     assert listening.receive(large[4:] + pack(GET)) == [read_call(GET)]
 
 
-@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff" + bytes([0, 0, 0, 1]) + bytes(4), b"\xff\xff\xff\xfe"])
+@pytest.mark.parametrize(
+    "length",
+    [
+        b"\xff\xff\xff\xff" + bytes([0, 0, 0, 1]) + bytes(4),
+        b"\xff\xff\xff\xfe" + (1 << 20).to_bytes(4, "big") + bytes(8),
+        b"\xff\xff\xff\xfd",
+    ],
+)
 def test_an_impossible_length_ends_the_connection_with_an_error(length: bytes) -> None:
     """The session does not wait for a body above two gigabytes or below zero."""
     listening = session()

@@ -17,7 +17,8 @@ from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, Connection, dial
 from distq.net.tls_files import TlsFiles, client_files
 from distq.protocol.hello import CLIENT, Greeting, read_greeting, write_hello
-from distq.protocol.methods import BROKER, GOODBYE, HELLO
+from distq.protocol.methods import BROKER, GOODBYE, HELLO, SUBMIT
+from distq.protocol.submit import split_submit
 from distq.settings import Settings
 from distq.wire.errors import RemoteRefusal
 
@@ -191,7 +192,12 @@ class MasterConnection:
             CannotReach: the connection was closed first.
             AuthenticationFailed: the master has another key.
         """
-        return self.retry(lambda connection: connection.call(BROKER, method, args, timeout_s=wait_s + CALL_S))
+
+        def ask(connection: Connection) -> object:
+            sent = split_submit(args) if method == SUBMIT and connection.sends_split else args
+            return connection.call(BROKER, method, sent, timeout_s=wait_s + CALL_S)
+
+        return self.retry(ask)
 
     @property
     def connection(self) -> Connection | None:
@@ -243,6 +249,7 @@ class MasterConnection:
         try:
             greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))
             self._accepts_goodbye = bool(greeting.goodbye)
+            connection.sends_split = bool(greeting.split)
             self._on_hello(greeting, connection)
         except RemoteRefusal as error:
             connection.close()

@@ -19,9 +19,9 @@ from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
 from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, TlsFailed, WireError
-from distq.wire.framing import Framer, pack_parts
+from distq.wire.framing import Buffer, Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
-from distq.wire.messages import decode_reply, encode_call
+from distq.wire.messages import decode_reply, pack_call
 
 DIAL_S: Final = 5.0
 
@@ -33,6 +33,8 @@ class AsyncConnection(asyncio.Protocol):
         self.address = address
         self._tls = tls
         self._tls_failure: TlsFailed | None = None
+        self.sends_split = False
+        """Whether the master reads split frames; set by the caller that has read its greeting."""
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done when the connection has ended, with the reason."""
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
@@ -81,12 +83,13 @@ class AsyncConnection(asyncio.Protocol):
         try:
             while not handshake.done:
                 for body in handshake.receive(await self._receive()):
-                    self._send(body)
+                    self._send(pack_parts(body))
         except AuthenticationFailed as error:
             if error.reply is not None:
-                self._send(error.reply)
+                self._send(pack_parts(error.reply))
             raise
         self._framer.limit_bytes = frame_bytes_max
+        self._framer.takes_split = True
 
     async def call(self, ident: str | None, method: str, *args: object, timeout_s: float) -> object:
         """Call a method of the object `ident` and return what it returned.
@@ -100,7 +103,7 @@ class AsyncConnection(asyncio.Protocol):
 
     def ask(self, ident: str | None, method: str, *args: object) -> None:
         """Send a call without waiting; the caller must call `answer` once for each, in the same order."""
-        self._send(encode_call(ident, method, args))
+        self._send(pack_call(ident, method, args))
 
     async def answer(self, timeout_s: float) -> object:
         """Return the answer to the oldest call without one; raises as `call` does."""
@@ -133,10 +136,9 @@ class AsyncConnection(asyncio.Protocol):
             frame.cancel()
         raise self._error()
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, parts: Sequence[Buffer]) -> None:
         if self._transport is None or self._transport.is_closing():
             raise self._error()
-        parts = pack_parts(body)
         self._transport.writelines(parts if self._tls is None else (self._tls.seal(parts),))
 
     def _unseal(self, tls: TlsStream, data: bytes) -> bytes:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from distq.core.errors import DistqError
 from distq.net.tls_files import TlsFiles
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
-from distq.wire.framing import Framer, pack_parts
+from distq.wire.framing import Buffer, Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
-from distq.wire.messages import decode_reply, encode_call
+from distq.wire.messages import decode_reply, pack_call
 
 if TYPE_CHECKING:
     from distq.net.tls_stream import TlsStream
@@ -31,7 +31,7 @@ FRAME_BYTES_MAX: Final = 64 << 20
 """The default of DISTQ_FRAME_BYTES_MAX."""
 RECEIVE_BYTES: Final = 16 * 1024
 RECEIVE_BYTES_MORE: Final = 256 * 1024
-"""Maximum bytes of a read after the first one of a long answer; it is not the first size, because each costs 10 us."""
+"""Maximum bytes of a read with TLS after the first one of a long answer; not the first size: each costs 10 us."""
 NONCE_BYTES: Final = 32
 
 KEEPALIVE_IDLE_S: Final = 15
@@ -70,11 +70,13 @@ class HasFileno(Protocol):
 class Connection:
     """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
-    __slots__ = ("_framer", "_poll", "_readable", "_socket", "_tls", "address")
+    __slots__ = ("_framer", "_poll", "_readable", "_socket", "_tls", "address", "sends_split")
 
     def __init__(self, connected: socket.socket, address: Address, tls: TlsStream | None = None) -> None:
         connected.setblocking(False)
         self.address = address
+        self.sends_split = False
+        """Whether the master reads split frames; set by the caller that has read its greeting."""
         self._socket = connected
         self._tls = tls
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
@@ -115,7 +117,7 @@ class Connection:
             ConnectionLost: the connection broke, or the master did not answer in time; the connection is closed.
         """
         deadline = None if timeout_s is None else _clock() + timeout_s
-        packed = encode_call(ident, method, args, kwds)
+        packed = pack_call(ident, method, args, kwds)
         try:
             self._send(packed, deadline)
             reply = self._receive(deadline)
@@ -140,7 +142,7 @@ class Connection:
             ConnectionLost: the connection broke, or did not take the call in time; the connection is closed.
         """
         deadline = None if timeout_s is None else _clock() + timeout_s
-        self._send(encode_call(ident, method, args), deadline)
+        self._send(pack_call(ident, method, args), deadline)
 
     def answer(self, *, timeout_s: float | None = None) -> object:
         """Return the answer to the call of the last `ask`; raises as `call` does."""
@@ -200,15 +202,15 @@ class Connection:
         try:
             while not handshake.done:
                 for body in handshake.receive(self._receive(deadline)):
-                    self._send(body, deadline)
+                    self._send(pack_parts(body), deadline)
         except AuthenticationFailed as error:
             if error.reply is not None:
-                self._send(error.reply, deadline)
+                self._send(pack_parts(error.reply), deadline)
             raise
         self._framer.limit_bytes = frame_bytes_max
+        self._framer.takes_split = True
 
-    def _send(self, body: bytes, deadline: float | None) -> None:
-        parts = pack_parts(body)
+    def _send(self, parts: Sequence[Buffer], deadline: float | None) -> None:
         self._send_parts(list(parts) if self._tls is None else [self._tls.seal(parts)], deadline)
 
     def _send_parts(self, parts: list[bytes | memoryview], deadline: float | None) -> None:
@@ -227,20 +229,18 @@ class Connection:
             raise self._lost(error.strerror or str(error)) from None
 
     def _receive(self, deadline: float | None) -> bytes:
-        framer, connected = self._framer, self._socket
+        framer = self._framer
         try:
             while (frame := framer.pull()) is None:
                 if not self._readable and not self._poll.poll(_left_ms(deadline)):
                     raise self._lost("no answer came in time")
                 self._readable = False
                 try:
-                    data = connected.recv(RECEIVE_BYTES_MORE if framer.partial else RECEIVE_BYTES)
+                    data = self._read()
                 except BlockingIOError:  # a signal handler in this thread has read the bytes
                     continue
-                if not data:
-                    raise self._lost("the other end closed it")
-                if self._tls is not None and not (data := self._unseal(self._tls, data, deadline)):
-                    continue
+                if self._tls is not None:
+                    data = self._unseal(self._tls, data, deadline)
                 if (whole := framer.whole(data)) is not None:
                     return whole
                 framer.push(data)
@@ -250,6 +250,21 @@ class Connection:
         except OSError as error:
             raise self._lost(error.strerror or str(error)) from None
         return frame
+
+    def _read(self) -> bytes:
+        """Receive bytes: into the buffer of a large frame, or return them; raises BlockingIOError if there are none."""
+        framer = self._framer
+        room = framer.room
+        if room is None or self._tls is not None:
+            data = self._socket.recv(RECEIVE_BYTES if room is None else RECEIVE_BYTES_MORE)
+            count = len(data)
+        else:
+            data = b""
+            count = self._socket.recv_into(room)
+            framer.received(count)
+        if not count:
+            raise self._lost("the other end closed it")
+        return data
 
     def _unseal(self, tls: TlsStream, data: bytes, deadline: float | None) -> bytes:
         """Return the plain bytes of received ones, and send what TLS has to answer."""

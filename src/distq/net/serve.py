@@ -18,6 +18,7 @@ from distq.core.errors import DistqError
 from distq.core.plurals import counted
 from distq.net.descriptors import room_for_connections
 from distq.net.port_holder import held_by
+from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
 from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
@@ -27,6 +28,7 @@ from distq.wire.inert import InertCall
 from distq.wire.server_reader import Authenticated, Closed, PeerRefused, Send, ServerReader
 
 if TYPE_CHECKING:
+    from distq.net.connection_limits import ConnectionLimits
     from distq.net.tls_context import ServerTls
     from distq.net.tls_stream import TlsStream
 
@@ -34,13 +36,12 @@ BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Maximum unanswered calls of one peer that the server reads ahead; with more it stops reading."""
 CATCH_UP_S: Final = 0.01
+RECEIVE_BYTES: Final = 64 * 1024
+"""Maximum bytes of one read, except into the buffer of a large frame."""
 TLS_HELLO_S: Final = 1.0
 """Seconds in which a peer at a port with TLS must begin the handshake; a peer without TLS would wait for ever."""
 TLS_HELLO: Final = b"\x16\x03"
 """The first bytes of a TLS handshake."""
-KEEPALIVE_S: Final = 15
-SILENT_PEER_MS: Final = 60_000
-"""Milliseconds without an acknowledgement after which the kernel ends the connection (`TCP_USER_TIMEOUT`)."""
 
 
 class CannotListen(DistqError):
@@ -71,19 +72,6 @@ class CallHandler(Protocol):
         ...
 
 
-class ConnectionLimits(Protocol):
-    """The settings that the server reads."""
-
-    @property
-    def frame_bytes_max(self) -> int: ...  # noqa: D102 - named as in the settings table
-    @property
-    def handshake_s(self) -> float: ...  # noqa: D102
-    @property
-    def unauthenticated_max(self) -> int: ...  # noqa: D102
-    @property
-    def connections_max(self) -> int | None: ...  # noqa: D102
-
-
 class Server:
     """Listens at one address, or also at one without TLS, and holds its connections."""
 
@@ -109,6 +97,8 @@ class Server:
         self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
         self.unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
         """Maximum connections without a proved key: at most half of all, so that peers with the key find room."""
+        self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
+        """Received bytes of any connection, which it reads at once; a large frame has a buffer of its own."""
         self._listeners: list[asyncio.Server] = []
 
     async def start(self, address: Address, *, without_tls: bool = False) -> Address:
@@ -140,7 +130,7 @@ class Server:
             connection.close()
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(asyncio.BufferedProtocol):
     """One accepted connection."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, tls: TlsStream | None) -> None:
@@ -148,10 +138,14 @@ class ServerConnection(asyncio.Protocol):
         """Address of the peer, for logs."""
         self.state: object = None
         """The handler's own data about this peer."""
+        self.reads_split = False
+        """Whether the peer reads split frames; set by the handler."""
         self.open = False
         self._server = server
         self._loop = loop
         self._reader = ServerReader(server.keys, server.nonce(), server.limits.frame_bytes_max)
+        self._room: memoryview | None = None
+        """Where the present read puts its bytes, if it reads a part of a large frame."""
         self._calls: deque[InertCall | bytes] = deque()
         self._is_busy = False
         self._is_reading = True
@@ -186,15 +180,29 @@ class ServerConnection(asyncio.Protocol):
             del server.unauthenticated[oldest]  # now: more connections may arrive before asyncio reports its end
             oldest.abort()
         self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
-        _tune(self._socket)
+        tune(self._socket)
         if self._tls is None:
             self._write((self._reader.start(),))
         else:
             self._loop.call_later(min(TLS_HELLO_S, server.limits.handshake_s / 2), self._refuse_silent_peer)
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102
+        self._room = room = self._reader.room if self._tls is None else None
+        return self._server.receive_buffer if room is None else room
+
+    def buffer_updated(self, nbytes: int) -> None:  # noqa: D102
+        if self._room is None:
+            self._received(self._server.receive_buffer[:nbytes])
+            return
+        self._room = None
+        if self._reader.received(nbytes):
+            self._loop.call_soon(self._received, b"")  # the event loop holds the buffer until this method returns
+        else:
+            self._acknowledge()
+
+    def _received(self, data: Buffer) -> None:
         self._has_written = False
-        if self._tls is not None and not (data := self._unseal(self._tls, data)):
+        if self._tls is not None and not (data := self._unseal(self._tls, bytes(data))):
             return
         todo = self._calls
         for event in self._reader.receive(data):
@@ -215,8 +223,15 @@ class ServerConnection(asyncio.Protocol):
             self._is_reading = False
             self._transport.pause_reading()
         if not self._has_written and not self._is_busy and self.open:
-            # A standard-library client writes a header and its body separately, and Nagle's algorithm waits 40 ms for
-            # the server's delayed ACK in between. An immediate ACK, if there is no reply to send, makes it 1 ms.
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Send the acknowledgement of the received bytes now, except to peers that write without Nagle's algorithm.
+
+        A standard-library client writes a header and its body separately, and Nagle's algorithm waits 40 ms for the
+        server's delayed ACK in between. An immediate ACK, if there is no reply to send, makes it 1 ms.
+        """
+        if not self.reads_split:  # distq's own peers of this version do
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
@@ -264,14 +279,7 @@ class ServerConnection(asyncio.Protocol):
 
     def is_connected(self) -> bool:
         """Whether the peer still has its end open; the socket shows this before the event loop reports the end."""
-        if not self.open or self._transport.is_closing():
-            return False
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        return self.open and not self._transport.is_closing() and peek(self._socket) != b""
 
     def close(self) -> None:
         """End the connection after its written bytes are sent."""
@@ -336,26 +344,16 @@ class ServerConnection(asyncio.Protocol):
     def _refuse_silent_peer(self) -> None:
         """Send a peer that waits for the server's first bytes a sentence: only a peer without TLS waits for them."""
         waits = self._tls is not None and not self._tls.has_begun and not self._transport.is_closing()
-        if waits and self.open and self._has_sent_nothing():
+        if waits and self.open and peek(self._socket) is None:  # a timer may run before the loop reads what has come
             self._send((pack(TLS_ONLY),))
             self._refuse(NO_HELLO)
-
-    def _has_sent_nothing(self) -> bool:
-        """Whether no bytes of the peer wait in the socket: a timer may run before the event loop reads them."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
 
     def _refuse(self, reason: str) -> None:
         self._server.authentication_failures += 1
         self._server.handler.connection_refused(self, reason)
         self._transport.close()
 
-    def _handle(self, event: Send | Authenticated | Closed, data: bytes) -> None:
+    def _handle(self, event: Send | Authenticated | Closed, data: Buffer) -> None:
         server = self._server
         match event:
             case Send(data):
@@ -368,7 +366,7 @@ class ServerConnection(asyncio.Protocol):
             case Closed(reason, authentication_failed):
                 if authentication_failed:
                     self._refuse(reason)
-                elif data.startswith(TLS_HELLO) and self in server.unauthenticated:
+                elif data[: len(TLS_HELLO)] == TLS_HELLO and self in server.unauthenticated:
                     self._refuse(NO_TLS_AT_THIS_PORT)
                 else:
                     self._transport.close()
@@ -386,11 +384,3 @@ class ServerConnection(asyncio.Protocol):
         if not self._is_reading and len(todo) <= CALLS_AHEAD_MAX and self.open and not self._transport.is_closing():
             self._is_reading = True
             self._transport.resume_reading()
-
-
-def _tune(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)

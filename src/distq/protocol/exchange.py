@@ -7,6 +7,7 @@ position: a named tuple for each task would cost more than all other work on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -14,13 +15,18 @@ from distq.core.constraints import Headers
 from distq.core.outcome import Outcome
 from distq.core.ranges import DURATION_MAX_S, is_duration
 from distq.wire.errors import BadCall
-from distq.wire.messages import returned
+from distq.wire.framing import PART_BYTES_MIN
+from distq.wire.messages import beside
 
 if TYPE_CHECKING:
     from distq.core.task import Envelope, Task
 
 WANT_MAX: Final = 10_000
 """Maximum tasks that one exchange leases; the executor asks again for more."""
+SETTLEMENT_BODY: Final = 3
+LEASED_BODY: Final = 4
+"""Index of the body in a settlement, and in a leased task."""
+_leased_body = itemgetter(LEASED_BODY)
 ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
 """The fields that stand for those that a settlement leaves out: its text and its delay."""
 
@@ -61,20 +67,27 @@ def write_lease_reply(
     upstream_counts: Mapping[int, tuple[int, bool]],
     headers: Mapping[int, Headers],
     lease_bound: Sequence[int] = (),
-) -> bytes:
-    """The answer to an exchange, with the fields of `LeaseReply`; it ends with the last field that is not empty."""
+    *,
+    split: bool = False,
+) -> tuple[Any, ...]:
+    """The answer to an exchange, with the fields of `LeaseReply`; it ends with the last field that is not empty.
+
+    With `split`, large payloads travel beside the pickle.
+    """
     envelopes: dict[Envelope, int] = {}
-    rows = [
+    rows: Sequence[tuple[Any, ...]] = [
         (task.task_key, task.delivery, task.attempt, envelopes.setdefault(task.envelope, len(envelopes)), task.body)
         for task in tasks
     ]
+    if split and max(map(len, map(_leased_body, rows))) >= PART_BYTES_MIN:
+        rows = beside(rows, LEASED_BODY)
     table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
     left = {task.task_key: cursors[task.task_key] for task in tasks if task.task_key in cursors} if cursors else {}
     parts = (table, rows, left, upstream_counts, headers, lease_bound)
     count = len(parts)
     while count > 2 and not parts[count - 1]:
         count -= 1
-    return returned(parts[:count])
+    return parts[:count]
 
 
 def read_exchange(args: tuple[Any, ...]) -> tuple[list[CheckedSettlement], int, float]:

@@ -35,6 +35,8 @@ class Hello(NamedTuple):
     """Key of its session, by which the master knows it again on another connection; empty for the command line."""
     version: str = __version__
     python: str = ""
+    reads_split: bool = False
+    """Whether it reads split frames."""
 
 
 class WorkerHello(NamedTuple):
@@ -85,6 +87,8 @@ class Greeting(NamedTuple):
     """Maximum bytes of a frame that it reads; None if it does not say."""
     goodbye: bool = False
     """Whether it takes `goodbye`."""
+    split: bool = False
+    """Whether it reads split frames."""
     backlog: str = ""
     """Identifies the ends of tasks that it keeps for a client. Another text than before says that some may be gone: the
     session has ended meanwhile, or had too many. The client then asks about the tasks that it awaits."""
@@ -99,6 +103,7 @@ def write_hello(role: str, name: str, session: str) -> dict[str, object]:
         "python": platform.python_version(),
         "name": name,
         "session": session,
+        "split": True,
     }
 
 
@@ -155,6 +160,7 @@ def read_hello(info: Mapping[str, Any]) -> Hello:
         session if isinstance(session, str) else "",
         short_text(info.get("version")),
         short_text(info.get("python")),
+        info.get("split") is True,
     )
 
 
@@ -187,7 +193,7 @@ def read_executor_hello(info: Mapping[str, Any]) -> ExecutorHello:
 
 def write_greeting(greeting: Greeting, now: float) -> dict[str, object]:
     """The answer to a `hello`; `now` is the master's time, in seconds since 1970."""
-    return {**greeting._replace(goodbye=True)._asdict(), "protocol": PROTOCOL, "now": now}
+    return {**greeting._replace(goodbye=True, split=True)._asdict(), "protocol": PROTOCOL, "now": now}
 
 
 def read_greeting(reply: object) -> Greeting:

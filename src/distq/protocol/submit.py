@@ -15,6 +15,7 @@ from distq.core.queue import RESULT
 from distq.core.ranges import DURATION_MAX_S, headers, instant, is_duration, labels, seconds, shown, text, whole
 from distq.core.task import Envelope
 from distq.wire.errors import BadCall
+from distq.wire.messages import bodies_beside
 
 if TYPE_CHECKING:
     from distq.core.registry import Registry
@@ -167,6 +168,12 @@ def write_entry(index: int, size: int, when: WireTuple | None, constraints: Wire
     if constraints is not None:
         return index, size, when, constraints
     return (index, size) if when is None else (index, size, when)
+
+
+def split_submit(args: tuple[object, ...]) -> tuple[object, ...]:
+    """The arguments of a submit for a master that reads split frames: large payloads travel beside the pickle."""
+    number, envelopes, entries, bodies, wait_s = args
+    return number, envelopes, entries, bodies_beside(cast("list[bytes]", bodies)), wait_s
 
 
 # -- by the master -----------------------------------------------------------------------------

@@ -85,6 +85,7 @@ class EagerConnection:
     def __init__(self) -> None:
         self.peer = "this process"
         self.state: object = None
+        self.reads_split = False
         self.open = True
         self.has_called_again = False
         self.body: bytes | None = None
@@ -96,7 +97,9 @@ class EagerConnection:
 
     def reply_parts(self, parts: Sequence[bytes | memoryview]) -> None:
         """Take a reply that comes as the parts of a frame."""
-        (self.body,) = Framer(FRAME_BYTES_MAX).feed(b"".join(parts))
+        framer = Framer(FRAME_BYTES_MAX)
+        framer.takes_split = True
+        (self.body,) = framer.feed(b"".join(parts))
 
     def is_connected(self) -> bool:
         """Return whether the peer is connected."""

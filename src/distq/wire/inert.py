@@ -6,10 +6,12 @@ which stands for the class, for each object that the class would make, and for t
 """
 
 import pickle
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, NamedTuple, NoReturn
 
 from distq.wire.errors import BadCall
+from distq.wire.framing import SplitFrame
 from distq.wire.opcodes import disarm
 
 
@@ -105,15 +107,17 @@ def _read_put(frame: bytes) -> InertCall | None:
     return InertCall(ident, "put", _ONE_INERT, {}, frame)
 
 
-def read_inert(pickled: bytes) -> Any:
+def read_inert(pickled: bytes, parts: Sequence[bytes] | None = None) -> Any:
     """Return the value of a pickle, in which everything but Python's plain values is inert.
+
+    Only the pickle of a split frame has parts beside it.
 
     Raises:
         BadCall: the pickle cannot be read.
     """
-    harmless = disarm(pickled)
+    harmless = disarm(pickled, is_split=parts is not None)
     try:
-        return _Unpickler(BytesIO(harmless)).load()
+        return _Unpickler(BytesIO(harmless), buffers=parts).load()
     except Exception as exc:
         raise BadCall(f"This is not a call: {exc}.") from exc
 
@@ -124,10 +128,12 @@ def read_call(frame: bytes) -> InertCall:
     Raises:
         BadCall: the frame is not a call.
     """
-    call = _read_put(frame)
-    if call is not None:
+    parts: Sequence[bytes] | None = None
+    if isinstance(frame, SplitFrame):
+        parts = frame.parts
+    elif (call := _read_put(frame)) is not None:
         return call
-    value = read_inert(frame)
+    value = read_inert(frame, parts)
     if type(value) is not tuple or len(value) != 4:
         _refuse()
     ident, method, args, kwds = value

@@ -6,9 +6,11 @@ pickle protocol 4, which every Python from 3.8 on reads by default; calls in 5.
 
 import pickle
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from distq.wire.errors import BadReply, RemoteRefusal
+from distq.wire.framing import PART_BYTES_MIN, PARTS_MAX, Buffer, SplitFrame, pack_parts, pack_split
 
 CALL_PROTOCOL = 5
 REPLY_PROTOCOL = 4
@@ -28,6 +30,46 @@ def encode_call(
 ) -> bytes:
     """Return the body of a call; pickle raises its own errors for arguments that cannot be pickled."""
     return pickle.dumps((ident, method, args, dict(kwds or ())), CALL_PROTOCOL)
+
+
+def pack_call(
+    ident: str | None, method: str, args: tuple[object, ...] = (), kwds: Mapping[str, object] | None = None
+) -> Sequence[Buffer]:
+    """Return what to send for a call: a split frame if `beside` has marked bodies in an argument."""
+    return _packed((ident, method, args, dict(kwds or ())))
+
+
+def pack_returned(value: object) -> Sequence[Buffer]:
+    """Return what to send for a reply with this value, in a split frame if `beside` has marked bodies in it."""
+    return _packed(("#RETURN", value))
+
+
+def _packed(message: object) -> Sequence[Buffer]:
+    marked: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(message, CALL_PROTOCOL, buffer_callback=marked.append)
+    return pack_split(pickled, [one.raw() for one in marked]) if marked else pack_parts(pickled)
+
+
+def beside(rows: Sequence[tuple[Any, ...]], index: int) -> Sequence[tuple[Any, ...]]:
+    """Return the rows of a message with their large bodies, at `index`, marked to travel beside the pickle, uncopied.
+
+    Only for a peer that reads split frames.
+    """
+    large = [at for at, row in enumerate(rows) if row[index] is not None and len(row[index]) >= PART_BYTES_MIN]
+    if not large:
+        return rows
+    marked = list(rows)
+    for at in large[:PARTS_MAX]:
+        row = rows[at]
+        marked[at] = (*row[:index], pickle.PickleBuffer(row[index]), *row[index + 1 :])
+    return marked
+
+
+def bodies_beside(bodies: Sequence[bytes]) -> Sequence[object]:
+    """Do the same with the bodies of a message."""
+    if not bodies or max(map(len, bodies)) < PART_BYTES_MIN:
+        return bodies
+    return [body for (body,) in beside([(body,) for body in bodies], 0)]
 
 
 def returned(value: object) -> bytes:
@@ -101,7 +143,7 @@ def decode_reply(body: bytes) -> object:
         BadReply: the body is not a reply, or names a class or function that this process cannot import.
     """
     try:
-        kind, value = pickle.loads(body)
+        kind, value = pickle.loads(body, buffers=body.parts if isinstance(body, SplitFrame) else None)
     except Exception as exc:
         raise BadReply(f"The reply cannot be read here: {exc}.", body) from exc
     match kind:

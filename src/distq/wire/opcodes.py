@@ -78,6 +78,7 @@ _PUT_LINE = 0x70
 _LONG_BINPUT = 0x72
 _WITH_UINT32 = frozenset(b"BXT\x8b")  # BINBYTES BINUNICODE BINSTRING LONG4
 _WITH_UINT64 = frozenset(b"\x8e\x8d\x96")  # BINBYTES8 BINUNICODE8 BYTEARRAY8
+_OF_PARTS = frozenset(b"\x97\x98")  # NEXT_BUFFER READONLY_BUFFER
 _EXTENSIONS = {0x82: 2, 0x83: 3, 0x84: 5}  # EXT1 EXT2 EXT4, and their sizes
 
 # An opcode that hashes becomes a BINPERSID over the same operands (see inert.persistent_load).
@@ -91,8 +92,10 @@ _REPLACED = {
 _INERT = b"\x88Q"  # persistent_load(True)
 
 
-def disarm(frame: bytes) -> bytes:
+def disarm(frame: bytes, *, is_split: bool = False) -> bytes:
     """Return a pickle that the inert unpickler may read: the frame itself if no opcode must be replaced.
+
+    Only the pickle of a split frame may refer to its parts.
 
     Raises:
         BadCall: the frame is no pickle, is cut short, or asks for more than its bytes can need.
@@ -113,7 +116,8 @@ def disarm(frame: bytes) -> bytes:
             opcodes += min(_RUN, run.end() - position)
             position = run.end()
         if position < end and (run is None or run.end() - run.start() < _RUN):
-            size, replacement = _special(frame, position, end)
+            is_part = is_split and frame[position] in _OF_PARTS
+            size, replacement = (1, None) if is_part else _special(frame, position, end)
             if replacement is not None:
                 edits.append((position, size, replacement))
                 frames += frame[position] == _FRAME

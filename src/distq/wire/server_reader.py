@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from distq.wire.errors import AuthenticationFailed, BadCall, FrameTooLarge
-from distq.wire.framing import SHORT_BODY_BYTES_MAX, Framer, pack
+from distq.wire.framing import SHORT_BODY_BYTES_MAX, Buffer, Framer, pack
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ServerHandshake
 from distq.wire.inert import InertCall, read_call
 from distq.wire.messages import refused
@@ -60,7 +60,20 @@ class ServerReader:
         """Return the first bytes to send."""
         return pack(self._handshake.start())
 
-    def receive(self, data: bytes) -> list[Event]:
+    @property
+    def room(self) -> memoryview | None:
+        """The buffer to receive the next bytes of a large frame into, before `received`; None: use `receive`."""
+        return self._framer.room
+
+    def received(self, count: int) -> bool:
+        """Take the first `count` bytes of `room`; True if they complete the frame: `receive(b"")` returns its event.
+
+        An event loop that still holds `room` releases it first, or the frame would be copied.
+        """
+        self._framer.received(count)
+        return self._framer.room is None
+
+    def receive(self, data: Buffer) -> list[Event]:
         """Take bytes that were read from the connection, return their events."""
         framer = self._framer
         if self.authenticated and (whole := framer.whole(data)) is not None:
@@ -105,6 +118,7 @@ class ServerReader:
         if self._handshake.done:
             self.authenticated = True
             self._framer.limit_bytes = self._frame_bytes_max
+            self._framer.takes_split = True
             events.append(Authenticated())
 
     def _close(self, events: list[Event], reason: str, *, authentication_failed: bool) -> None:

@@ -9,7 +9,7 @@ that it replaces: a FRAME counts that byte, and no opcode may lie across a FRAME
 """
 
 from distq.wire.errors import BadCall
-from distq.wire.framing import Buffer, header
+from distq.wire.framing import Buffer, SplitFrame, header
 from distq.wire.inert import InertCall
 
 _GETITEM_TWICE = b"coperator\ngetitem\ncoperator\ngetitem\n"
@@ -26,8 +26,10 @@ def item(call: InertCall, index: int = 0, keyword: str = "item") -> bytes:
     """Return a pickle that evaluates to one argument of a call; this process does not evaluate it.
 
     Raises:
-        BadCall: the call has no such argument.
+        BadCall: the call has no such argument, or came in a split frame.
     """
+    if isinstance(call.frame, SplitFrame):  # without its parts its pickle means nothing; no peer of distq sends this
+        raise BadCall(f"{call.method}() is not sent in a split frame: send the item in one pickle.")
     if index < len(call.args):
         path = _FIRST_ARGUMENT if index == 0 else _ARGS + b"M%s\x86R." % index.to_bytes(2, "little")
     elif keyword in call.kwds:

@@ -1,6 +1,7 @@
 """Tests of settlements: how many go into one exchange, and what happens to settlements that the master refuses."""
 
 import os
+import pickle
 from collections.abc import Iterator
 
 import pytest
@@ -169,3 +170,15 @@ def test_a_released_task_is_counted_and_settled_as_such(executor: Executor) -> N
     settlements.release([LeaseId(7, 2)])
     assert settlements.rows == [(7, 2, Outcome.RELEASED, None, 0.0, "")]
     assert executor.page.counts.released == 1
+
+
+def test_large_results_travel_beside_the_pickle_of_an_exchange(executor: Executor) -> None:
+    """A master of the release before does not name split frames in its greeting, and gets one pickle."""
+    row: Settlement = (1, 1, Outcome.SUCCESS, b"x" * FRAME_BYTES, 0.0, "")
+    settlements = executor.settlements(row, frame_bytes_max=None)
+    settlements.size_bytes = FRAME_BYTES
+    assert settlements.packed(0, 1) == [row]
+    settlements.greeted(Greeting(split=True))
+    ((*_, body, _, _),) = settlements.packed(0, 1)
+    assert isinstance(body, pickle.PickleBuffer)
+    assert settlements.rows == [row]

@@ -14,7 +14,8 @@ from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, ConnectionLost
 from distq.protocol.hello import Greeting, read_greeting, write_hello
-from distq.protocol.methods import BROKER, GOODBYE, HELLO
+from distq.protocol.methods import BROKER, GOODBYE, HELLO, SUBMIT
+from distq.protocol.submit import split_submit
 from distq.settings.address import Address
 from distq.wire.errors import RemoteRefusal
 from distq.wire.messages import decode_reply
@@ -33,13 +34,15 @@ async def admitted(config: ConnectionConfig) -> tuple[AsyncConnection, Greeting]
     connection = await open_channel(addresses, config.authkey, config.frame_bytes_max, config.tls)
     try:
         hello = write_hello(config.role, config.name, config.session)
-        return connection, read_greeting(await connection.call(BROKER, HELLO, hello, timeout_s=DIAL_S))
+        greeting = read_greeting(await connection.call(BROKER, HELLO, hello, timeout_s=DIAL_S))
     except RemoteRefusal as error:
         connection.close()
         raise NotAdmitted(str(error)) from None
     except BaseException:
         connection.close()
         raise
+    connection.sends_split = bool(greeting.split)
+    return connection, greeting
 
 
 class MasterLink:
@@ -197,7 +200,8 @@ class MasterLink:
         if call is not None and connection is not None and not connection.lost.done():
             self._overdue_at = asyncio.get_running_loop().time() + call.wait_s + CALL_S
             with suppress(ConnectionLost):  # it is being closed: the call is sent again on the next connection
-                connection.ask(BROKER, call.method, *call.args)
+                is_split = call.method == SUBMIT and connection.sends_split
+                connection.ask(BROKER, call.method, *(split_submit(call.args) if is_split else call.args))
 
     def _receive(self, frame: bytes) -> None:
         """Take the answer to the present call; there is none to the goodbye of a closed client."""

@@ -242,6 +242,7 @@ class Dispatcher:
         connection.reply(returned(write_greeting(greeting, self._cycle.clock.now())))
 
     def _admit(self, connection: ServerConnection, hello: Hello, info: Mapping[str, Any]) -> None:
+        connection.reads_split = hello.reads_split
         if hello.role == CLI:
             connection.state = AdminPeer(hello.role)
         elif hello.role == CLIENT:

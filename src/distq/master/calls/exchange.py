@@ -20,7 +20,7 @@ from distq.master.cycle.requests import LeaseRequest, Request
 from distq.master.sessions.unknown_names import try_again_later
 from distq.protocol.exchange import CheckedSettlement, write_lease_reply
 from distq.wire.errors import BadCall
-from distq.wire.messages import returned
+from distq.wire.messages import pack_returned, returned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,15 +226,15 @@ class ExchangeCall(LeaseRequest):
             if task.constraints is not NO_CONSTRAINTS and task.constraints.headers
         }
         lease_bound = [task.task_key for task in tasks if task.lease_bound] if ledger.leasing.has_lease_bound else []
-        self.connection.reply(
-            write_lease_reply(
-                tasks,
-                ledger.state.checkpoints.cursors,
-                upstream_of(tasks, ledger.state.dependencies),
-                headers,
-                lease_bound,
-            )
+        answer = write_lease_reply(
+            tasks,
+            ledger.state.checkpoints.cursors,
+            upstream_of(tasks, ledger.state.dependencies),
+            headers,
+            lease_bound,
+            split=self.connection.reads_split,
         )
+        self.connection.reply_parts(pack_returned(answer))
 
 
 class ResultQueues:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,9 +20,10 @@ from distq.master.sessions.result_backlog import (
     read_row,
     stored_row,
 )
-from distq.protocol.results import TaskEnd
+from distq.protocol.results import BODY, TaskEnd
 from distq.wire.errors import BadCall
-from distq.wire.messages import returned
+from distq.wire.framing import PART_BYTES_MIN
+from distq.wire.messages import beside, pack_returned, returned
 
 if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
@@ -336,13 +337,15 @@ class SendResults(CallRequest):
         self._reply([])
 
     def _send(self, rows: list[TaskEnd], *, read: bool) -> None:
-        self.session.backlog.send(rows, read=read)
+        backlog = self.session.backlog
+        may_split = self.connection.reads_split and (read or backlog.bytes >= PART_BYTES_MIN)
+        backlog.send(rows, read=read)
         self.session.sent_number += 1
-        self._reply(rows)
+        self._reply(beside(rows, BODY) if may_split else rows)
 
-    def _reply(self, rows: list[TaskEnd]) -> None:
+    def _reply(self, rows: Sequence[TaskEnd]) -> None:
         self.session.request = None
-        self.connection.reply(returned((self.session.sent_number, rows)))
+        self.connection.reply_parts(pack_returned((self.session.sent_number, rows)))
 
 
 def incomplete(rows: Mapping[int, bytes]) -> list[int]:

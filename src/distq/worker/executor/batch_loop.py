@@ -187,7 +187,7 @@ class BatchLoop:
             want, wait_s = int(min(self._prefetch.want, self.recycling.tasks_left)), WAIT_S
             if settlements.kept:
                 want, wait_s = settlements.ask_for(want)
-            connection.ask(BROKER, EXCHANGE, (settlements.rows[:count], want, wait_s), timeout_s=ANSWER_S)
+            connection.ask(BROKER, EXCHANGE, (settlements.packed(0, count), want, wait_s), timeout_s=ANSWER_S)
             in_time = connection.wait((self._shutdown, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._shutdown.is_set and not self._answers_soon(connection):
                 settlements.rows.clear()
@@ -223,7 +223,7 @@ class BatchLoop:
     def _send(self, connection: Connection, count: int) -> None:
         """Send the first settlements, lease nothing, and wait for the answer."""
         self._asked_at, self._asked_count = self._clock(), count
-        connection.ask(BROKER, EXCHANGE, (self.settlements.rows[:count], 0, 0.0), timeout_s=ANSWER_S)
+        connection.ask(BROKER, EXCHANGE, (self.settlements.packed(0, count), 0, 0.0), timeout_s=ANSWER_S)
         self._answer(connection, count, ANSWER_S)
 
     def _answer(self, connection: Connection, count: int, timeout_s: float) -> None:

@@ -216,7 +216,7 @@ class ConcurrentLoop:
         with self._lock:
             begin = sum(request.settlements_count for request in self._sent)
             end = begin + settlements.fit(begin)
-            rows, later = settlements.rows[begin:end], settlements.rows[end:]
+            rows, later = settlements.packed(begin, end), settlements.rows[end:]
             settlements.size_bytes = sum(len(row[3] or b"") for row in later)
         if later:
             want = 0  # the master answers immediately, and the next request carries the others

@@ -16,9 +16,11 @@ from distq.core.constraints import Headers, trace_id_of
 from distq.core.errors import DistqError
 from distq.core.outcome import Outcome
 from distq.core.task_ids import id_text
-from distq.protocol.exchange import LeasedEnvelope, LeasedTask, Settlement
+from distq.protocol.exchange import SETTLEMENT_BODY, LeasedEnvelope, LeasedTask, Settlement
 from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
+from distq.wire.framing import PART_BYTES_MIN
+from distq.wire.messages import beside
 from distq.worker.executor.exchange import ANSWER_S, WAIT_S, lease_id_of, released, settlement_of
 from distq.worker.executor.unaccepted_submits import ACCEPT_S, KEPT_MAX, POLL_S, KeptSettlements, Submits
 from distq.worker.shared.clock import MONOTONIC
@@ -78,6 +80,8 @@ class Settlements:
         self._reporter = reporter
         self._recycling = recycling
         self._verbose = config.verbose
+        self._sends_split = False
+        """Whether the master reads split frames."""
         self._own_frame_bytes_max = self._frame_bytes_max = config.frame_bytes_max
         self._is_limit_known = False
         """Whether the master has named its limit of a frame; until then it is taken to be the worker's own."""
@@ -92,6 +96,7 @@ class Settlements:
         self._is_limit_known = limit_bytes is not None
         self._frame_bytes_max = self._own_frame_bytes_max if limit_bytes is None else limit_bytes
         self.takes_notes = bool(greeting.notes)
+        self._sends_split = bool(greeting.split)
 
     @property
     def held(self) -> list[LeaseId]:
@@ -220,6 +225,11 @@ class Settlements:
                 break
             count += 1
         return count
+
+    def packed(self, begin: int, end: int) -> Sequence[tuple[Any, ...]]:
+        """The settlements of an exchange as it carries them: large bodies travel beside its pickle."""
+        rows = self.rows[begin:end]
+        return beside(rows, SETTLEMENT_BODY) if self._sends_split and self.size_bytes >= PART_BYTES_MIN else rows
 
     def confirmed(self, count: int) -> None:
         """Forget the first `count` settlements: the master has taken them."""
