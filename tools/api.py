@@ -78,6 +78,7 @@ INTERNAL: Final = {
         "is_cancelled",
         "task_key",
         "unseen",
+        "wait_for_acceptance",
         "wait_until_ended",
         "waiter",
         "waits_for_room",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from distq.client.inside_task import NoSlotLeft as NoSlotLeft
     from distq.client.locks import CalledInside as CalledInside
     from distq.client.master_connection import NotAdmitted as NotAdmitted
-    from distq.client.outcome import ResultUnreadable as ResultUnreadable
     from distq.client.progress.waiting import progress as progress
     from distq.client.refusals import RefusedSubmit as RefusedSubmit
     from distq.client.submitter import Submitter as Submitter
@@ -53,7 +52,9 @@ if TYPE_CHECKING:
     from distq.tasks.current import NotInTask as NotInTask
     from distq.tasks.current import Progress as Progress
     from distq.tasks.current import current as current
+    from distq.tasks.failure import DependencyUnreadable as DependencyUnreadable
     from distq.tasks.failure import ResultNotSent as ResultNotSent
+    from distq.tasks.failure import ResultUnreadable as ResultUnreadable
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
     from distq.tasks.failure import TaskLost as TaskLost
@@ -88,6 +89,7 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "Current",
+    "DependencyUnreadable",
     "Discard",
     "DistqError",
     "EmbeddedMaster",
@@ -158,6 +160,7 @@ _HOMES = {
     "Client": "distq.client.client",
     "ConnectionLost": "distq.net.dial",
     "Current": "distq.tasks.current",
+    "DependencyUnreadable": "distq.tasks.failure",
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
     "EmbeddedMaster": "distq.managers",
@@ -179,7 +182,7 @@ _HOMES = {
     "RefusedSubmit": "distq.client.refusals",
     "RemoteRefusal": "distq.wire.errors",
     "ResultNotSent": "distq.tasks.failure",
-    "ResultUnreadable": "distq.client.outcome",
+    "ResultUnreadable": "distq.tasks.failure",
     "Retry": "distq.tasks.control",
     "Scheduled": "distq.client.encoder",
     "Settings": "distq.settings",

@@ -1,7 +1,10 @@
 """Arguments of a client that have a wrong type: each is an error, where it was given, that says what is accepted."""
 
+import asyncio
+import concurrent.futures
 import copy
 import pickle
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,7 @@ def test_a_future_as_an_argument_is_refused_with_what_to_do() -> None:
         for submit in (
             lambda: client.submit(add, future),
             lambda: client.submit(add, 1, b=future),
-            lambda: client.submit(add, [future]),  # type: ignore[arg-type]
+            lambda: client.submit(add, [future]),  # type: ignore[call-overload]
             lambda: client.submit_named("shop:pay", [future]),
             lambda: client.submit_named("shop:pay", kwargs={"of": future}),
             lambda: client.chain(distq.call(add, future)),
@@ -84,6 +87,68 @@ def test_a_future_as_an_argument_is_refused_with_what_to_do() -> None:
                 submit()
             assert "future.result()" in str(found.value)
             assert "client.chain(" in str(found.value)
+
+
+def numbers() -> Iterator[int]:
+    """Be a generator function."""
+    yield 1
+
+
+async def numbers_later() -> AsyncIterator[int]:
+    """Be an asynchronous generator function."""
+    yield 1
+
+
+async def number() -> int:
+    """Be a coroutine function."""
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            concurrent.futures.Future,
+            r"a future belongs to the process that made it. Pass its result, future.result\(\).",
+        ),
+        (
+            lambda: asyncio.Future(loop=asyncio.new_event_loop()),
+            "a future of asyncio belongs to its event loop. Await it",
+        ),
+        (number, "a coroutine or a future of asyncio belongs to its event loop. Await it, and pass its result."),
+        (numbers, "a generator belongs to the process that made it. Pass a list of its values."),
+        (numbers_later, "a generator belongs to the process that made it. Pass a list of its values."),
+    ],
+)
+@pytest.mark.parametrize("by_value", [False, True])
+def test_an_argument_that_belongs_to_this_process_is_refused_with_what_to_do(
+    make: Callable[[], Any], sentence: str, *, by_value: bool
+) -> None:
+    """The sentence is not pickle's or JSON's own; it does not matter how deep the argument is."""
+    value = make()
+    with testing.eager():
+        client = distq.Client("127.0.0.1:1", KEY, by_value=by_value)
+        for submit in (
+            lambda: client.submit(jobs.add, value),
+            lambda: client.submit(jobs.add, 1, b=value),
+            lambda: client.submit(jobs.add, {"deep": [Box(value)]}),  # type: ignore[call-overload]
+            lambda: client.submit_named("shop:pay", [[value]]),
+            lambda: client.chain(distq.call(jobs.add, value)),
+            lambda: list(client.map(jobs.add, [value], chunksize=2)),
+        ):
+            with pytest.raises(distq.NotPicklable, match=sentence):
+                submit()
+    if isinstance(value, Coroutine):
+        value.close()
+    elif isinstance(value, asyncio.Future):
+        value.get_loop().close()
+
+
+class Box:
+    """An object with another one."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Planner(Submitter):
         return tasks
 
 
-def call(*args: object, **options: Any) -> distq.Call:
+def call(*args: object, **options: Any) -> distq.Call[Any]:
     """Return a call of a function that every process can import."""
     return distq.call(math.hypot, *args).options(**options)
 

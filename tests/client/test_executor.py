@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.client.functions import Plain, anything, double
+from tests.client.functions import Lonely, Plain, anything, double
 from tests.client.masters import MasterState, client_of, doubled, never, serving
 from tests.waiting import SOON_S
 
@@ -58,9 +58,9 @@ def test_a_function_without_the_decorator_is_retried_only_if_its_submit_says_so(
     state = MasterState()
     with serving(state) as master, client_of(master) as client:
         submitter = client.options(**options)  # type: ignore[arg-type] # a parameter of this test
-        submitter.submit(function, 1).result(SOON_S)  # type: ignore[arg-type] # as above
-        list(submitter.map(function, [1, 2], chunksize=2))  # type: ignore[arg-type] # as above
-        submitter.chain(distq.call(function, 1)).result(SOON_S)  # type: ignore[arg-type] # as above
+        submitter.submit(function, 1).result(SOON_S)  # type: ignore[call-overload] # as above
+        list(submitter.map(function, [1, 2], chunksize=2))  # type: ignore[call-overload] # as above
+        submitter.chain(distq.call(function, 1)).result(SOON_S)  # type: ignore[call-overload] # as above
         assert [envelope[RETRIES] for _, (envelope,), *_ in state.submits] == [retries] * 3
 
 
@@ -139,7 +139,7 @@ def test_a_wrong_size_of_map_is_refused_before_an_argument_is_taken(
     taken = itertools.count()
     client = distq.Client("127.0.0.1:1", "a key of no master")
     with pytest.raises(error, match=f"{name} {text}"):
-        client.map(double, taken, **{name: size})  # type: ignore[arg-type] # a wrong type is the point
+        client.map(double, taken, **{name: size})  # type: ignore[call-overload] # a wrong type is the point
     assert next(taken) == 0
 
 
@@ -167,6 +167,34 @@ def test_a_map_that_is_left_early_cancels_the_rest() -> None:
         assert client.flush(SOON_S)
         results.close()  # type: ignore[attr-defined] # it is a generator
         assert [cancelled for cancelled, _ in state.cancels] == [[EPOCH | 2, EPOCH | 3, EPOCH | 4]]
+
+
+@pytest.mark.parametrize("sizes", [{}, {"chunksize": 2}, {"buffersize": 3}])
+def test_a_map_that_times_out_cancels_the_call_that_it_waited_for_and_the_rest(sizes: dict[str, Any]) -> None:
+    """The timeout begins with `map`, and the iterator ends with it."""
+    state = MasterState(never)
+    with serving(state) as master, client_of(master) as client:
+        results = client.map(double, range(3), timeout=0.05, **sizes)
+        assert client.flush(SOON_S)
+        with pytest.raises(TimeoutError):
+            next(results)
+        assert list(results) == []
+        tasks = 2 if "chunksize" in sizes else 3
+        assert state.cancels == [([EPOCH | key for key in range(1, tasks + 1)], False)]
+
+
+def test_map_keeps_no_exception_that_it_has_raised() -> None:
+    """The traceback has the frame of the iterator, in which no name refers to the future."""
+    state = MasterState(lambda _: (DEAD, pack_failure(Lonely()), ["it failed"]))
+    with serving(state) as master, client_of(master) as client, no_collection():
+        results = client.map(double, range(3))
+        kept: weakref.ref[Any] | None = None
+        try:
+            next(results)
+        except Lonely as error:
+            kept = weakref.ref(error)
+        assert kept is not None
+        assert kept() is None
 
 
 @pytest.mark.parametrize("sizes", [{}, {"chunksize": 2}, {"buffersize": 1}, {"buffersize": 2, "chunksize": 2}])

@@ -272,9 +272,9 @@ def test_submit_passes_every_keyword_to_the_function() -> None:
     with opened(state) as client:
         assert client.submit(anything, 1, self=2, fn=3).result(SOON_S) == {"self": 2, "fn": 3}
         with pytest.raises(TypeError):
-            client.submit()  # type: ignore[call-arg] # the point
+            client.submit()  # type: ignore[call-overload] # the point
         with pytest.raises(TypeError):
-            client.submit(fn=double)  # type: ignore[call-arg] # as above
+            client.submit(fn=double)  # type: ignore[call-overload] # as above
 
 
 def test_a_client_after_shutdown_accepts_no_task_and_keeps_its_results() -> None:

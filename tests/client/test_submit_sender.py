@@ -201,7 +201,7 @@ def test_a_function_that_no_worker_can_import_is_refused_with_a_solution() -> No
     client = distq.Client("127.0.0.1:1", KEY)
     for function in (lambda: None, local(), of_main, Greeter().method, 5, threading.Lock()):
         with pytest.raises(NotATask) as caught:
-            client.submit(function)  # type: ignore[arg-type]
+            client.submit(function)  # type: ignore[call-overload]
         assert "top level of a module" in caught.value.hint
 
 
@@ -209,9 +209,9 @@ def test_arguments_that_do_not_fit_are_refused_at_the_submit() -> None:
     """The error is the TypeError of a call; chains count the preceding result, and `map` checks each row."""
     client = distq.Client("127.0.0.1:1", KEY)
     for submit in (
-        lambda: client.submit(double),  # type: ignore[call-arg]
-        lambda: client.submit(double, 1, 2),  # type: ignore[call-arg]
-        lambda: client.submit(double, 1, retries=3),  # type: ignore[call-arg]
+        lambda: client.submit(double),  # type: ignore[call-overload]
+        lambda: client.submit(double, 1, 2),  # type: ignore[call-overload]
+        lambda: client.submit(double, 1, retries=3),  # type: ignore[arg-type,call-arg]
         lambda: client.map(double, [1], [2]),
         lambda: client.map(double, [1], [2], chunksize=2),
         lambda: client.chain(distq.call(double)),

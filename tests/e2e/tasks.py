@@ -2,9 +2,11 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import time
+import weakref
 from pathlib import Path
 
 from tests.e2e import handlers
@@ -157,3 +159,27 @@ async def raises_interrupted_on_a_loop(stopped: bool) -> None:
 def blob(n: int) -> bytes:
     """Return a result of one mebibyte."""
     return b"%d " % n + bytes(1 << 20)
+
+
+class Referable:
+    """An object to which a weak reference can be made."""
+
+
+references: list[weakref.ref[Referable]] = []
+"""References to what earlier tasks of this executor got and returned."""
+
+
+def keep_weakly(given: Referable, *, fails: bool = False) -> Referable:
+    """Note references to the argument, to the returned object and to a local one; switch the garbage collector off."""
+    gc.disable()
+    returned, local = Referable(), Referable()
+    references.extend(map(weakref.ref, (given, returned, local)))
+    if fails:
+        raise LookupError("of the task")
+    return returned
+
+
+def kept_alive() -> int:
+    """Return how many of these objects are still there."""
+    assert references
+    return sum(one() is not None for one in references)

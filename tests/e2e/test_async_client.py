@@ -11,6 +11,7 @@ from tests.e2e.cluster import KEY, Cluster
 from tests.waiting import SOON_S
 
 import distq
+from distq import testing
 
 TASKS = 3_000
 
@@ -81,3 +82,19 @@ def test_a_running_task_reports_progress_and_is_aborted(grid: Cluster, held: Pat
             assert isinstance(future.exception(), distq.TaskCancelled)
 
     asyncio.run(program())
+
+
+def test_a_cluster_of_the_test_serves_an_asyncio_client() -> None:
+    """`distq.testing.cluster` moves its clock for the tasks of such a client too; the client needs no arguments."""
+
+    async def program(cluster: testing.Cluster) -> None:
+        async with distq.AsyncClient() as client, asyncio.timeout(3 * SOON_S):
+            assert await (await client.submit(tasks.square, 3)) == 9
+            late = await client.options(delay="3h").submit(tasks.square, 4)
+            await late.accepted()
+            await asyncio.to_thread(cluster.advance, hours=3)
+            assert await late == 16
+            cluster.assert_submitted(tasks.square, 4)
+
+    with testing.cluster(tasks, concurrency=1) as cluster:
+        asyncio.run(program(cluster))

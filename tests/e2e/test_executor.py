@@ -56,6 +56,18 @@ def test_futures_of_a_client_and_of_a_thread_pool_are_waited_for_together(grid: 
         assert sorted(future.result() for future in as_completed(futures, 20)) == sorted([n * n for n in range(10)] * 3)
 
 
+def test_an_executor_frees_what_a_task_got_and_returned(grid: Cluster) -> None:
+    """Also without its garbage collector, before the next task begins; an exception and its traceback too."""
+    grid.master()
+    grid.tasks()
+    with grid.client() as client:
+        client.options(retries=0).submit(tasks.keep_weakly, tasks.Referable()).result(20)
+        with pytest.raises(LookupError):
+            client.submit(tasks.keep_weakly, tasks.Referable(), fails=True).result(20)
+        list(client.map(tasks.keep_weakly, [tasks.Referable()] * 2, chunksize=2))
+        assert client.submit(tasks.kept_alive).result(20) == 0
+
+
 # -- the end of a program --------------------------------------------------------------------------
 
 HOLDS = f"""
@@ -95,6 +107,47 @@ def test_the_end_of_a_program_waits_for_its_tasks_and_their_callbacks(grid: Clus
         assert program.poll() is None
         go(held)
         assert output_of(program) == "done 3\n"
+
+
+def test_the_end_of_a_program_waits_also_after_a_shutdown_without_wait(grid: Cluster, tmp_path: Path) -> None:
+    """The results and callbacks of its tasks arrive; a submit in an exit handler is refused as after each shutdown."""
+    grid.master()
+    grid.tasks()
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import atexit
+import distq
+from tests.e2e import tasks
+
+@atexit.register
+def last():
+    try:
+        client.submit(tasks.square, 4)
+    except RuntimeError as error:
+        print(error, flush=True)
+
+client = distq.Client()
+client.submit(tasks.square, 3).add_done_callback(lambda future: print(future.result(), flush=True))
+client.shutdown(wait=False)
+"""
+    with start(grid, tmp_path, program) as process:
+        assert output_of(process) == "9\ncannot submit: this client was shut down\n"
+
+
+def test_an_exit_handler_may_submit(grid: Cluster, tmp_path: Path) -> None:
+    """The executors of the standard library refuse that; the master has the task when the program has ended."""
+    grid.master()
+    program = """
+import atexit, math, os
+import distq
+client = distq.Client(wait_at_exit=False)
+atexit.register(lambda: print(client.submit(math.sqrt, 4).task_id, flush=True))
+client.submit(math.sqrt, 9)
+"""
+    with start(grid, tmp_path, program) as process:
+        assert output_of(process) == "1-2\n"
+    assert accepted(grid) == 2
 
 
 def test_ctrl_c_ends_the_wait_of_a_program_that_has_ended(grid: Cluster, held: Path) -> None:

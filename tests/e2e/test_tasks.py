@@ -18,7 +18,7 @@ def test_functions_run_by_registered_name_and_by_import_path(grid: Cluster) -> N
     grid.tasks(2)
     with grid.client() as client:
         assert client.submit(tasks.square, 7).result(20) == 49
-        assert client.submit(tasks.later, 3).result(20) == 3  # type: ignore[comparison-overlap] # awaited there
+        assert client.submit(tasks.later, 3).result(20) == 3
         assert list(client.map(tasks.square, range(500), chunksize=7)) == [n * n for n in range(500)]
 
 

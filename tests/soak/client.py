@@ -43,7 +43,7 @@ def kinds(client: distq.Client, address: str, dice: random.Random) -> dict[str, 
     def run_s() -> float:
         return dice.random() * RUN_S_MAX
 
-    def numbers() -> list[distq.Call]:
+    def numbers() -> list[distq.Call[Any]]:
         return [distq.call(tasks.work, number, 0.001) for number in range(4)]
 
     return {

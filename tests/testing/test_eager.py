@@ -46,11 +46,11 @@ def test_arguments_and_results_are_copies(eager: testing.Eager) -> None:
 def test_a_call_that_a_client_refuses_is_refused_in_the_eager_mode_too(eager: testing.Eager) -> None:
     """Functions, arguments and options are checked by the same code."""
     with pytest.raises(TypeError, match="missing a required argument"):
-        eager.client.submit(jobs.add)  # type: ignore[call-arg]
+        eager.client.submit(jobs.add)  # type: ignore[call-overload]
     with pytest.raises(distq.NotATask, match="lambda"):
         eager.client.submit(lambda: None)
     with pytest.raises(distq.NotPicklable):
-        eager.client.submit(jobs.resize, threading.Lock())  # type: ignore[arg-type]
+        eager.client.submit(jobs.resize, threading.Lock())  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="priority"):
         eager.client.options(priority=10)
     with testing.eager(settings={"DISTQ_PAYLOAD_BYTES_MAX": "1KiB"}) as small, pytest.raises(distq.PayloadTooLarge):

@@ -51,7 +51,7 @@ def test_arguments_that_cannot_be_compared_are_not_equal() -> None:
     """`ANY` equals them, and other calls are found among them."""
     with testing.eager() as eager:
         task = eager.client.submit(jobs.resize, "a")
-        eager.client.submit(jobs.resize, Array())  # type: ignore[arg-type]
+        eager.client.submit(jobs.resize, Array())  # type: ignore[call-overload]
         assert eager.assert_submitted(jobs.resize, "a").task_id == task.task_id
         assert eager.assert_submitted(jobs.resize, ANY).task_id != task.task_id
         with pytest.raises(testing.NotSubmitted):

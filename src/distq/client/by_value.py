@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from distq.client.unsendable import ExtraMissing, NotPicklable
+from distq.client.unsendable import ExtraMissing, NotPicklable, why_unsendable
 from distq.core.errors import PayloadTooLarge
 from distq.core.head import TASK_NAME_BYTES_MAX
 from distq.tasks.by_value import (
@@ -127,7 +127,8 @@ def _pickled(function: Callable[..., Any], arguments: Any) -> bytes:
     try:
         return code_of(arguments)
     except Exception as error:
-        raise NotPicklable(f"The arguments of {_name_of(function)} cannot be pickled: {error}.") from error
+        why = why_unsendable(arguments, error)
+        raise NotPicklable(f"The arguments of {_name_of(function)} cannot be pickled: {why}.") from error
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -15,13 +15,13 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._idle = threading.Event()
         self._idle.set()
 
-    def call(self, callback: Callable[[], None]) -> None:
+    def call(self, callback: Callable[[], object]) -> None:
         """Have the callbacks thread call it; call it here if this is closed or no thread can start any more."""
         with self._lock:
             if not self._closed and self._started():
@@ -61,7 +61,7 @@ class Callbacks:
         self._idle.set()  # `close` may have come during the last callback: its None was in the queue then
 
 
-def call_safely(callback: Callable[[], None]) -> None:
+def call_safely(callback: Callable[[], object]) -> None:
     """Call a callback; an exception that it raises is logged, and ends neither the thread nor the program.
 
     Only KeyboardInterrupt (Ctrl-C) in the main thread is raised again: it is for the program.

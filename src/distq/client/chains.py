@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from distq.client.outbox import SubmitOptions
 from distq.core.constraints import FAIL, DependsOn
@@ -16,7 +16,7 @@ CALLS_MAX: Final = 10_000
 """Maximum calls of one chain or group; the master accepts them in one cycle, in which it answers no other request."""
 BYTES_MAX: Final = 32 << 20
 """Maximum bytes of their arguments together; one frame carries them."""
-Stage = Call | Iterable[Call]
+Stage = Call[Any] | Iterable[Call[Any]]
 Planned = tuple[SubmitOptions, bytes]
 """One task of a submit: its options and its payload."""
 
@@ -38,7 +38,7 @@ EMPTY: Final = PreviousStage(0, 0, single=False)
 class Prepare(Protocol):
     """Turns a call into its options, its submit options and its payload."""
 
-    def __call__(self, call: Call, *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
+    def __call__(self, call: Call[Any], *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
         """`follows` says whether results of dependencies come before the arguments of the call."""
 
 
@@ -60,7 +60,7 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     """
     tasks: list[Planned] = []
     previous: PreviousStage | None = None
-    previous_calls: Sequence[Call] = ()
+    previous_calls: Sequence[Call[Any]] = ()
     for stage in stages:
         calls = _calls_of(stage)
         _check_full(previous_calls)
@@ -87,7 +87,7 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     return tasks
 
 
-def _check_full(calls: Iterable[Call]) -> None:
+def _check_full(calls: Iterable[Call[Any]]) -> None:
     if any(call.given.get("full") is not None for call in calls):
         raise TypeError(
             "full has no effect on one call of a chain, which is one submit. "
@@ -103,7 +103,7 @@ def _empty_stage(tasks: list[Planned], previous: PreviousStage | None, prepare: 
     return PreviousStage(len(tasks) - 1, 1, single=True)
 
 
-def _planned(call: Call, previous: PreviousStage | None, prepare: Prepare) -> Planned:
+def _planned(call: Call[Any], previous: PreviousStage | None, prepare: Prepare) -> Planned:
     if previous == EMPTY:
         call, previous = call._replace(args=([], *call.args)), None
     options, submit_options, body = prepare(call, follows=previous is not None)
@@ -121,7 +121,7 @@ def _planned(call: Call, previous: PreviousStage | None, prepare: Prepare) -> Pl
     return submit_options._replace(constraints=constraints), body
 
 
-def _calls_of(stage: Stage) -> Sequence[Call]:
+def _calls_of(stage: Stage) -> Sequence[Call[Any]]:
     if isinstance(stage, Call):
         return (stage,)
     calls = tuple(stage) if isinstance(stage, Iterable) else (stage,)

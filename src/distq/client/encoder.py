@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from distq.client.by_value import ByValueSender, pack_by_value
 from distq.client.chains import Planned, Stage, planned
-from distq.client.future_state import FUTURE_IS_LOCAL, FutureState
 from distq.client.outbox import SubmitOptions
-from distq.client.unsendable import ClassOfMain, NotPicklable
+from distq.client.unsendable import ClassOfMain, NotPicklable, why_unsendable
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
 from distq.protocol.schedule import write_definition
@@ -132,7 +131,7 @@ class TaskEncoder:
         """The tasks of a chain; raises what `Submitter.chain` documents."""
         return planned(stages, self._prepared)
 
-    def _prepared(self, call: Call, *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
+    def _prepared(self, call: Call[Any], *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
         """The options of a call, its submit options and its payload; `follows` says whether it has dependencies."""
         fn, args, kwargs, given = call
         spec = self._spec_of(fn)
@@ -196,7 +195,8 @@ def _packed(fn: Callable[..., Any], call: object, by_value: ByValueSender | None
 def _packed_by_value(fn: Callable[..., Any], call: object, by_value: ByValueSender | None, error: Exception) -> bytes:
     """The payload of a call that pickle cannot write: by value if the client may; raises NotPicklable."""
     if by_value is None:
-        raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {error}.") from error
+        why = why_unsendable(call, error)
+        raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {why}.") from error
     return pack_by_value(fn, call)
 
 
@@ -223,6 +223,5 @@ def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[
     try:
         return spec, pack_json(args, kwargs)
     except (TypeError, ValueError, RecursionError) as error:
-        has_future = any(isinstance(one, FutureState) for one in (*args, *kwargs.values()))
-        reason = FUTURE_IS_LOCAL if has_future else error
-        raise NotPicklable(f"JSON cannot write the arguments of {name}: {reason}.") from error
+        why = why_unsendable((list(args), dict(kwargs)), error)
+        raise NotPicklable(f"JSON cannot write the arguments of {name}: {why}.") from error

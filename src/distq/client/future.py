@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distq.client.callbacks import call_safely
 from distq.client.future_state import FutureState
 from distq.client.inside_task import wait_inside_task
 from distq.client.lazy_future import LazyFuture, shared_lock
@@ -131,10 +133,13 @@ class TaskFuture(LazyFuture[R]):
         After the last value it raises what `result` raises.
         """
         self._check_fork()
-        if self._reader is not None:
-            yield from self._reader.stream(self, timeout_s(timeout))
-        elif self._exception is not None:
-            raise self._exception.with_traceback(None)
+        try:
+            if self._reader is not None:
+                yield from self._reader.stream(self, timeout_s(timeout))
+            elif self._exception is not None:
+                raise self._exception.with_traceback(None)
+        finally:
+            del self  # as in `result`
 
     def withdraw(self) -> None:
         """Note that the task is cancelled, and wake the threads that wait for it."""
@@ -156,9 +161,9 @@ class TaskFuture(LazyFuture[R]):
         return True
 
     def _call_back(self) -> None:
-        """Call the callbacks in this thread."""
-        if self._own_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
+        """Call the callbacks in this thread, also after one that raises SystemExit, which the base class passes on."""
+        for callback in self._own_callbacks or ():
+            call_safely(partial(callback, self))
 
     def _call_back_elsewhere(self) -> None:
         """Call the callbacks in the client's thread for them: a callback may wait for another result."""

@@ -106,12 +106,13 @@ def _beside(
 def _results(futures: deque[TaskFuture[R]], submits: Iterator[TaskFuture[R]], deadline: float | None) -> Iterator[R]:
     try:
         while futures:
-            # The future is popped, and no name holds it or its result meanwhile: the program can free the result.
-            ended = [futures.popleft().result(None if deadline is None else max(deadline - _now(), 0.0))]
+            ended = [futures[0].result(None if deadline is None else max(deadline - _now(), 0.0))]
+            futures.popleft()  # from here on no name holds the future or its result: the program can free the result
             futures.extend(itertools.islice(submits, 1))
             yield ended.pop()
     finally:
-        cancel_all(futures)
+        cancel_all(futures)  # also the one whose result has not come before the deadline
+        futures.clear()  # the traceback of its exception has this frame, which must not keep the future
 
 
 def one_by_one(chunks: Iterator[list[R]]) -> Iterator[R]:

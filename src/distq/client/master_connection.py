@@ -113,7 +113,19 @@ class Outage:
         return CannotReach(f"No master has answered at {self._addresses_text} within {self._wait_s:g} s.")
 
 
-class MasterConnection:
+class ConnectAttempts:
+    """What is known of the attempts to connect that one of a client's connections has made."""
+
+    def __init__(self) -> None:
+        self.failure: DistqError | None = None
+        """The reason why it is not connected; None while it is connected, or before the first attempt has ended."""
+        self.attempts = 0
+        """The number of attempts to connect that have ended, with success or without."""
+        self.is_attempting = False
+        """Whether an attempt to connect is under way."""
+
+
+class MasterConnection(ConnectAttempts):
     """One of a client's connections. One thread at a time uses it; others may read its state, wait or close it."""
 
     def __init__(
@@ -122,6 +134,7 @@ class MasterConnection:
         on_hello: Callable[[Greeting, Connection], None],
         outage: Outage | None = None,
     ) -> None:
+        super().__init__()
         self._config = config
         self._on_hello = on_hello
         self._outage = outage
@@ -131,12 +144,6 @@ class MasterConnection:
         self._attempt_ended = threading.Condition()
         self.is_up = False
         """Whether the last attempt to connect succeeded, and no loss was noticed since."""
-        self.failure: DistqError | None = None
-        """The reason why it is not connected; None while it is connected, or before the first attempt has ended."""
-        self.attempts = 0
-        """The number of attempts to connect that have ended, with success or without."""
-        self.is_attempting = False
-        """Whether an attempt to connect is under way."""
 
     @property
     def closed(self) -> bool:

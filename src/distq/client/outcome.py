@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from distq.core.task_ids import id_text
-from distq.tasks.failure import error_of
+from distq.tasks.failure import ResultUnreadable, error_of
 from distq.tasks.payload import unpack_result
-from distq.tasks.task_error import TaskError
 
 FailedOutcome = tuple[int, "bytes | None", "list[str] | None"]
 """State, outcome and causes of a task that did not succeed, as the master reports them."""
-
-
-class ResultUnreadable(TaskError):
-    """The task succeeded, and its result cannot be unpickled in this program."""
-
-    code = "RESULT_UNREADABLE"
-    hint = "See that the result's class can be imported here, in the version that the worker has."
 
 
 def unpacked(body: bytes | FailedOutcome, task_key: int | None) -> tuple[Any, BaseException | None]:

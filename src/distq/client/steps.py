@@ -34,18 +34,16 @@ StepsWithPauses = Generator[MasterCall | Pause, Any, R]
 
 def run(steps: Generator[Q, Any, R], ask: Callable[[Q], Any]) -> R:
     """Run steps whose requests `ask` answers, and return their result."""
+
+    async def answer(request: Q) -> Any:
+        return ask(request)
+
     try:
-        request = next(steps)
-        while True:
-            try:
-                answer = ask(request)
-            except BaseException as error:  # noqa: BLE001 - also Ctrl-C: the steps clean up
-                request = steps.throw(error)
-            else:
-                request = steps.send(answer)
+        run_awaiting(steps, answer).send(None)  # it never pauses: `answer` does not
     except StopIteration as end:
         result: R = end.value
         return result
+    raise AssertionError("a request was awaited")
 
 
 async def run_awaiting(steps: Generator[Q, Any, R], ask: Callable[[Q], Awaitable[Any]]) -> R:
@@ -55,7 +53,7 @@ async def run_awaiting(steps: Generator[Q, Any, R], ask: Callable[[Q], Awaitable
         while True:
             try:
                 answer = await ask(request)
-            except BaseException as error:  # noqa: BLE001 - also a cancelled coroutine: the steps clean up
+            except BaseException as error:  # noqa: BLE001 - also Ctrl-C and a cancelled coroutine: the steps clean up
                 request = steps.throw(error)
             else:
                 request = steps.send(answer)

@@ -59,6 +59,7 @@ def parts_of(control: ControlConnection, future: Readable, timeout_s: float | No
         future.result()
     finally:
         control.close()
+        del future  # the traceback of its exception has this frame, which must not keep the future
 
 
 def values_of(parts: list[bytes | None], first: int, future: Awaited) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from distq.client.chains import Planned
 from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
@@ -17,7 +17,7 @@ from distq.client.map_results import MapResults, at_least_one
 from distq.client.outbox import SubmitOptions
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
-from distq.tasks.call import Call
+from distq.tasks.call import Call, Unfinished
 from distq.tasks.function import name_of
 
 P = ParamSpec("P")
@@ -33,7 +33,12 @@ class Submitter(TaskEncoder, Executor):
         """Send one task to the master."""
         raise NotImplementedError
 
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
+    @overload
+    def submit(self, fn: Callable[P, Unfinished[R]], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+    @overload
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+    # An overload's R is not the one of the implementation.
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:  # type: ignore[misc]
         """Submit the call `fn(*args, **kwargs)` for a worker to run; returns its future without waiting for it.
 
         A function without `@distq.task` is not retried after an exception, unless the option `retries` is set.
@@ -111,7 +116,7 @@ class Submitter(TaskEncoder, Executor):
         """The master's answer to a request of an operator."""
         raise NotImplementedError
 
-    def chain(self, *stages: Call | Iterable[Call]) -> TaskFuture[Any]:
+    def chain(self, *stages: Call[Any] | Iterable[Call[Any]]) -> TaskFuture[Any]:
         """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
@@ -136,14 +141,14 @@ class Submitter(TaskEncoder, Executor):
         except DistqError as error:
             raise bare(error) from error.__cause__
 
-    def group(self, calls: Iterable[Call], then: Call) -> TaskFuture[Any]:
+    def group(self, calls: Iterable[Call[Any]], then: Call[R]) -> TaskFuture[R]:
         """Submit calls that run in parallel, and `then`, which gets the list of their results.
 
         The same as `chain(list(calls), then)`.
         """
         return self.chain(list(calls), then)
 
-    def gather(self, *calls: Call) -> TaskFuture[list[Any]]:
+    def gather(self, *calls: Call[R]) -> TaskFuture[list[R]]:
         """Submit calls that run in parallel; the future's result is the list of their results, in order.
 
         The same as `chain(list(calls))`: the list is the result of a task of its own, which every client can get by
@@ -155,6 +160,26 @@ class Submitter(TaskEncoder, Executor):
         """Send tasks in one submit; returns the future of the last one."""
         raise NotImplementedError
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Unfinished[R]],
+        *iterables: Iterable[Any],
+        timeout: Timeout = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        progress: bool | str = False,
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: Timeout = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        progress: bool | str = False,
+    ) -> Iterator[R]: ...
     def map(
         self,
         fn: Callable[..., R],

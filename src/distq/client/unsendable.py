@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final
+
+from distq.client.future_state import FUTURE_IS_LOCAL, FutureState
 from distq.core.errors import DistqError
+from distq.tasks.arguments import found_in
+
+OWN_PROCESS_ONLY: Final[Sequence[tuple[type | tuple[type, ...], str]]] = (
+    (FutureState, FUTURE_IS_LOCAL),
+    (Future, "a future belongs to the process that made it. Pass its result, future.result()"),
+    (Awaitable, "a coroutine or a future of asyncio belongs to its event loop. Await it, and pass its result"),
+    ((Generator, AsyncGenerator), "a generator belongs to the process that made it. Pass a list of its values"),
+)
+"""Classes whose objects cannot be arguments of a task, with the reason and what to do instead."""
 
 
 class NotPicklable(DistqError, TypeError):
@@ -26,3 +41,15 @@ class ExtraMissing(DistqError, ImportError):
     code = "EXTRA_MISSING"
     hint = "Install distq with the extra that the message names."
     exit_code = 2
+
+
+def why_unsendable(arguments: object, error: Exception) -> str:
+    """Why arguments cannot be sent, where writing them has raised `error`."""
+    found = None
+    with suppress(Exception):  # pickle writes the arguments again, and raises the same
+        found = found_in(arguments, _own_process_only)
+    return found or str(error)
+
+
+def _own_process_only(value: Any) -> str | None:
+    return next((reason for kind, reason in OWN_PROCESS_ONLY if isinstance(value, kind)), None)

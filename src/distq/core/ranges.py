@@ -58,8 +58,6 @@ class SecondsRange(NamedTuple):
     most_s: float = DURATION_MAX_S
     positive: bool = False
     """Whether the range excludes 0."""
-    past_is_zero: bool = False
-    """Whether a negative duration means 0, as the time until an instant that has just passed."""
     hint: str = ""
 
 
@@ -75,7 +73,7 @@ COUNTS: Final = {
 SPANS: Final = {
     "time_limit": SecondsRange(positive=True, hint="leave it out for no limit"),
     "result_ttl": SecondsRange(),
-    "delay": SecondsRange(past_is_zero=True),
+    "delay": SecondsRange(hint="an eta may be past"),
     "expires": SecondsRange(positive=True, hint="leave it out for a task that never expires"),
     "unique_for": SecondsRange(positive=True),
     "debounce": SecondsRange(positive=True),
@@ -133,8 +131,6 @@ def seconds(field: str, value: object, *, converted: bool = False) -> float:
         raise TypeError(_span_sentence(field, span, value)) from error
     except (ValueError, OverflowError) as error:
         raise ValueError(_span_sentence(field, span, value)) from error
-    if span.past_is_zero and -math.inf < number < 0:
-        return 0.0
     if not span.least_s <= number <= span.most_s or (span.positive and number == 0):
         raise ValueError(_span_sentence(field, span, value))
     return number

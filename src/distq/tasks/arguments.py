@@ -82,19 +82,38 @@ def _hint(kwargs: Mapping[str, Any], signature: inspect.Signature) -> str:
 
 def main_class_in(arguments: object) -> str | None:
     """The name of the first class or function of `__main__` that the arguments contain; None if there is none."""
-    finder = _Finder(io.BytesIO(), pickle.HIGHEST_PROTOCOL)
-    finder.dump(arguments)
+    return found_in(arguments, _main_class)
+
+
+def _main_class(value: Any) -> str | None:
+    named = value if isinstance(value, type | FunctionType) else type(value)
+    return named.__qualname__ if named.__module__ == MAIN else None
+
+
+def found_in(arguments: object, look: Callable[[Any], str | None]) -> str | None:
+    """What `look` first returns for an object in the arguments, of those that pickle writes by their name or class.
+
+    Raises what pickle raises before it comes to such an object.
+    """
+    finder = _Finder(look)
+    try:
+        finder.dump(arguments)
+    except Exception:
+        if finder.found is None:
+            raise
     return finder.found
 
 
 class _Finder(pickle.Pickler):
-    """Pickles the arguments again, and notes the first class or function that `__main__` has defined."""
+    """Pickles arguments into memory, and notes what `look` first returns for one of their objects."""
 
-    found: str | None = None
+    def __init__(self, look: Callable[[Any], str | None]) -> None:
+        super().__init__(io.BytesIO(), pickle.HIGHEST_PROTOCOL)
+        self._look = look
+        self.found: str | None = None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Check the module of each object that pickle writes by its name or by its class."""
-        named = obj if isinstance(obj, type | FunctionType) else type(obj)
-        if self.found is None and named.__module__ == MAIN:
-            self.found = named.__qualname__
+        """Look at each object that pickle writes by its name or by its class."""
+        if self.found is None:
+            self.found = self._look(obj)
         return NotImplemented

@@ -34,7 +34,7 @@ _MARK: Final = b"cloudpickle"
 """In all bytes that only cloudpickle can read: they name its module."""
 _READ: Final = __name__.encode()
 """In all payloads with values that travel by value: they name this module."""
-_PASSED_ON: Final = (Interrupted, TaskStopped, TimeLimitExceeded, KeyboardInterrupt)
+PASSED_ON: Final = (Interrupted, TaskStopped, TimeLimitExceeded, KeyboardInterrupt)
 """What may be raised at any instant, also while a function is read: by the executor, or by Ctrl-C."""
 
 
@@ -85,7 +85,7 @@ def read_value(what: str, python: str, version: str, body: bytes) -> Any:
         raise ValueUnreadable(f"{what} was sent by value, and cloudpickle is not installed here: {INSTALL}.") from None
     try:
         return pickle.loads(body)
-    except (*_PASSED_ON, ValueUnreadable):
+    except (*PASSED_ON, ValueUnreadable):
         raise
     except BaseException as error:  # what it imports may raise anything, also SystemExit
         versions = "" if version == here else f" (cloudpickle {version} wrote it, and {here} reads it)"
@@ -133,7 +133,7 @@ def dump(value: Any) -> bytes:
     """A value that a task by value returns, yields or raises, as bytes; by value only if it has no import path."""
     try:
         return pickle.dumps(value, PROTOCOL)
-    except _PASSED_ON:
+    except PASSED_ON:
         raise
     except Exception:  # noqa: BLE001 - its class may be the function's own, of which pickle knows no module
         return wrapped("The outcome of the task", code_of(value))

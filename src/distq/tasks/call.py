@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, Unpack
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, Final, Generic, NamedTuple, TypeVar, Unpack, overload
 
 from distq.tasks.function import task
 from distq.tasks.options import SubmitKeywords, checked_to_send
 
-P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+
+Unfinished = Awaitable[R] | Generator[Any, Any, R]
+"""What a coroutine function or a generator function returns: the executor runs it to its end, whose value is the result
+of the task."""
 
 GATHERED: Final = "distq.gathered"
 NOTHING: Final = "distq.nothing"
 
 
-class Call(NamedTuple):
+class Call(NamedTuple, Generic[R_co]):
     """A function, its arguments, and options that go before those of its decorator and of the client."""
 
     function: Callable[..., Any]
@@ -24,7 +28,7 @@ class Call(NamedTuple):
     kwargs: Mapping[str, Any] = {}
     given: Mapping[str, Any] = {}
 
-    def options(self, **options: Unpack[SubmitKeywords]) -> Call:
+    def options(self, **options: Unpack[SubmitKeywords]) -> Call[R_co]:
         """The same call with other options, as `client.options` takes them.
 
         Raises:
@@ -35,7 +39,11 @@ class Call(NamedTuple):
         return self._replace(given={**self.given, **options})
 
 
-def call(fn: Callable[P, R], /, *args: Any, **kwargs: Any) -> Call:
+@overload
+def call(fn: Callable[..., Unfinished[R]], /, *args: Any, **kwargs: Any) -> Call[R]: ...
+@overload
+def call(fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Call[R]: ...
+def call(fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Call[R]:
     """`fn(*args, **kwargs)`, to be run as a part of a chain or a group.
 
         client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))

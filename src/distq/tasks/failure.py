@@ -57,6 +57,20 @@ class ResultNotSent(TaskError):
         return ResultNotSent, (self.why,)
 
 
+class ResultUnreadable(TaskError):
+    """The task succeeded, and its result cannot be unpickled in this program."""
+
+    code = "RESULT_UNREADABLE"
+    hint = "See that the result's class can be imported here, in the version that the worker has."
+
+
+class DependencyUnreadable(ResultUnreadable):
+    """The result of a dependency cannot be unpickled where the task runs; the task is not run again."""
+
+    code = "DEPENDENCY_UNREADABLE"
+    hint = "See that every worker of the queue can import the result's class, in the same version."
+
+
 class TaskLost(TaskError):
     """The master that accepted the task ended without storing it, so its outcome is unknown."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
 from distq.core.errors import DistqError
@@ -23,11 +23,11 @@ class LifespanUnusable(DistqError):
 class Lifespan(Generic[T]):
     """A generator function: each executor runs the part before its `yield` once, and the part after it at its end."""
 
-    def __init__(self, function: Callable[[], Generator[T, None, None]]) -> None:
+    def __init__(self, function: Callable[[], Iterator[T]]) -> None:
         self.function = function
         self.name = f"{function.__module__}:{function.__qualname__}"
         self.is_up = False
-        self._running: Generator[T, None, None] | None = None
+        self._running: Iterator[T] | None = None
         self._value: T | None = None
 
     def value(self) -> T:
@@ -90,7 +90,7 @@ class Injected:
         )
 
 
-def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
+def lifespan(function: Callable[[], Iterator[T]]) -> Lifespan[T]:
     """Make a generator function a hook that sets up what tasks need, once in each executor.
 
         @distq.lifespan

@@ -13,10 +13,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.core.states import DEAD
-from distq.tasks.by_value import dump, has_values
+from distq.tasks.by_value import PASSED_ON, ValueUnreadable, dump, has_values
 from distq.tasks.codec import PICKLE, PROTOCOL, is_json
 from distq.tasks.control import Interrupted
-from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of
+from distq.tasks.failure import DependencyUnreadable, ResultNotSent, TaskStopped, cause_of, describe, error_of
 
 _PICKLE: Final = 0x80
 
@@ -127,7 +127,7 @@ def _arguments_of(
     ends: Sequence[DependencyEnd], single: bool, payload: bytes
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """The arguments of a call with dependencies."""
-    results = [_result_of(*end) for end in ends]
+    results = [_result_of(number, 0 if single else len(ends), *end) for number, end in enumerate(ends, 1)]
     if is_json(payload):
         call = json.loads(payload)
         args, kwargs = call["args"], call["kwargs"]
@@ -136,8 +136,17 @@ def _arguments_of(
     return (results[0] if single else results, *args), kwargs
 
 
-def _result_of(good: bool, body: bytes | None, causes: list[str], state: int = DEAD) -> Any:
-    return unpack_result(body or b"") if good else error_of(state, body, causes)
+def _result_of(number: int, count: int, good: bool, body: bytes | None, causes: list[str], state: int = DEAD) -> Any:
+    if not good:
+        return error_of(state, body, causes)
+    try:
+        return unpack_result(body or b"")
+    except (*PASSED_ON, ValueUnreadable):
+        raise
+    except BaseException as error:
+        what = f"Result {number} of {count}" if count else "The result"
+        why = f"{what} before this task cannot be read on its worker: {describe(error)}."
+        raise DependencyUnreadable(why) from error
 
 
 def _as_json(value: Any) -> bytes:

@@ -15,9 +15,10 @@ import distq
 from distq.core.option_values import PLAIN, TASK
 from distq.core.outcome import Outcome
 from distq.core.stream_parts import PART_NUMBER
+from distq.tasks.call import GATHERED
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
-from distq.tasks.payload import pack_json
+from distq.tasks.payload import DependencyEnd, pack_json, with_dependencies
 from distq.worker.executor import functions as worker_functions
 from distq.worker.executor.functions import RETRY_NAME_S, Functions
 from distq.worker.executor.handler import RunOutcome
@@ -204,6 +205,53 @@ def test_a_failure_after_the_function_has_returned_is_final_and_says_so(name: st
     error = exception_of(end.body, None)
     assert isinstance(error, ResultNotSent)
     assert str(error).startswith("The task had run, but its result cannot be sent: ")
+
+
+class Brittle:
+    """An object whose unpickling raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        """Raise when the object is unpickled."""
+        return raises, (self.error,)
+
+
+@task(name="takes")
+def takes(value: object) -> object:
+    """Be a task with retries."""
+    return value
+
+
+@task(name="takes later")
+async def takes_later(value: object) -> object:
+    """Be the same as a coroutine function."""
+    return value
+
+
+@pytest.mark.parametrize("name", ["takes", "takes later", GATHERED])
+@pytest.mark.parametrize(
+    ("single", "text"),
+    [
+        (True, "The result before this task cannot be read on its worker: "),
+        (False, "Result 2 of 2 before this task cannot be read on its worker: "),
+    ],
+)
+@pytest.mark.parametrize("error", [LookupError("a part is missing"), SystemExit(3)])
+def test_a_result_of_a_dependency_that_cannot_be_unpickled_is_final(
+    name: str, text: str, error: BaseException, *, single: bool
+) -> None:
+    """Another attempt would read the same bytes; the error says which result it is."""
+    unreadable: DependencyEnd = True, pickle.dumps(Brittle(error), 5), []
+    ends = [unreadable] if single else [(True, pickle.dumps(1, 5), []), unreadable]
+    found = functions()
+    found.runner_of(TASK, name)
+    end = ran(found, name, with_dependencies(payload(), ends, single=single))
+    assert end.outcome == Outcome.FATAL
+    cause = exception_of(end.body, None)
+    assert isinstance(cause, distq.DependencyUnreadable)
+    assert str(cause).startswith(text + type(error).__name__)
 
 
 def test_a_result_that_json_cannot_hold_is_final() -> None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
 
 from distq.client.aio.future import AsyncFuture
-from distq.client.aio.map_results import as_they_end
+from distq.client.aio.map_results import as_they_end, futures_of
 from distq.client.aio.progress import wait_with_bar
 from distq.client.aio.session import AsyncSession
 from distq.client.aio.submitter import AsyncSubmitter
@@ -72,11 +72,11 @@ class AsyncClient(AsyncSubmitter):
     def __del__(self) -> None:
         """Warn about a client that was not shut down, and end it when its futures have their outcomes."""
         session: AsyncSession | None = getattr(self, "_session", None)
-        if session is None or session.closed or session.loop is None or session.loop.is_closed():
+        if session is None or session.closed or session.owner.loop is None or session.owner.loop.is_closed():
             return
         warnings.warn(f"{self!r} was not shut down; use `async with`.", ResourceWarning, stacklevel=2, source=self)
         with suppress(RuntimeError):  # the loop was closed just now
-            session.loop.call_soon_threadsafe(session.release)
+            session.owner.loop.call_soon_threadsafe(session.release)
 
     def options(self, **options: Unpack[SubmitKeywords]) -> AsyncSubmitter:
         """The same client with other options for the tasks that are submitted through it; they win over a decorator's.
@@ -118,8 +118,9 @@ class AsyncClient(AsyncSubmitter):
 
         Raises:
             TimeoutError: not all have an outcome before the timeout, which begins with the first future asked for.
+            TypeError: one of them is no future of an AsyncClient.
         """
-        return as_they_end(futures, timeout_s(timeout))
+        return as_they_end(futures_of(futures), timeout_s(timeout))
 
     async def progress(
         self,
@@ -174,7 +175,12 @@ class AsyncClient(AsyncSubmitter):
         return False
 
     def abandon(self) -> None:
-        """Close immediately; accepted tasks run, and this client does not wait for their results."""
+        """Close immediately; accepted tasks run, and this client does not wait for their results.
+
+        Raises:
+            WrongLoop: the event loop of the client runs in another thread: `loop.call_soon_threadsafe(client.abandon)`.
+        """
+        self._session.owner.check_thread()
         self._session.close()
 
     async def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -82,7 +82,10 @@ class AsyncFuture(FutureState[R]):
                     self.forget(waiter)
             else:
                 yield from self._wait_inside_task().__await__()
-        return self.result()
+        try:
+            return self.result()
+        finally:
+            del self  # as in `result`
 
     async def _wait_inside_task(self) -> None:
         """Wait for the outcome in another task; raises NoSlotLeft if that would wait for ever."""
@@ -162,12 +165,14 @@ class AsyncFuture(FutureState[R]):
             CannotReach, AuthenticationFailed: the client could not send it.
             TaskCancelled: the task was cancelled before the client sent it.
         """
-        if self.task_id is None and not self.has_ended:
-            await self._session.wait_for_acceptance(self, None)
-        if self.task_id is None:
-            self.result()
-        assert self.task_id is not None
-        return self.task_id
+        try:
+            await self.wait_for_acceptance()
+            if self.task_id is None:
+                self.result()
+            assert self.task_id is not None
+            return self.task_id
+        finally:
+            del self  # as in `result`
 
     async def cancel(self) -> bool:
         """Cancel the task unless it runs or has ended; returns whether it is cancelled.
@@ -249,9 +254,17 @@ class AsyncFuture(FutureState[R]):
             timeout: the longest wait for each value.
         """
         self._session.check_loop()
-        async for value in self._session.stream(self, timeout_s(timeout)):
-            yield value
-        await self
+        try:
+            async for value in self._session.stream(self, timeout_s(timeout)):
+                yield value
+            await self
+        finally:
+            del self  # as in `result`
+
+    async def wait_for_acceptance(self) -> None:
+        """Wait until the master has accepted or refused the task."""
+        if self.task_key is None and not self.has_ended:
+            await self._session.wait_for_acceptance(self, None)
 
     async def wait_until_ended(self, limit_s: float | None) -> bool:
         """Wait for the outcome, at most `limit_s` seconds; returns whether the future has it."""

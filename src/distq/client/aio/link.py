@@ -7,7 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from distq.client.master_connection import CALL_S, DIAL_S, ConnectionConfig, NotAdmitted, Outage, is_connection_error
+from distq.client.master_connection import (
+    CALL_S,
+    DIAL_S,
+    ConnectAttempts,
+    ConnectionConfig,
+    NotAdmitted,
+    Outage,
+    is_connection_error,
+)
 from distq.client.steps import MasterCall, Steps
 from distq.core.errors import DistqError
 from distq.net.async_dial import AsyncConnection, open_channel
@@ -45,7 +53,7 @@ async def admitted(config: ConnectionConfig) -> tuple[AsyncConnection, Greeting]
     return connection, greeting
 
 
-class MasterLink:
+class MasterLink(ConnectAttempts):
     """One of a client's connections, which a coroutine of its own makes again after each loss.
 
     It runs steps, one after another, with one call at a time. A call whose connection is lost is sent again.
@@ -58,6 +66,7 @@ class MasterLink:
         on_up: Callable[[Greeting], None],
         on_down: Callable[[DistqError], None],
     ) -> None:
+        super().__init__()
         self._config = config
         self._outage = outage
         self._on_up = on_up
@@ -72,12 +81,6 @@ class MasterLink:
         self._overdue_at = 0.0
         self._retry = asyncio.Event()
         self.closed = False
-        self.failure: DistqError | None = None
-        """The reason why it is not connected; None while it is, or before the first attempt has ended."""
-        self.attempts = 0
-        """The number of attempts to connect that have ended, with success or without."""
-        self.is_attempting = False
-        """Whether an attempt to connect is under way."""
 
     @property
     def is_up(self) -> bool:

@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distq.client.aio.future import AsyncFuture
+from distq.core.ranges import shown
+
 if TYPE_CHECKING:
-    from distq.client.aio.future import AsyncFuture
     from distq.client.aio.session import AsyncSession
 
 R = TypeVar("R")
@@ -32,12 +34,14 @@ async def rows_of(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> As
 
 
 async def in_order(
-    submits: AsyncIterator[AsyncFuture[R]], concurrency: int, deadline: float | None, session: AsyncSession
+    submits: AsyncIterator[AsyncFuture[R]], concurrency: int, limit_s: float | None, session: AsyncSession
 ) -> AsyncGenerator[R, None]:
     """Take futures, at most `concurrency` whose results were not yielded, and yield the results in their order.
 
-    It cancels the tasks of the futures that are left when it ends early.
+    It cancels the tasks of the futures that are left when it ends early. Raises TimeoutError `limit_s` seconds (None:
+    never) after the first result was asked for.
     """
+    deadline = None if limit_s is None else asyncio.get_running_loop().time() + limit_s
     futures: deque[AsyncFuture[R]] = deque()
     is_over = False
     try:
@@ -54,17 +58,43 @@ async def in_order(
             futures.popleft()
             yield result.pop()  # no name holds it meanwhile: the program can free it
     finally:
-        if futures:
-            await session.cancel(futures, running=False)
+        left = [*futures]
+        futures.clear()  # the traceback of an exception has this frame, which must not keep the future
+        if left:
+            await session.cancel_left(left)
+        del left
 
 
-async def as_they_end(futures: Iterable[AsyncFuture[R]], limit_s: float | None) -> AsyncGenerator[AsyncFuture[R], None]:
-    """Yield futures in the order of their ends, each once; raises TimeoutError."""
+async def one_by_one(chunks: AsyncGenerator[list[R], None]) -> AsyncGenerator[R, None]:
+    """The results of chunks of calls; each is released when it is yielded."""
+    try:
+        async for chunk in chunks:
+            chunk.reverse()
+            while chunk:
+                yield chunk.pop()
+    finally:
+        await chunks.aclose()
+
+
+def futures_of(given: Iterable[Any]) -> Sequence[AsyncFuture[Any]]:
+    """The futures that a program passes to `as_completed`, each once; raises TypeError if one is no AsyncFuture."""
+    found = list(given)
+    for one in found:
+        if not isinstance(one, AsyncFuture):
+            raise TypeError(
+                "as_completed takes futures of an AsyncClient, as `await client.submit(...)` returns them, "
+                f"not {shown(one)}"
+            )
+    return list(dict.fromkeys(found))
+
+
+async def as_they_end(futures: Sequence[AsyncFuture[R]], limit_s: float | None) -> AsyncGenerator[AsyncFuture[R], None]:
+    """Yield different futures in the order of their ends; raises TimeoutError."""
     loop = asyncio.get_running_loop()
     deadline = None if limit_s is None else loop.time() + limit_s
     ended: asyncio.Queue[AsyncFuture[R]] = asyncio.Queue()
     waiters: dict[AsyncFuture[R], asyncio.Future[None]] = {}
-    for future in dict.fromkeys(futures):
+    for future in futures:
         if future.has_ended:
             ended.put_nowait(future)
         else:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from distq.client.aio.changes import Changes
 from distq.client.aio.future import AsyncFuture
 from distq.client.outbox import UNACCEPTED_MAX, UnsentTasks
+
+UNACCEPTED: Final = "An AsyncClient ends, and no master has accepted its last tasks."
+"""The warning about tasks that are lost with their client."""
 
 
 class AsyncOutbox(UnsentTasks[AsyncFuture[Any]]):

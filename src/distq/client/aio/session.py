@@ -15,9 +15,10 @@ from distq.client.aio.changes import Changes, settle
 from distq.client.aio.control import AsyncControl
 from distq.client.aio.future import AsyncFuture, settle_all
 from distq.client.aio.link import MasterLink
-from distq.client.aio.outbox import AsyncOutbox
-from distq.client.aio.owner import LoopOwner
+from distq.client.aio.outbox import UNACCEPTED, AsyncOutbox
+from distq.client.aio.owner import LoopOwner, running_loop
 from distq.client.aio.results import ResultReader
+from distq.client.aio.streams import parts_of
 from distq.client.future import claim
 from distq.client.known_master import KnownMaster
 from distq.client.master_connection import Outage, is_connection_error, new_session
@@ -28,7 +29,6 @@ from distq.client.running_tasks import RunningTasks
 from distq.client.session import check_size, no_result
 from distq.client.session_stage import stage_of
 from distq.client.steps import Steps
-from distq.client.streams import next_parts, values_of
 from distq.client.stuck_tasks import WAITED_S, StuckTasks
 from distq.client.submit_sender import CATCH_UP_S
 from distq.client.submit_steps import PatientSubmit, SubmitSteps
@@ -53,7 +53,8 @@ class AsyncSession:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._owner = LoopOwner()
+        self.owner = LoopOwner()
+        """The event loop in which the client was used first."""
         self._closing = False
         self.closed = False
         self._sent_count = 0
@@ -89,11 +90,19 @@ class AsyncSession:
 
     def check_loop(self) -> None:
         """Begin in the running event loop at the first call; raise WrongLoop in any other one after it."""
-        if self._owner.loop is not asyncio.get_running_loop():
-            loop = self._owner.begin()
+        if self.owner.loop is not running_loop():
+            loop = self.owner.begin()
             if not self.closed:
                 jobs = (self._submits.run(), self._results.run(), self._look_for_stuck_tasks())
                 self._tasks = [loop.create_task(job) for job in jobs]
+                self._tasks[0].add_done_callback(self._task_ended)
+
+    def _task_ended(self, _task: asyncio.Task[None]) -> None:
+        """Close with the event loop: `asyncio.run` cancels all tasks at its end, also those of the client."""
+        if not self.closed:
+            if self._outbox:
+                log.warning(UNACCEPTED)
+            self.close()
 
     async def _look_for_stuck_tasks(self) -> None:
         """Log from time to time why tasks wait."""
@@ -102,10 +111,11 @@ class AsyncSession:
             await asyncio.sleep(WAITED_S if pause_s is None else pause_s)
             await self._control.run(self._stuck.look())
 
-    def _in_background(self, job: Coroutine[Any, Any, Any]) -> None:
+    def _in_background(self, job: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         task = asyncio.get_running_loop().create_task(job)
         self._background.add(task)
         task.add_done_callback(self._background_ended)
+        return task
 
     def _background_ended(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
@@ -216,7 +226,7 @@ class AsyncSession:
         self._closing = True
         try:
             if not await self._outbox.wait_until_empty(self._settings.connect_wait_s):
-                log.warning("The program ends a client, and no master has accepted its last tasks.")
+                log.warning(UNACCEPTED)
         finally:
             self.close()
         await self._end()
@@ -229,11 +239,6 @@ class AsyncSession:
         """End when every future has its outcome, because the program has no reference to the client any more."""
         self._closing = True
         self._close_if_idle()
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop in which the client was used; None before its first call."""
-        return self._owner.loop
 
     @property
     def stage(self) -> str:
@@ -256,6 +261,10 @@ class AsyncSession:
         keys = [future.task_key for future in waiting if future.task_key is not None and not future.has_ended]
         return bool(keys) and await self._control.run(control_steps.cancel(keys, running=running))
 
+    async def cancel_left(self, futures: Sequence[AsyncFuture[Any]]) -> None:
+        """Have the master cancel tasks of a coroutine whose further waits are cancelled too, by a scope of anyio."""
+        await asyncio.shield(self._in_background(self.cancel(futures, running=False)))
+
     async def progress(self, task_key: int) -> Progress | None:
         """The progress that a task has reported."""
         return await self._control.run(control_steps.progress(task_key))
@@ -268,19 +277,9 @@ class AsyncSession:
         """The reason why a task that waits for another task waits for ever; '' if it does not, or that is not known."""
         return await self._control.run(control_steps.deadlock(task, task_key))
 
-    async def stream(self, future: AsyncFuture[Any], timeout_s: float | None) -> AsyncGenerator[Any, None]:
+    def stream(self, future: AsyncFuture[Any], timeout_s: float | None) -> AsyncGenerator[Any, None]:
         """The values that a task yields, as they arrive, on a connection for this stream alone."""
-        control = self._control.open_another()
-        try:
-            await self.wait_for_acceptance(future, None)
-            number, is_over = 0, future.task_key is None
-            while not is_over:
-                parts, is_over = await control.run(next_parts(future, number, timeout_s))
-                for value in values_of(parts, number, future):
-                    yield value
-                    number += 1
-        finally:
-            control.close()
+        return parts_of(self._control, future, timeout_s)
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
-from typing import Any, ParamSpec, TypeVar
+from contextlib import AbstractContextManager, aclosing, suppress
+from typing import Any, ParamSpec, TypeVar, overload
 
 from distq.client.aio.future import AsyncFuture
-from distq.client.aio.map_results import in_order, rows_of
+from distq.client.aio.map_results import in_order, one_by_one, rows_of
 from distq.client.aio.session import AsyncSession
 from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
 from distq.client.map_results import at_least_one
@@ -16,7 +15,7 @@ from distq.client.progress.mapping import MapBar
 from distq.client.progress.tally import Tally
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
-from distq.tasks.call import Call
+from distq.tasks.call import Call, Unfinished
 from distq.tasks.function import name_of
 
 P = ParamSpec("P")
@@ -28,25 +27,19 @@ class AsyncSubmitter(TaskEncoder):
 
     _session: AsyncSession
 
-    async def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncFuture[R]:
+    @overload
+    async def submit(self, fn: Callable[P, Unfinished[R]], /, *args: P.args, **kwargs: P.kwargs) -> AsyncFuture[R]: ...
+    @overload
+    async def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncFuture[R]: ...
+    # An overload's R is not the one of the implementation.
+    async def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncFuture[R]:  # type: ignore[misc]
         """Submit the call `fn(*args, **kwargs)` for a worker to run; returns its future without waiting for the task.
 
-        A function without `@distq.task` is not retried after an exception, unless the option `retries` is set.
-
-        Waits while the master has not yet accepted 10,000 earlier tasks, and for at most DISTQ_CONNECT_WAIT_S while no
-        master answers. If the coroutine is cancelled meanwhile, the task is not submitted; with the option `full`, the
-        client cancels a task that the master accepts after that.
+        As `Submitter.submit`, with its errors; it waits where that blocks. If the coroutine is cancelled meanwhile, the
+        task is not submitted; with the option `full`, the client cancels a task that the master accepts after that.
 
         Raises:
-            NotATask: a worker could not import the function.
-            TypeError: the arguments do not fit the function.
-            NotPicklable: an argument cannot be pickled, or has a class of `__main__`.
-            PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
-            CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
-            QueueFull: the queue is full, and the option `full` is set; without `full` the future raises it.
-            AuthenticationFailed: the master has another key.
             WrongLoop: the client was used in another event loop or process before.
-            RuntimeError: the client was shut down.
         """
         options, body = self._encoded(fn, args, kwargs)
         try:
@@ -83,7 +76,7 @@ class AsyncSubmitter(TaskEncoder):
         except DistqError as error:
             raise bare(error) from error.__cause__
 
-    async def chain(self, *stages: Call | Iterable[Call]) -> AsyncFuture[Any]:
+    async def chain(self, *stages: Call[Any] | Iterable[Call[Any]]) -> AsyncFuture[Any]:
         """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             future = await client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
@@ -97,20 +90,40 @@ class AsyncSubmitter(TaskEncoder):
         except DistqError as error:
             raise bare(error) from error.__cause__
 
-    async def group(self, calls: Iterable[Call], then: Call) -> AsyncFuture[Any]:
+    async def group(self, calls: Iterable[Call[Any]], then: Call[R]) -> AsyncFuture[R]:
         """Submit calls that run in parallel, and `then`, which gets the list of their results.
 
         The same as `chain(list(calls), then)`.
         """
         return await self.chain(list(calls), then)
 
-    async def gather(self, *calls: Call) -> AsyncFuture[list[Any]]:
+    async def gather(self, *calls: Call[R]) -> AsyncFuture[list[R]]:
         """Submit calls that run in parallel; the future's result is the list of their results, in order.
 
         The same as `chain(list(calls))`.
         """
         return await self.chain(list(calls))
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Unfinished[R]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: Timeout = None,
+        chunksize: int = 1,
+        concurrency: int = 100,
+        progress: bool | str = False,
+    ) -> AsyncGenerator[R, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: Timeout = None,
+        chunksize: int = 1,
+        concurrency: int = 100,
+        progress: bool | str = False,
+    ) -> AsyncGenerator[R, None]: ...
     def map(
         self,
         fn: Callable[..., R],
@@ -145,38 +158,31 @@ class AsyncSubmitter(TaskEncoder):
         if chunksize > 1:
             self._encoded_chunks(fn, iter(()), chunksize)  # raises TypeError for a function with keys
         if not progress:
-            return self._mapped(fn, iterables, limit_s, chunksize, concurrency)
+            return self._results(fn, rows_of(iterables), limit_s, chunksize, concurrency)
         shown = MapBar(name_of(fn), iterables, progress)
-        return _beside(shown.bar, self._mapped(fn, iterables, limit_s, chunksize, concurrency, shown.tally))
+        return _beside(shown.bar, self._results(fn, rows_of(iterables), limit_s, chunksize, concurrency, shown.tally))
 
-    async def _mapped(
+    def _results(
         self,
         fn: Callable[..., R],
-        iterables: Sequence[Iterable[Any] | AsyncIterable[Any]],
+        rows: AsyncIterator[tuple[Any, ...]],
         limit_s: float | None,
         chunksize: int,
         concurrency: int,
         tally: Tally | None = None,
-    ) -> AsyncGenerator[R, None]:
-        deadline = None if limit_s is None else asyncio.get_running_loop().time() + limit_s
-        rows = rows_of(iterables)
-        submits = self._submits(fn, rows, tally) if chunksize == 1 else self._chunk_submits(fn, rows, chunksize, tally)
-        results = in_order(submits, concurrency, deadline, self._session)
-        try:
-            async for result in results:
-                if chunksize == 1:
-                    yield result
-                else:
-                    for one in result:
-                        yield one
-        finally:
-            await results.aclose()
+    ) -> AsyncGenerator[Any, None]:
+        if chunksize == 1:
+            return in_order(self._submits(fn, rows, tally), concurrency, limit_s, self._session)
+        chunks = self._chunk_submits(fn, rows, chunksize, tally)
+        return one_by_one(in_order(chunks, concurrency, limit_s, self._session))
 
     async def _submits(
         self, fn: Callable[..., R], rows: AsyncIterator[tuple[Any, ...]], tally: Tally | None
     ) -> AsyncIterator[Any]:
         async for row in rows:
-            yield _added(tally, await self.submit(fn, *row), 1)
+            submitting = self.submit(fn, *row)
+            del row  # the program can free the arguments while the task runs
+            yield _added(tally, await submitting, 1)
         if tally is not None:
             tally.complete()
 
@@ -186,11 +192,15 @@ class AsyncSubmitter(TaskEncoder):
         chunk: list[tuple[Any, ...]] = []
         async for row in rows:
             chunk.append(row)
+            del row  # as in `_submits`
             if len(chunk) == chunksize:
-                yield _added(tally, await self._send_chunk(fn, chunk), chunksize)
-                chunk = []
+                sending, chunk = self._send_chunk(fn, chunk), []
+                yield _added(tally, await sending, chunksize)
         if chunk:
-            yield _added(tally, await self._send_chunk(fn, chunk), len(chunk))
+            size = len(chunk)
+            sending = self._send_chunk(fn, chunk)
+            del chunk
+            yield _added(tally, await sending, size)
         if tally is not None:
             tally.complete()
 
@@ -210,5 +220,6 @@ async def _beside(bar: AbstractContextManager[None], results: AsyncGenerator[R, 
     """Yield the results while the bar is open."""
     with bar:
         async with aclosing(results):
-            async for result in results:
-                yield result
+            with suppress(StopAsyncIteration):
+                while True:
+                    yield await anext(results)  # no name holds the result: the program can free it

@@ -18,7 +18,14 @@ from distq.tasks import call as _call  # noqa: F401 - it registers a task of dis
 from distq.tasks.by_value import ValueUnreadable
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.control import Retry
-from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, describe, pack_failure
+from distq.tasks.failure import (
+    DependencyUnreadable,
+    ResultNotSent,
+    TimeLimitExceeded,
+    cause_of,
+    describe,
+    pack_failure,
+)
 from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, run_payload
@@ -44,7 +51,7 @@ CoroutineRunner = Callable[[bytes, Callable[[], BaseException | None]], Coroutin
 JSON: Final = "json"
 NOT_REGISTERED: Final = "none of its modules has registered it"
 ARGUMENTS_WHAT: Final = "its arguments, or results of tasks before it, are"
-_FINAL: Final = (PayloadRefused, ResultNotSent, ValueUnreadable)
+_FINAL: Final = (PayloadRefused, DependencyUnreadable, ResultNotSent, ValueUnreadable)
 """Failures that another attempt would repeat."""
 RETRY_NAME_S: Final = 1.0
 """Minimum seconds between two searches for a name without a function; the master decides when to lease it again."""
@@ -270,9 +277,7 @@ def failed(
         outcome, text = Outcome.TIMEOUT, str(error)
     else:
         outcome, text = Outcome.FAILURE, cause_of(error)
-    if isinstance(error, PayloadRefused | ResultNotSent | ValueUnreadable) or not options_of(function).retries_after(
-        error
-    ):
+    if isinstance(error, _FINAL) or not options_of(function).retries_after(error):
         outcome = Outcome.FATAL
     return RunOutcome(outcome, pack(error), text)
 
