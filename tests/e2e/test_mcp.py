@@ -85,7 +85,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, di
         grid.master()
         grid.tasks()
         with grid.client() as client:
-            dead = client.options(retries=0).submit(tasks.divide, SECRET, 0)  # type: ignore[arg-type] # it fails
+            dead = client.options(retries=0).submit(tasks.divide, SECRET, 0)  # type: ignore[call-overload] # it fails
             assert dead.exception(SOON_S) is not None
             ended = client.submit(tasks.square, 3)
             assert ended.result(SOON_S) == 9
