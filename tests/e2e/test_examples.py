@@ -154,7 +154,8 @@ def test_every_command_has_two_examples() -> None:
 
 
 LINES = [line for lines in EXAMPLES.values() for line in lines]
-IN_TERMINALS = ("top",)
+ELSEWHERE = ("mcp", "top")
+"""The commands whose examples other tests run, with a client of the protocol and in a terminal."""
 
 
 def command_of(line: str) -> str:
@@ -173,7 +174,7 @@ def signals_restored() -> Iterator[None]:
 
 @pytest.mark.xdist_group("examples")
 @pytest.mark.usefixtures("signals_restored")
-@pytest.mark.parametrize("line", sorted({one for one in LINES if command_of(one) not in (*SERVICES, *IN_TERMINALS)}))
+@pytest.mark.parametrize("line", sorted({one for one in LINES if command_of(one) not in (*SERVICES, *ELSEWHERE)}))
 def test_an_example_succeeds(
     shop: Shop, line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.e2e.test_examples import paths
 from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
 
+from distq.cli.examples import EXAMPLES
 from distq.cli.mcp.fields import RESULTS
 from distq.cli.mcp.tools import TOOLS
 
@@ -292,6 +294,19 @@ def raw(grid: Cluster) -> Iterator[Callable[..., Raw]]:
     for one in made:
         one.popen.kill()
         one.popen.communicate()
+
+
+@pytest.mark.parametrize("line", EXAMPLES["mcp"])
+def test_an_example_runs_until_its_input_ends(grid: Cluster, tmp_path: Path, line: str) -> None:
+    """It needs no master to start, and ends with 0 and without a word."""
+    for name in (".env", "prod.env"):
+        (tmp_path / name).write_text("".join(f"{name}='{text}'\n" for name, text in settings(grid).items()))
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("DISTQ_")}
+    command = [sys.executable, "-m", "distq", *shlex.split(line)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
