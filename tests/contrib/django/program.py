@@ -3,10 +3,13 @@
 import asyncio
 import io
 import os
+import re
+import socket
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import django
 import pytest
@@ -20,6 +23,13 @@ import distq
 from distq.contrib.django import TaskBackend, outbox
 from distq.contrib.django.backend import priority_of
 from distq.contrib.django.interface import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_enqueued
+
+try:
+    from django.tasks import task as make_task
+    from django.tasks.exceptions import TaskResultMismatch
+except ModuleNotFoundError:
+    from django_tasks import task as make_task
+    from django_tasks.exceptions import TaskResultMismatch
 
 
 def finished(result: Any) -> Any:
@@ -103,6 +113,41 @@ def check_options(tasks: Any) -> None:
     with pytest.raises(InvalidTask, match=r"The import path of a task has at most 103 bytes, and tests\..* has 152"):
         tasks.add.enqueue(1)
     tasks.add.func.__qualname__ = "add"
+
+
+def check_validation(tasks: Any) -> None:
+    """What Django itself asks of a task is asked where the task is made, changed or enqueued; results have one task."""
+    backend = tasks.add.get_backend()
+    flags = ("defer", "async_task", "get_result", "priority")
+    assert all(getattr(backend, f"supports_{flag}") is True for flag in flags)
+    for number in (-101, 101, 1.5):
+        with pytest.raises(InvalidTask, match="priority must be a whole number between -100 and 100"):
+            tasks.add.using(priority=number)
+    for wrong in (lambda: None, check_validation.__get__(tasks), len):
+        with pytest.raises((InvalidTask, TypeError)):
+            make_task(wrong)
+    with pytest.raises(InvalidTask, match="does not have a first argument of 'context'"):
+        make_task(takes_context=True)(tasks.note)
+    with override_settings(USE_TZ=False):  # a naive instant is one of the project's time zone
+        soon = tasks.add.using(run_after=datetime.now() + timedelta(hours=1))  # noqa: DTZ005 - what it is about
+        result = soon.enqueue(1)
+    due_at = distq.client.client.facts_of(backend.client, result.id)["due_at"]
+    assert due_at == pytest.approx(soon.run_after.replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp(), abs=1)
+    assert distq.Client().future(result.id).cancel()
+    result = finished(tasks.add.enqueue(1))
+    for other in (tasks.echo, tasks.waits):
+        with pytest.raises(TaskResultMismatch):
+            other.get_result(result.id)
+    with pytest.raises(TaskResultMismatch):
+        asyncio.run(tasks.echo.aget_result(result.id))
+    (worker,) = result.worker_ids
+    assert re.fullmatch(re.escape(socket.gethostname()) + r"-\d+", worker)
+    with pytest.raises(ValueError, match="has not finished"):
+        _ = tasks.add.using(run_after=datetime.now(UTC) + timedelta(hours=1)).enqueue(2).return_value
+    for arguments in ((), (1, 2, 3)):
+        result = finished(tasks.add.enqueue(*arguments))  # Django does not compare arguments with the function
+        assert result.errors[0].exception_class_path == "builtins.TypeError"
+        assert "add() " in result.errors[0].traceback
 
 
 def check_transactions(tasks: Any) -> None:
@@ -250,6 +295,7 @@ def main() -> None:
     check_results(tasks)
     check_failures(tasks)
     check_options(tasks)
+    check_validation(tasks)
     check_transactions(tasks)
     check_enqueue_on_commit(tasks)
     check_outbox(tasks)

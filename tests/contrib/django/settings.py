@@ -22,6 +22,10 @@ DATABASES = {
         "OPTIONS": {"timeout": 20},
     }
 }
+if "SHOP_POSTGRESQL" in os.environ:
+    folder, port = os.environ["SHOP_POSTGRESQL"].split()
+    server = {"NAME": "postgres", "USER": "distq", "HOST": folder, "PORT": port}
+    DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **server}}
 QUEUES = ["default", "mail"]
 DISTQ = "distq.contrib.django.TaskBackend"
 TASKS = {

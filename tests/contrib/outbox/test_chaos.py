@@ -4,13 +4,14 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, func, select
 from tests.contrib.outbox.work import ran, trace
 from tests.e2e.cluster import Cluster, Process, cluster
+from tests.waiting import eventually
 
 from distq.contrib.sqlalchemy import OutboxTable
 
@@ -22,7 +23,8 @@ class Shop:
     """A program whose transactions write an order and a row of the outbox."""
 
     def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'data.db'}"
+        self.file = str(folder / "data.db")
+        self.url = f"sqlite:///{self.file}"
         self.engine = create_engine(self.url, connect_args={"timeout": 60})
         metadata = MetaData()
         self.outbox = OutboxTable(metadata)
@@ -70,7 +72,7 @@ def running_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.mark.timeout(300)
 def test_each_committed_row_runs_as_one_task_whatever_is_killed(running: Cluster, tmp_path: Path) -> None:
-    """Also with several relays; the table is empty at the end."""
+    """One relay is SQLAlchemy's, the other one Django's, on the same table; the table is empty at the end."""
     seed = random.randrange(1 << 30)
     dice = random.Random(seed)
     shop, trace_file = Shop(tmp_path), tmp_path / "trace"
@@ -81,7 +83,11 @@ def test_each_committed_row_runs_as_one_task_whatever_is_killed(running: Cluster
     def relay() -> Process:
         return running.run("--interval", "0.02", shop.url, launcher=("-m", "distq.contrib.sqlalchemy"))
 
-    starts: dict[str, Callable[[], Process]] = {"master": master, "relay": relay, "other relay": relay}
+    def relay_of_django() -> Process:
+        settings = {"DJANGO_SETTINGS_MODULE": "tests.contrib.django.settings", "SHOP_DATABASE": shop.file}
+        return running.run("distq_outbox", "--interval", "0.02", launcher=("-m", "django"), **settings)
+
+    starts = {"master": master, "relay": relay, "relay of Django": relay_of_django}
     processes = {name: start() for name, start in starts.items()}
     running.run("worker", "tests.contrib.outbox.work", OUTBOX_TRACE=str(trace_file), DISTQ_LOG_LEVEL="warning")
     for _ in range(FAULTS):
@@ -98,7 +104,8 @@ def test_each_committed_row_runs_as_one_task_whatever_is_killed(running: Cluster
         texts = [process.text for process in running.processes]
         assert time.perf_counter() < until, f"seed {seed}: {shop.waiting()} rows wait, {texts}"
         time.sleep(0.05)  # no event announces the fact
-    for name in ("relay", "other relay"):
+    for name in ("relay", "relay of Django"):
+        eventually(lambda: "runs; Ctrl-C ends it" in processes[name].text, "the relay listens to signals")  # noqa: B023
         processes[name].signal(signal.SIGTERM)
         assert processes[name].ends() == 0, processes[name].text
     shop.engine.dispose()

@@ -31,22 +31,26 @@ def main(url: str, table: str, schema: str | None, interval: float, once: bool, 
     URL is as SQLAlchemy takes it, or the environment variable DATABASE_URL.
     """
     try:
-        store = SqlOutboxStore(create_engine(url), table_of(MetaData(), table, schema))
-        if doubtful is not None:
-            settle_doubtful(store, doubtful, click.echo)
-            return
-        if not store.has_table():
-            raise click.ClickException(f"The database has no table {table!r}. Create it with metadata.create_all.")
-        run_relay(store, lambda: Client(wait_at_exit=False), interval, once=once, say=click.echo)
+        engine = create_engine(url)
     except ArgumentError as error:
         raise click.UsageError(f"URL cannot be read: {error}") from error
     except ModuleNotFoundError as error:
         raise click.ClickException(f"The driver of the database is not installed: {error}.") from error
+    try:
+        store = SqlOutboxStore(engine, table_of(MetaData(), table, schema))
+        if not store.has_table():
+            raise click.ClickException(f"The database has no table {table!r}. Create it with metadata.create_all.")
+        if doubtful is not None:
+            settle_doubtful(store, doubtful, click.echo)
+        else:
+            run_relay(store, lambda: Client(wait_at_exit=False), interval, once=once, say=click.echo)
     except SQLAlchemyError as error:
         raise click.ClickException(str(error)) from error
     except DistqError as error:
         click.echo(f"distq: {error} {error.hint}".rstrip(), err=True)
         sys.exit(error.exit_code)
+    finally:
+        engine.dispose()
 
 
 if __name__ == "__main__":

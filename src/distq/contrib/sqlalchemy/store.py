@@ -106,5 +106,5 @@ class SqlOutboxStore:
             ).one()
         return waiting, total - waiting
 
-    def close(self) -> None:  # noqa: D102
-        self._engine.dispose()
+    def close(self) -> None:
+        """Do nothing: the engine, which the program may use too, replaces broken connections."""

@@ -64,9 +64,13 @@ class WorkerCommand(BaseCommand):  # type: ignore[misc] # Django has no types
         self.stdout.flush()
         self.stderr.flush()
         if settings.DEBUG if reload is None else reload:
-            sys.exit(run_and_reload(arguments, environ, self.stdout.write))
+            sys.exit(run_and_reload(arguments, environ, self._say))
         # The worker's supervisor imports no code of the project, so no task keeps it from sending heartbeats.
         os.execve(sys.executable, [sys.executable, "-m", "distq", *arguments], environ)  # noqa: S606 - this Python
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()  # before what the worker writes
 
 
 Command = WorkerCommand  # the name that Django looks for

@@ -40,14 +40,18 @@ class RelayCommand(BaseCommand):  # type: ignore[misc] # Django has no types
             raise CommandError(f"The database {database!r} has no table of the outbox. Run manage.py migrate.")
         store = DjangoOutboxStore(database)
         if doubtful is not None:
-            settle_doubtful(store, doubtful, self.stdout.write)
+            settle_doubtful(store, doubtful, self._say)
             return
         try:
-            run_relay(store, lambda: client_of(backend), interval, once=once, say=self.stdout.write)
+            run_relay(store, lambda: client_of(backend), interval, once=once, say=self._say)
         except UnclearMaster as error:
             raise CommandError(str(error)) from error
         except DistqError as error:
             raise CommandError(f"{error} {error.hint}".rstrip(), returncode=error.exit_code) from error
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()  # a log file shows it while the relay runs
 
 
 Command = RelayCommand  # the name that Django looks for
