@@ -33,7 +33,7 @@ Tasks = str | ModuleType | Callable[..., Any]
 LIMIT_S: Final = 60.0
 """Default maximum of real seconds that `drain` and `advance` wait."""
 BASE: Final = {
-    "DISTQ_ADDRESS": "127.0.0.1:0",
+    "DISTQ_BIND": "127.0.0.1:0",
     "DISTQ_HTTP_ADDRESS": "off",
     "DISTQ_STORE": "memory:",
     "DISTQ_CAPTURE_OUTPUT": "0",
