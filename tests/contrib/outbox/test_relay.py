@@ -63,7 +63,7 @@ def running_cluster() -> Iterator[testing.Cluster]:
 
 def client_of(running: testing.Cluster) -> Callable[[], distq.Client]:
     """Return how a relay makes its clients."""
-    return lambda: distq.Client(running.address, running.authkey, wait_at_exit=False)
+    return lambda: relay_module.relay_client(running.address, running.authkey)
 
 
 def submitted(running: testing.Cluster) -> list[int]:
@@ -161,6 +161,24 @@ def test_a_refused_row_stays_and_delays_no_other(
     assert [(row.attempted_at, row.claim, row.attempts) for row in (first, second)] == [(None, "", 1)] * 2
     assert first.due_at > relay_module._now()
     assert "is submitted again in 2 s. TypeError" in caplog.text
+
+
+def test_a_full_queue_delays_only_its_own_rows(table: Table, running: testing.Cluster) -> None:
+    """They are submitted again when there may be room."""
+    with running.hold():
+        running.client._administer("queue_set", {"queue": "narrow", "capacity": 1})
+        table.add(1, 2, queue="narrow")
+        table.add(3)
+        Relay(table.store, client_of(running)).run(once=True)
+        assert submitted(running) == [1, 3]
+        (row,) = table.rows()
+        assert "the queue 'narrow' is full" in row.error or "the queue was full" in row.error
+        assert row.attempted_at is None
+    running.drain()
+    table.set(due_at=0.0)
+    Relay(table.store, client_of(running)).run(once=True)
+    assert submitted(running) == [1, 2, 3]
+    assert table.rows() == []
 
 
 def test_rows_wait_for_a_master_that_is_away(table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distq.client.client import Client
 from distq.contrib.django.interface import task_backends
+from distq.contrib.outbox.relay import relay_client
 
 
 class MasterOptions:
@@ -33,7 +34,7 @@ class MasterOptions:
         with _lock:
             found = _clients.get(key)
             if found is None:
-                found = _clients[key] = client_with(*key)
+                found = _clients[key] = Client(*key, wait_at_exit=False)
         return found
 
 
@@ -54,16 +55,11 @@ def backends_of_one_master(alias: str | None) -> list[MasterOptions]:
     return list(chosen.values())
 
 
-def client_of(alias: str | None) -> Client:
-    """A new client for the master of the project's backends, or of the environment; raises UnclearMaster."""
+def relay_client_of(alias: str | None) -> Client:
+    """A new client of a relay for the master of the project's backends, or of the environment; raises UnclearMaster."""
     for backend in backends_of_one_master(alias):
-        return client_with(backend.address, backend.authkey)
-    return client_with(None, None)
-
-
-def client_with(address: str | None, authkey: str | bytes | None) -> Client:
-    """A client that does not keep the end of the program waiting for results."""
-    return Client(address, authkey, wait_at_exit=False)
+        return relay_client(backend.address, backend.authkey)
+    return relay_client()
 
 
 _lock = threading.Lock()

@@ -8,6 +8,7 @@ it, and if the master does not know it, leaves the decision to an operator.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import select
 import time
@@ -15,7 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from distq.client.client import Client, facts_of_unique, submit_encoded
+from distq.client.client import Client, facts_of_unique, settings_of, submit_encoded
 from distq.client.future import TaskFuture
 from distq.client.master_connection import is_connection_error
 from distq.client.refusals import RefusedSubmit
@@ -41,11 +42,20 @@ ANSWER_S: Final = 0.2
 """Seconds between two looks at a request to end while the relay waits for the master's answers."""
 ERROR_CHARS_MAX: Final = 1_000
 REFUSALS: Final = (RefusedSubmit, PayloadTooLarge, TypeError, ValueError)
-"""What the client raises for a row that the master does not accept, or that another program has changed."""
+"""What a submit raises for a row that the client cannot send, because it is too large or was changed."""
+ROOM_S: Final = 2.0
+"""Maximum seconds for which a batch waits for room in a full queue, or for a master: other rows wait behind it."""
 
 log = logging.getLogger("distq")
 
 _now = time.time  # noqa: TID251 - the edge: instants in the table are those of the clock
+
+
+def relay_client(address: str | None = None, authkey: str | bytes | None = None) -> Client:
+    """A client for a relay, with the defaults of `distq.Client`."""
+    settings = settings_of(address, authkey, None)
+    short = dataclasses.replace(settings, connect_wait_s=min(settings.connect_wait_s, ROOM_S))
+    return Client(settings=short, wait_at_exit=False)
 
 
 class Postponed(NamedTuple):
@@ -136,15 +146,19 @@ class Relay:
 
     def _submit_due(self) -> int:
         """Submit the rows that are due, at most BATCH_ROWS; returns how many this relay has claimed."""
+        client = self._session()  # before the claim: without settings no row counts as submitted
         now, token = _now(), uuid.uuid4().hex
         rows = self._store.claim(token, BATCH_ROWS, now, now + CLAIM_S)
         if not rows:
             return 0
-        client = self._session(len(rows))
-        doubtful = [row for row in rows if row.attempted_at < now - ONCE_S]
+        self._client_rows += len(rows)
+        accepted: list[int] = []
         postponed: list[Postponed] = []
-        accepted = [row.id for row in doubtful if self._is_known(client, row, postponed)]
-        error = self._submit([row for row in rows if row not in doubtful], now, client, accepted, postponed)
+        certain = [row for row in rows if row.attempted_at >= now - ONCE_S]
+        error = self._submit(certain, now, client, accepted, postponed)
+        for row in rows:
+            if row.attempted_at < now - ONCE_S and error is None:
+                error = self._look_for(client, row, accepted, postponed)
         if accepted:
             self._store.delete(accepted)
             log.debug("The relay of the outbox has submitted %s.", counted(len(accepted), "row"))
@@ -176,7 +190,7 @@ class Relay:
             reason = future.exception(0) if future.task_key is None and future.has_ended else None
             if future.task_key is not None:
                 accepted.append(row.id)
-            elif isinstance(reason, REFUSALS):
+            elif isinstance(reason, RefusedSubmit):
                 postponed.append(_refused(row, now, reason))
             elif isinstance(reason, DistqError):  # the master may have the row: the next claim submits it again
                 unreached = unreached or reason
@@ -188,8 +202,13 @@ class Relay:
             if client.flush(ANSWER_S) or self.stop.is_set:
                 return
 
-    def _is_known(self, client: Client, row: OutboxRow, postponed: list[Postponed]) -> bool:
-        """Whether the master has a row in doubt; a row that it does not have waits for an operator."""
+    def _look_for(
+        self, client: Client, row: OutboxRow, accepted: list[int], postponed: list[Postponed]
+    ) -> DistqError | None:
+        """Ask the master about a row in doubt, which waits for an operator if the master does not know it.
+
+        Returns the error if the master cannot be reached; the row is claimed again later then.
+        """
         try:
             facts_of_unique(client, queue_of(row), row.key)
         except RemoteRefusal:
@@ -199,15 +218,17 @@ class Relay:
             )
             log.warning("Row %d of the outbox (key %s) is in doubt. %s", row.id, row.key, error)
             postponed.append(Postponed(row.id, None, row.attempted_at, error))
-            return False
-        return True
+        except DistqError as unreached:
+            return unreached
+        else:
+            accepted.append(row.id)
+        return None
 
-    def _session(self, rows: int) -> Client:
+    def _session(self) -> Client:
         if self._client is not None and self._client_rows >= CLIENT_ROWS:
             self._end_session()
         if self._client is None:
             self._client, self._client_rows = self._make_client(), 0
-        self._client_rows += rows
         return self._client
 
     def _end_session(self) -> None:

@@ -8,9 +8,8 @@ import click
 from sqlalchemy import MetaData, create_engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from distq.client.client import Client
 from distq.contrib.outbox.command import DOUBTFUL, DOUBTFUL_HELP, run_relay, settle_doubtful
-from distq.contrib.outbox.relay import INTERVAL_S
+from distq.contrib.outbox.relay import INTERVAL_S, relay_client
 from distq.contrib.sqlalchemy.outbox import TABLE, table_of
 from distq.contrib.sqlalchemy.store import SqlOutboxStore
 from distq.core.errors import DistqError
@@ -43,7 +42,7 @@ def main(url: str, table: str, schema: str | None, interval: float, once: bool, 
         if doubtful is not None:
             settle_doubtful(store, doubtful, click.echo)
         else:
-            run_relay(store, lambda: Client(wait_at_exit=False), interval, once=once, say=click.echo)
+            run_relay(store, relay_client, interval, once=once, say=click.echo)
     except SQLAlchemyError as error:
         raise click.ClickException(str(error)) from error
     except DistqError as error:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, scoped_session
 
 from distq.client.client import Client
-from distq.contrib.outbox.relay import INTERVAL_S, Relay
+from distq.contrib.outbox.relay import INTERVAL_S, Relay, relay_client
 from distq.contrib.outbox.rows import PAYLOAD_BYTES_MAX, RowEncoder
 from distq.contrib.sqlalchemy.store import SqlOutboxStore
 from distq.tasks.options import SubmitKeywords
@@ -83,7 +83,7 @@ class OutboxTable:
         return row.key
 
     def relay(
-        self, engine: Engine, make_client: Callable[[], Client] = Client, interval_s: float = INTERVAL_S
+        self, engine: Engine, make_client: Callable[[], Client] = relay_client, interval_s: float = INTERVAL_S
     ) -> Relay:
         """A relay of this outbox; its `run()` submits rows until its `stop.set()` is called."""
         return Relay(SqlOutboxStore(engine, self.table), make_client, interval_s)

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from distq.contrib.django.connection import UnclearMaster, client_of
+from distq.contrib.django.connection import UnclearMaster, relay_client_of
 from distq.contrib.django.outbox.models import WaitingTask
 from distq.contrib.django.outbox.store import DjangoOutboxStore
 from distq.contrib.outbox.command import DOUBTFUL, DOUBTFUL_HELP, run_relay, settle_doubtful
@@ -43,7 +43,7 @@ class RelayCommand(BaseCommand):  # type: ignore[misc] # Django has no types
             settle_doubtful(store, doubtful, self._say)
             return
         try:
-            run_relay(store, lambda: client_of(backend), interval, once=once, say=self._say)
+            run_relay(store, lambda: relay_client_of(backend), interval, once=once, say=self._say)
         except UnclearMaster as error:
             raise CommandError(str(error)) from error
         except DistqError as error:
