@@ -162,6 +162,63 @@ print("whole")
     assert output_of(start(grid, tmp_path, program)).strip() == "whole"
 
 
+@pytest.mark.parametrize("case", ["made before", "used before", "in use"])
+def test_an_asyncio_client_from_before_a_fork_works_in_each_child(grid: Cluster, tmp_path: Path, case: str) -> None:
+    """Each process has a session of its own: every submit is one task, and returns the result of its own call."""
+    program = f"""
+import asyncio, os, distq
+client = distq.AsyncClient()
+mail = client.options(queue="mail")
+later = None
+
+async def use(first):
+    global later
+    numbers = range(first, first + 50)
+    futures = [await one.submit(abs, -n) for n in numbers for one in (client, mail)]
+    assert [await future for future in futures] == [n for n in numbers for _ in range(2)]
+    later = later or await client.options(delay=3600).submit(abs, -1)
+    await later.accepted()
+
+async def use_in_child(first):
+    of_parent = later
+    try:
+        await of_parent
+    except distq.WrongLoop as error:
+        assert "before a fork, by process" in str(error), error
+    except TypeError:
+        assert of_parent is None
+    await use(first)
+    client.abandon()
+
+def fork():
+    for first in (100, 200):
+        if (child := os.fork()) == 0:
+            asyncio.run(use_in_child(first))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+async def fork_in_use():
+    await use(0)
+    fork()
+    await use(300)
+    client.abandon()
+
+if {case!r} == "in use":
+    asyncio.run(fork_in_use())
+elif {case!r} == "used before":
+    asyncio.run(use(0))
+    fork()
+else:
+    fork()
+os.write(1, b"whole")
+os._exit(0)  # without a warning about the client of the parent
+"""
+    grid.master()
+    grid.tasks()
+    assert output_of(start(grid, tmp_path, program)) == "whole"
+    assert accepted(grid) == {"made before": 202, "used before": 301, "in use": 401}[case]
+
+
 def test_a_program_ends_while_threads_of_it_wait(grid: Cluster, tmp_path: Path) -> None:
     """A daemon thread waits in `result()`, a thread calls `sys.exit`, or the client's block raises an exception."""
     program = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+import weakref
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -35,7 +37,9 @@ class AsyncClient(AsyncSubmitter):
 
     Any number of coroutines may use one client. It connects at the first call; the event loop of that call is the only
     one in which the client and its futures work. It keeps the promises of `distq.Client`: it connects again after a
-    lost connection or a restart of the master, and no task is lost or accepted twice by that.
+    lost connection or a restart of the master, and no task is lost or accepted twice by that. After a fork, the client
+    works in the child process too, in an event loop there and with a session of its own; a future from before the fork
+    raises WrongLoop there.
 
     Args:
         address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS, in a task the address of the
@@ -66,8 +70,9 @@ class AsyncClient(AsyncSubmitter):
             )
         super().__init__({})
         self._by_value = ByValueSender(given.payload_bytes_max) if by_value else None
-        self._addresses = given.address
+        self._settings = given
         self._session = AsyncSession(given)
+        _clients.add(self)
 
     def __del__(self) -> None:
         """Warn about a client that was not shut down, and end it when its futures have their outcomes."""
@@ -154,11 +159,11 @@ class AsyncClient(AsyncSubmitter):
 
     def __repr__(self) -> str:
         """Where the master is, and what this client is doing, as far as it knows."""
-        return described(type(self).__name__, self._addresses, self._session.stage, {})
+        return described(type(self).__name__, self._settings.address, self._session.stage, {})
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        return described_html(type(self).__name__, self._addresses, self._session.stage, {})
+        return described_html(type(self).__name__, self._settings.address, self._session.stage, {})
 
     async def __aenter__(self) -> Self:
         """Enter the block; the client connects at the first call."""
@@ -198,5 +203,25 @@ class AsyncWithOptions(AsyncSubmitter):
     def __init__(self, client: AsyncClient, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._client = client  # the client lives as long as this object
-        self._session = client._session  # noqa: SLF001 - the same client with other options
-        self._by_value = client._by_value  # noqa: SLF001 - as above
+        self._by_value = client._by_value  # noqa: SLF001 - the same client with other options
+
+    @property
+    def _session(self) -> AsyncSession:  # type: ignore[override] # the client's, which a fork replaces
+        return self._client._session  # noqa: SLF001 - the same client with other options
+
+
+_clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
+_of_parent: list[AsyncSession] = []
+"""The sessions from before a fork: to close what they share with the parent process would disturb its event loop."""
+
+
+def _begin_anew() -> None:
+    """Begin new sessions after a fork: the master takes submits of two processes with one session for repetitions."""
+    for client in list(_clients):
+        session = client._session  # noqa: SLF001 - this module's own
+        _of_parent.append(session)
+        if not session._closing:  # noqa: SLF001 - as above
+            client._session = AsyncSession(client._settings)  # noqa: SLF001 - as above
+
+
+os.register_at_fork(after_in_child=_begin_anew)
