@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 from distq.client.progress.line import BarState, line_of
@@ -100,6 +102,16 @@ class _SharedTerminal:
     terminal: TerminalPlace | None = None
     """The terminal of this process's bars; several bars at the same time share it."""
     stream: TextIO | None = None
+    lock = threading.RLock()
+    """Held while a terminal is made; re-entrant, because a signal handler may begin a bar."""
+
+
+def _renew_lock() -> None:
+    """Replace the lock after a fork: another thread of the parent process may have held it."""
+    _SharedTerminal.terminal, _SharedTerminal.lock = None, threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def terminal_of(stream: TextIO) -> TerminalPlace | None:
@@ -107,6 +119,7 @@ def terminal_of(stream: TextIO) -> TerminalPlace | None:
     stream = getattr(stream, "rich_proxied_file", stream)  # rich has replaced it while bars are drawn
     if not stream.isatty():
         return None
-    if _SharedTerminal.terminal is None or _SharedTerminal.stream is not stream:
-        _SharedTerminal.terminal, _SharedTerminal.stream = TerminalPlace(stream), stream
-    return _SharedTerminal.terminal if _SharedTerminal.terminal.is_usable else None
+    with _SharedTerminal.lock:  # bars of several threads that begin together share one terminal
+        if _SharedTerminal.terminal is None or _SharedTerminal.stream is not stream:
+            _SharedTerminal.terminal, _SharedTerminal.stream = TerminalPlace(stream), stream
+        return _SharedTerminal.terminal if _SharedTerminal.terminal.is_usable else None
