@@ -1,7 +1,8 @@
 """Calls and replies, as `multiprocessing.managers` writes them.
 
 A call is the pickle of `(ident, method, args, kwds)`, a reply that of `(kind, value)`. Replies are written in
-pickle protocol 4, which every Python from 3.8 on reads by default; calls in 5.
+pickle protocol 4, which every Python from 3.8 on reads by default; calls, and replies with payloads or results, which
+only distq's own peers get, in 5.
 """
 
 import pickle
