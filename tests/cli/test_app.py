@@ -555,7 +555,7 @@ def test_an_output_that_cannot_be_written_is_a_sentence(command: str, settings: 
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        (["master"], "distq.master.main.run"),
+        (["master"], "distq.master.start.run"),
         (["worker"], "distq.worker.main.run"),
         (["store", "stat", "queue.db"], "distq.storage.inspect.inspect"),
     ],

@@ -12,7 +12,8 @@ from tests.net.serving import Limits, Serving, serving
 from tests.waiting import eventually
 from tests.wire.bombs import BOMBS
 
-from distq.net.serve import CALLS_AHEAD_MAX, CannotListen
+from distq.net.listening import CannotListen
+from distq.net.serve import CALLS_AHEAD_MAX
 from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack

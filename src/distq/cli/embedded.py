@@ -34,7 +34,7 @@ def main() -> int:
     threading.Thread(target=_end_with_the_program, name="parent-watch", daemon=True).start()
     try:
         settings = _settings(config)
-        from distq.master.main import run
+        from distq.master.start import run
 
         return run(settings)
     except DistqError as error:

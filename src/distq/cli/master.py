@@ -11,6 +11,6 @@ from distq.settings import Role
 def command(context: click.Context) -> int:
     """Run the master, which holds the queues, until SIGTERM, SIGHUP or Ctrl-C."""
     settings = settings_of_service(context, Role.MASTER)
-    from distq.master.main import run
+    from distq.master.start import run
 
     return run(settings)

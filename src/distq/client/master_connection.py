@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.net.backoff import ReconnectBackoff
-from distq.net.dial import CannotReach, Connection, dial
+from distq.net.dial import Address, CannotReach, Connection, dial
+from distq.net.direct import DIRECT_S, DirectAddress
 from distq.net.tls_files import TlsFiles, client_files
 from distq.protocol.hello import CLIENT, Greeting, read_greeting, write_hello
 from distq.protocol.methods import BROKER, GOODBYE, HELLO, SUBMIT
@@ -138,6 +139,7 @@ class MasterConnection(ConnectAttempts):
         self._config = config
         self._on_hello = on_hello
         self._outage = outage
+        self._direct = DirectAddress()
         self._accepts_goodbye = False
         self._connection: Connection | None = None
         self._closed = threading.Event()
@@ -248,23 +250,48 @@ class MasterConnection(ConnectAttempts):
         return self._connection
 
     def _dial(self) -> Connection:
+        connection, greeting = self._admitted(self._config.addresses, DIAL_S)
+        direct = self._direct.of(connection.address, greeting.leader)
+        if direct is not None:
+            connection, greeting = self._directly(direct, connection, greeting)
+        try:
+            self._accepts_goodbye = bool(greeting.goodbye)
+            self._on_hello(greeting, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _directly(self, address: Address, passed: Connection, greeting: Greeting) -> tuple[Connection, Greeting]:
+        """Replace a connection that a standby passes on by one to the leader itself, if that can be made."""
+        try:
+            connection, again = self._admitted((address,), DIRECT_S)
+        except DistqError:
+            self._direct.failed(address)
+            return passed, greeting
+        if again.instance != greeting.instance:  # another master has this address, seen from here
+            self._direct.failed(address)
+            connection.close()
+            return passed, greeting
+        passed.close()
+        return connection, again
+
+    def _admitted(self, addresses: Sequence[Address], timeout_s: float) -> tuple[Connection, Greeting]:
         config = self._config
         connection = dial(
-            config.addresses, config.authkey, timeout_s=DIAL_S, frame_bytes_max=config.frame_bytes_max, tls=config.tls
+            addresses, config.authkey, timeout_s=timeout_s, frame_bytes_max=config.frame_bytes_max, tls=config.tls
         )
         hello = write_hello(config.role, config.name, config.session)
         try:
             greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))
-            self._accepts_goodbye = bool(greeting.goodbye)
-            connection.sends_split = bool(greeting.split)
-            self._on_hello(greeting, connection)
         except RemoteRefusal as error:
             connection.close()
             raise NotAdmitted(str(error)) from None
         except BaseException:
             connection.close()
             raise
-        return connection
+        connection.sends_split = bool(greeting.split)
+        return connection, greeting
 
     def drop(self, error: DistqError) -> None:
         """Close the connection after `error`; the next call makes a new one."""

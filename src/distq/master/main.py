@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import random
 import secrets
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Final
-
-import uvloop
 
 from distq._version import __version__
 from distq.core.constraints import trace_id_of
@@ -32,6 +28,7 @@ from distq.master.cycle.busy_poll import BusyPoll
 from distq.master.cycle.clock import ClockFollower, SystemClock
 from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
 from distq.master.cycle.timer import LoopTimer
+from distq.master.process import MasterProcess, OnlyMaster
 from distq.master.sessions.clients import incomplete
 from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.refusals import RefusalLog
@@ -42,11 +39,14 @@ from distq.master.view import MasterView
 from distq.net.descriptors import TooFewDescriptors, room_for_connections
 from distq.net.serve import Server
 from distq.net.stop_signals import stop_signals
-from distq.net.tls_server import http_tls, master_tls
+from distq.net.tls_server import master_tls
 from distq.protocol.hello import Greeting
+from distq.settings.masters_table import advertised
 from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distq.settings import Address, Settings
 
 LAG_SAMPLE_S: Final = 1.0
@@ -60,14 +60,18 @@ KEEP_PROXIES: Final = (
     "another only after an hour, or DISTQ_PLAIN_LEASE_S."
 )
 """The hint of the log line about a program that keeps none of its queues' proxies."""
-COLLECTOR_THRESHOLDS: Final = (10_000, 20, 1_000_000)
-"""Allocations before a young collection, young ones before a middle one, middle ones before a full one (never)."""
 
 
 class Master:
     """One master, composed from its settings."""
 
-    def __init__(self, settings: Settings, clock: SystemClock | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: SystemClock | None = None,
+        store: Store | None = None,
+        process: MasterProcess | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = SystemClock() if clock is None else clock
         self.store: Store = store or open_store(
@@ -77,6 +81,7 @@ class Master:
         self.workers: Workers
         self.dispatcher: Dispatcher
         self.log = get_logger()
+        self.process: MasterProcess = process or OnlyMaster(settings, self.log)
         self.ended = asyncio.Event()
         self.listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         """The address at which the master listens, once it does."""
@@ -91,36 +96,20 @@ class Master:
 
     def prepare_process(self) -> None:
         """Make the most of a process that runs nothing but this master: open files, and signals that stop it."""
-        room = room_for_connections()
-        if room < CONNECTIONS_EXPECTED:
-            self.log.warning("few_descriptors", connections_max=room, hint=TooFewDescriptors.hint)
-        for number in stop_signals():
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
+        prepare_process(self.log, self.signalled)
 
     async def run(self) -> int:
         """Serve until `stop`, then drain; return the exit code. Raises DistqError if an operator can correct it."""
-        settings = self.settings
         if not await self._opened():
             return 0
-        server, broker = self.server, self.broker
-        bound = await server.start(settings.bind)
-        loopback = settings.loopback_bind and await server.start(settings.loopback_bind, without_tls=True)
-        self.listening.set_result(bound)
+        server, broker, process = self.server, self.broker, self.process
+        self.listening.set_result(await process.serve(server))
         cycle = asyncio.create_task(broker.run())
         cycle.add_done_callback(self._end)
         watching = asyncio.create_task(self.store_watch.run())
         losing = asyncio.create_task(self.store.lost())
         losing.add_done_callback(self._end)
-        self.log.info(
-            "master_listened",
-            address=str(bound),
-            loopback=loopback and str(loopback),
-            tls=server.tls is not None,
-            store=settings.store,
-            pid=os.getpid(),
-            version=__version__,
-        )
-        http = await self._serve_http()
+        await process.serve_http(self._http_app)
         self._sample_lag(asyncio.get_running_loop().time())
         await self.ended.wait()
         code = await self._drain(cycle, losing)
@@ -129,14 +118,15 @@ class Master:
         if self._lag is not None:
             self._lag.cancel()
         self.dispatcher.http_tasks.end()
-        server.close()
+        if code:
+            server.abort()  # another master may lead: no reply that waits to be sent may arrive
+        else:
+            server.close()
         broker.stop()
         await asyncio.gather(cycle, return_exceptions=True)
-        if http is not None:
-            await http.stop()
-        forgotten = sum(queue.live for queue in broker.ledger.registry.queues.values())
+        tasks = sum(queue.live for queue in broker.ledger.registry.queues.values())
         await self.store.close()
-        self.log.info("master_stopped", tasks_left=forgotten, code=code)
+        await process.ended(tasks, code)
         return code
 
     def stop(self) -> None:
@@ -152,7 +142,7 @@ class Master:
         while not composing.done() and not stopping.done():
             await asyncio.wait(tasks, timeout=STORE_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
             reason = self.store.waiting or "it is large, or another master has it open"
-            if not composing.done() and not stopping.done() and reason != logged:
+            if not composing.done() and not stopping.done() and reason != logged and not self.process.stands_by:
                 self.log.warning("store_awaited", store=self.settings.store, reason=reason)
                 logged = reason
         stopping.cancel()
@@ -169,7 +159,7 @@ class Master:
         defaults = defaults_of(settings)
         registry = Registry(defaults)
         loader = Loader(registry)
-        async for heads in store.follow(str(settings.bind)):
+        async for heads in store.follow(str(advertised(settings.advertise, settings.bind))):
             loader.feed(heads)
         ledger = Ledger(defaults, random.random, store.epoch << 40 | 1, registry)
         absent = restore(ledger, loader, clock.now())
@@ -197,19 +187,19 @@ class Master:
         for row_key in restore_extras(ledger, loader, bodies):
             broker.keep_row(row_key, None)
         self.follower = ClockFollower(clock, broker, timer, dispatcher.schedules.plan_all)
-        broker.follow_clock = self.follower.follow
+        broker.follow_clock = self._follow_clock
         if ledger.state.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.state.tasks), held=len(absent.held))
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
         self.server = Server(
-            dispatcher,
+            self.process.handler(dispatcher),
             settings.authkeys,
             settings,
             lambda: secrets.token_bytes(NONCE_BYTES),
             master_tls(settings, self.log),
         )
         self.store_watch = StoreWatch(store, self.log)
-        broker.committed = self.store_watch.committed
+        broker.committed = self._committed
         self.view = MasterView(
             broker,
             workers,
@@ -222,6 +212,14 @@ class Master:
             store=settings.store,
             target_drain_s=settings.target_drain_s,
         )
+
+    def _follow_clock(self) -> None:
+        self.process.check()
+        self.follower.follow()
+
+    def _committed(self, seconds: float) -> None:
+        self.store_watch.committed(seconds)
+        self.process.check()  # the process may have been frozen for the length of the leader's lease
 
     def _greeting(self, instance: str) -> Greeting:
         """The answer to every `hello`."""
@@ -237,24 +235,16 @@ class Master:
             notes=True,
             declares=True,
             frame_bytes_max=settings.frame_bytes_max,
+            leader=self.store.leader if self.process.stands_by else "",
         )
 
-    async def _serve_http(self) -> Any:
-        address = self.settings.http_address
-        if address is None:
-            return None
-        # Imported here, not above: the master listens before it imports its HTTP side.
-        from distq.web.app import create_app  # noqa: PLC0415
+    def _http_app(self) -> Any:
+        from distq.web.app import create_app  # noqa: PLC0415 - the master listens before it imports its HTTP side
         from distq.web.bearer import BearerKeys  # noqa: PLC0415
-        from distq.web.server import HttpServer  # noqa: PLC0415
         from distq.web.tasks import TaskEndpoints  # noqa: PLC0415
 
-        tls = http_tls(self.settings, self.log)
         keys = BearerKeys(self.settings.authkeys, self._note_refused_key, over_plain_http=self.settings.http_plain_keys)
-        http = HttpServer(create_app(self.view, TaskEndpoints(self.dispatcher.http_tasks, keys)), tls)
-        bound = await http.start(address)
-        self.log.info("http_listened", address=str(bound), tls=tls is not None)
-        return http
+        return create_app(self.view, TaskEndpoints(self.dispatcher.http_tasks, keys))
 
     async def _drain(self, cycle: asyncio.Task[None], losing: asyncio.Task[str]) -> int:
         """Wait at most DISTQ_DRAIN_S until the leased tasks are settled; return the exit code."""
@@ -262,7 +252,9 @@ class Master:
             return self._failed(cycle.exception())
         if losing.done():
             return self._failed(StoreError(losing.result()))
-        self.server.stop_listening()
+        if self.process.hands_over:
+            return 0
+        self.process.stop_listening(self.server)
         self.ended.clear()
         second_signal = asyncio.create_task(self.ended.wait())
         drained = asyncio.create_task(self.broker.drain())
@@ -283,10 +275,10 @@ class Master:
     def _failed(self, exc: BaseException | None) -> int:
         if not isinstance(exc, DistqError):
             raise exc or AssertionError("the broker ended without a reason")
-        self.log.error("store_failed", reason=str(exc), hint=exc.hint)
-        return StoreError.exit_code
+        return self.process.store_failed(exc)
 
-    def _signalled(self, number: signal.Signals) -> None:
+    def signalled(self, number: signal.Signals) -> None:
+        """Stop after the first of the signals that stop a service; a second one ends the drain."""
         if number == signal.SIGHUP and self._signals:
             return  # a closing terminal may send it twice; the second one does not shorten the drain
         self._signals += 1
@@ -355,26 +347,10 @@ def defaults_of(settings: Settings) -> Defaults:
     )
 
 
-def _bound_collections() -> None:
-    """Keep Python's cycle collector away from the tasks.
-
-    A master has millions of tasks, which live long and are never garbage in a cycle; a collection of the oldest
-    generation looks at all of them, and stops a master of two million tasks for a third of a second. The collector
-    still collects young objects.
-    """
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
-
-
-def run(settings: Settings) -> int:
-    """Run a master until SIGTERM, SIGINT or SIGHUP; return its exit code. Raises DistqError before it listens."""
-
-    async def serve() -> int:
-        master = Master(settings)
-        master.prepare_process()
-        return await master.run()
-
-    room_for_connections()  # before the event loop, which takes descriptors itself: the error is one sentence
-    _bound_collections()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve())
+def prepare_process(log: Any, signalled: Callable[[signal.Signals], None]) -> None:
+    """Allow as many connections as the system does, and pass the signals that stop a service to `signalled`."""
+    room = room_for_connections()
+    if room < CONNECTIONS_EXPECTED:
+        log.warning("few_descriptors", connections_max=room, hint=TooFewDescriptors.hint)
+    for number in stop_signals():
+        asyncio.get_running_loop().add_signal_handler(number, signalled, number)

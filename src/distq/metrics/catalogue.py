@@ -175,6 +175,20 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("distq_store_ready", "gauge", (), "1 if the store accepts new tasks."),
     Metric(
+        "distq_leader",
+        "gauge",
+        (),
+        "1 if this master leads, 0 if it stands by; absent on a store that masters cannot share.",
+    ),
+    Metric("distq_leader_epoch", "gauge", (), "Number of the leadership, which grows with each new leader."),
+    Metric(
+        "distq_standby_masters",
+        "gauge",
+        (),
+        "Other masters that are connected to the store, as the leader counts them.",
+    ),
+    Metric("distq_passed_connections", "gauge", (), "Connections that a standby passes on, or that wait for a leader."),
+    Metric(
         "distq_build_info",
         "gauge",
         ("version", "python", "component"),

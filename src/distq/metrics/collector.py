@@ -10,7 +10,7 @@ from distq.core.queue import WORK, Queue, parts
 from distq.core.states import DEAD, LIVE_STATES, STATE_NAMES, SUCCEEDED
 from distq.core.task import Task
 from distq.metrics.families import build_info, counter, gauge, histogram
-from distq.metrics.view import MasterMetrics
+from distq.metrics.view import MasterMetrics, StandbyMetrics
 
 REFUSAL_REASONS = ("full", "kept", "payload", "unique")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
@@ -143,6 +143,12 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
     yield from gauge(
         "distq_store_ready", [((), not any(health.get(fault) for fault in ("refusing", "hangs", "broken")))]
     )
+    standbys = health.get("standbys")
+    leads = isinstance(standbys, int)  # only masters that can share their store count each other
+    yield from gauge("distq_leader", [((), 1)] if leads else [])
+    yield from gauge("distq_leader_epoch", [((), view.epoch)] if leads else [])
+    yield from gauge("distq_standby_masters", [((), standbys)] if isinstance(standbys, int) else [])
+    yield from gauge("distq_passed_connections", [])
     values = {
         "distq_store_bytes": _sum_of(health, "bytes", "wal_bytes"),
         "distq_store_volume_free_bytes": _sum_of(health, "free_bytes"),
@@ -150,6 +156,13 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
     }
     for name, value in values.items():
         yield from gauge(name, [] if value is None else [((), value)])
+
+
+def standby_metrics(view: StandbyMetrics) -> Iterator[str]:
+    """Yield all metrics of a master that stands by."""
+    yield from build_info("master")
+    yield from gauge("distq_leader", [((), 0)])
+    yield from gauge("distq_passed_connections", [((), view.passed_connections)])
 
 
 def _sum_of(health: Mapping[str, object], *fields: str) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from distq.metrics.collector import master_metrics
-from distq.metrics.view import MasterMetrics, WorkerMetrics
+from distq.metrics.collector import master_metrics, standby_metrics
+from distq.metrics.view import MasterMetrics, StandbyMetrics, WorkerMetrics
 from distq.metrics.worker import worker_metrics
 
 Page = Callable[[], Awaitable[bytes]]
@@ -18,6 +18,11 @@ Slices = Callable[[], Iterator[str]]
 def master_page(view: MasterMetrics) -> Page:
     """Return the page of a master."""
     return rendered(master_slices(view))
+
+
+def standby_page(view: StandbyMetrics) -> Page:
+    """Return the page of a master that stands by."""
+    return rendered(_with_process(lambda: standby_metrics(view)))
 
 
 def worker_page(view: WorkerMetrics) -> Page:

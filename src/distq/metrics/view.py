@@ -151,6 +151,22 @@ class MasterMetrics(Protocol):
         """Return the open connections by role: worker, executor, client, cli, plain; unproved in the handshake."""
 
 
+class StandbyMetrics(Protocol):
+    """The figures of a master that stands by."""
+
+    @property
+    def leader(self) -> str:
+        """The address of the leader, '' if none is known."""
+
+    @property
+    def waiting(self) -> str:
+        """What the master waits for, as a clause."""
+
+    @property
+    def passed_connections(self) -> int:
+        """Number of connections that are passed on, or wait for a leader."""
+
+
 class WorkerMetrics(Protocol):
     """The figures of a worker, kept by its supervisor."""
 

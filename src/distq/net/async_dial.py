@@ -14,7 +14,9 @@ from ipaddress import ip_address
 from typing import Any, Final, cast
 
 from distq.core.errors import DistqError
-from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, set_options, tls_stream, unopened
+from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, tls_stream, unopened
+from distq.net.race import STAGGER_S
+from distq.net.socket_options import set_options
 from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
 from distq.settings.address import Address
@@ -171,7 +173,9 @@ class AsyncConnection(asyncio.Protocol):
 async def open_channel(
     addresses: Sequence[Address], authkey: bytes, frame_bytes_max: int, tls: TlsFiles | None = None
 ) -> AsyncConnection:
-    """Connect to the first address that answers, and prove the key; with `tls` as `distq.net.dial.dial` does.
+    """Connect to the address that answers first, and prove the key; with `tls` as `distq.net.dial.dial` does.
+
+    Each address is tried a little later than the one before, or as soon as that one has failed.
 
     Raises:
         CannotReach: no address answers, or the server there does not use this protocol.
@@ -179,17 +183,45 @@ async def open_channel(
         TlsFailed: a master answers, and the two ends make no TLS connection, or only one of them uses TLS.
         TlsUnusable: a file of `tls` cannot be used.
     """
+    if len(addresses) == 1:
+        return await _open_within(addresses[0], authkey, frame_bytes_max, tls)
+    attempts: dict[asyncio.Task[AsyncConnection], None] = {}
     failures: list[str] = []
-    for address in addresses:
-        try:
-            async with asyncio.timeout(DIAL_S):
-                return await _open_one(address, authkey, frame_bytes_max, tls)
-        except (OSError, DistqError) as error:
-            failure = unopened(str(address), error)
-            if not isinstance(failure, CannotReach):
-                raise failure from None
-            failures.append(str(failure))
-    raise CannotReach(" ".join(failures))
+    waiting = list(addresses)
+    try:
+        while waiting or attempts:
+            if waiting:
+                attempt = asyncio.ensure_future(_open_within(waiting.pop(0), authkey, frame_bytes_max, tls))
+                attempts[attempt] = None
+            done, _ = await asyncio.wait(
+                attempts, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for attempt in done:
+                del attempts[attempt]
+                try:
+                    return attempt.result()
+                except CannotReach as error:
+                    failures.append(str(error))
+        raise CannotReach(" ".join(failures))
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_close_late)
+
+
+def _close_late(attempt: asyncio.Task[AsyncConnection]) -> None:
+    """Close a connection that was made although another address had answered before."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
+
+
+async def _open_within(address: Address, authkey: bytes, frame_bytes_max: int, tls: TlsFiles | None) -> AsyncConnection:
+    """Connect to one address within DIAL_S; raises as `open_channel`."""
+    try:
+        async with asyncio.timeout(DIAL_S):
+            return await _open_one(address, authkey, frame_bytes_max, tls)
+    except (OSError, DistqError) as error:
+        raise unopened(str(address), error) from None
 
 
 async def _open_one(address: Address, authkey: bytes, frame_bytes_max: int, tls: TlsFiles | None) -> AsyncConnection:

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from distq.core.errors import DistqError
+from distq.net.race import Race
+from distq.net.socket_options import set_options
 from distq.net.tls_files import TlsFiles
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
 from distq.wire.framing import Buffer, Framer, pack_parts
@@ -33,12 +35,6 @@ RECEIVE_BYTES: Final = 16 * 1024
 RECEIVE_BYTES_MORE: Final = 256 * 1024
 """Maximum bytes of a read with TLS after the first one of a long answer; not the first size: each costs 10 us."""
 NONCE_BYTES: Final = 32
-
-KEEPALIVE_IDLE_S: Final = 15
-KEEPALIVE_INTERVAL_S: Final = 5
-KEEPALIVE_PROBES: Final = 3
-SILENT_PEER_MS_MAX: Final = 30_000
-"""Maximum milliseconds that sent bytes stay unacknowledged before the kernel ends the connection: one lease."""
 
 _clock = time.monotonic  # noqa: TID251 - the edge: deadlines of blocking calls
 
@@ -330,17 +326,6 @@ def unopened(address: str, error: OSError | DistqError) -> DistqError:
     return CannotReach(f"The master at {address} cannot be reached: {why}")
 
 
-def set_options(connected: socket.socket) -> None:
-    """Switch off Nagle's algorithm for a TCP socket, and let the kernel detect a peer whose host has gone."""
-    tcp = socket.IPPROTO_TCP
-    connected.setsockopt(tcp, socket.TCP_NODELAY, 1)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connected.setsockopt(tcp, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-    connected.setsockopt(tcp, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
-    connected.setsockopt(tcp, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-    connected.setsockopt(tcp, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS_MAX)
-
-
 def dial(
     addresses: Sequence[Address],
     authkey: bytes,
@@ -349,7 +334,9 @@ def dial(
     frame_bytes_max: int = FRAME_BYTES_MAX,
     tls: TlsFiles | None = None,
 ) -> Connection:
-    """Connect to the first address that answers and prove the key, within `timeout_s` seconds in all.
+    """Connect to the address that answers first and prove the key, within `timeout_s` seconds in all.
+
+    Each address is tried a little later than the one before, or as soon as that one has failed.
 
     With `tls` the connection is TLS, and the master's certificate must be signed by its CA and have the host's name.
     The files are read each time: they may be replaced while the program runs.
@@ -360,30 +347,53 @@ def dial(
         TlsFailed: a master answers, and the two ends make no TLS connection, or only one of them uses TLS.
         TlsUnusable: a file of `tls` cannot be used.
     """
+    if len(addresses) == 1:
+        return _dial_one(addresses[0], authkey, timeout_s, frame_bytes_max, tls)
     deadline = _clock() + timeout_s
+    streams: dict[socket.socket, TlsStream] = {}
+
+    def connected(address: Address, attempt: socket.socket) -> None:
+        set_options(attempt)
+        if tls is not None:
+            try:
+                streams[attempt] = stream = tls_stream(tls, address[0])
+            except TlsFailed as error:
+                raise unopened(_text(address), error) from None
+            with suppress(OSError):  # if the other end has closed it, it becomes readable
+                attempt.send(stream.start())
+
+    race = Race(addresses, deadline, connected)
     failures: list[str] = []
-    for tried, address in enumerate(addresses):
-        share_s = (deadline - _clock()) / (len(addresses) - tried)
-        try:
-            return _dial_one(address, authkey, max(share_s, 0.001), frame_bytes_max, tls)
-        except CannotReach as error:
-            failures.append(str(error))
-    raise CannotReach(" ".join(failures))
+    try:
+        for address, answering in race.answering():
+            connection = Connection(answering, address, streams.get(answering))
+            try:
+                return _proved(connection, authkey, frame_bytes_max, deadline)
+            except CannotReach as error:
+                failures.append(str(error))
+    finally:
+        race.close()
+    raise CannotReach(" ".join(failures + [str(unopened(_text(one), error)) for one, error in race.failures]))
 
 
 def _dial_one(
     address: Address, authkey: bytes, timeout_s: float, frame_bytes_max: int, tls: TlsFiles | None
 ) -> Connection:
     deadline = _clock() + timeout_s
-    connection = None
     try:
         stream = None if tls is None else tls_stream(tls, address[0])
         connected = socket.create_connection(address, timeout_s)
-        set_options(connected)
-        connection = Connection(connected, address, stream)
+    except (OSError, DistqError) as error:
+        raise unopened(_text(address), error) from None
+    set_options(connected)
+    return _proved(Connection(connected, address, stream), authkey, frame_bytes_max, deadline)
+
+
+def _proved(connection: Connection, authkey: bytes, frame_bytes_max: int, deadline: float) -> Connection:
+    """Prove the key on a new connection, which is closed if that fails; raises as `dial` does."""
+    try:
         connection.authenticate(authkey, frame_bytes_max, deadline)
     except (OSError, DistqError) as error:
-        if connection is not None:
-            connection.close()
-        raise unopened(_text(address), error) from None
+        connection.close()
+        raise unopened(_text(connection.address), error) from None
     return connection

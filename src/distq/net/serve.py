@@ -7,17 +7,14 @@ after the reply. This limits what the master holds for a peer, and the protocol 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from distq.core.errors import DistqError
 from distq.core.plurals import counted
 from distq.net.descriptors import room_for_connections
-from distq.net.port_holder import held_by
+from distq.net.listening import BACKLOG, cannot_listen
 from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
 from distq.settings.address import Address
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     from distq.net.tls_context import ServerTls
     from distq.net.tls_stream import TlsStream
 
-BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Maximum unanswered calls of one peer that the server reads ahead; with more it stops reading."""
 CATCH_UP_S: Final = 0.01
@@ -42,14 +38,6 @@ TLS_HELLO_S: Final = 1.0
 """Seconds in which a peer at a port with TLS must begin the handshake; a peer without TLS would wait for ever."""
 TLS_HELLO: Final = b"\x16\x03"
 """The first bytes of a TLS handshake."""
-
-
-class CannotListen(DistqError):
-    """The master cannot listen at its address."""
-
-    code = "CANNOT_LISTEN"
-    hint = "Stop what listens there, or choose another with DISTQ_BIND."
-    exit_code = 2
 
 
 class CallHandler(Protocol):
@@ -104,19 +92,23 @@ class Server:
     async def start(self, address: Address, *, without_tls: bool = False) -> Address:
         """Listen, and return the address with the port that the system chose for port 0; raises CannotListen."""
         loop = asyncio.get_running_loop()
-
-        def accept() -> ServerConnection:
-            return ServerConnection(self, loop, None if self.tls is None or without_tls else self.tls.stream())
-
         try:
-            listener = await loop.create_server(accept, address.host, address.port, backlog=BACKLOG, reuse_address=True)
+            listener = await loop.create_server(
+                lambda: self.accept(without_tls=without_tls),
+                address.host,
+                address.port,
+                backlog=BACKLOG,
+                reuse_address=True,
+            )
         except OSError as exc:
-            # For a port in use, the event loop gives a text of its own; for an unknown host, a number that is no errno.
-            reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
-            holder = held_by(address.port) if exc.errno == errno.EADDRINUSE else ""
-            raise CannotListen(f"cannot listen at {address}: {reason}. {holder}".rstrip()) from exc
+            raise cannot_listen(address, exc) from exc
         self._listeners.append(listener)
         return Address(address.host, listener.sockets[0].getsockname()[1])
+
+    def accept(self, *, without_tls: bool = False) -> ServerConnection:
+        """Return the protocol of a new connection."""
+        tls = None if self.tls is None or without_tls else self.tls.stream()
+        return ServerConnection(self, asyncio.get_running_loop(), tls)
 
     def stop_listening(self) -> None:
         """Accept no more connections; open connections stay open."""
@@ -128,6 +120,12 @@ class Server:
         self.stop_listening()
         for connection in list(self.connections):
             connection.close()
+
+    def abort(self) -> None:
+        """Stop listening, and end each connection now."""
+        self.stop_listening()
+        for connection in list(self.connections):
+            connection.abort()
 
 
 class ServerConnection(asyncio.BufferedProtocol):
@@ -185,6 +183,10 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._write((self._reader.start(),))
         else:
             self._loop.call_later(min(TLS_HELLO_S, server.limits.handshake_s / 2), self._refuse_silent_peer)
+
+    def take(self, data: bytes) -> None:
+        """Take bytes that the peer has sent before this connection was served here."""
+        self._received(data)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102
         self._room = room = self._reader.room if self._tls is None else None

@@ -92,6 +92,8 @@ class Greeting(NamedTuple):
     backlog: str = ""
     """Identifies the ends of tasks that it keeps for a client. Another text than before says that some may be gone: the
     session has ended meanwhile, or had too many. The client then asks about the tasks that it awaits."""
+    leader: str = ""
+    """Address at which peers reach this master directly, if others stand by and pass connections on to it."""
 
 
 def write_hello(role: str, name: str, session: str) -> dict[str, object]:
@@ -200,8 +202,9 @@ def read_greeting(reply: object) -> Greeting:
     """The answer to a `hello`; keys of a later version are left out."""
     fields = reply if isinstance(reply, Mapping) else {}
     greeting = Greeting(**{field: fields[field] for field in Greeting._fields if field in fields})
-    known = type(greeting.frame_bytes_max) is int
-    return greeting if known else greeting._replace(frame_bytes_max=None)
+    if type(greeting.frame_bytes_max) is not int:
+        greeting = greeting._replace(frame_bytes_max=None)
+    return greeting if isinstance(greeting.leader, str) else greeting._replace(leader="")
 
 
 def short_text(value: object) -> str:

@@ -13,9 +13,10 @@ from distq.core.policy import Policy
 from distq.core.ranges import COUNTS, DURATION_MAX_S
 from distq.settings import kinds
 from distq.settings.address import Address
+from distq.settings.masters_table import MASTERS, MastersSettings
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row
 from distq.settings.row import row as _row
-from distq.settings.tls_table import TLS, TlsSettings
+from distq.settings.tls_table import TLS
 
 NETWORK = "Network"
 KEYS = "Keys"
@@ -29,7 +30,7 @@ SCALING = "Autoscaling"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(TlsSettings):
+class Settings(MastersSettings):
     """All settings, parsed and checked by `distq.settings.load`; the repr never shows a key."""
 
     address: tuple[Address, ...] = _row(
@@ -386,7 +387,7 @@ class Settings(TlsSettings):
 
 ROWS: tuple[Row, ...] = tuple(
     Row(**{"name": f"DISTQ_{field.name.upper()}", "field": field.name, **field.metadata})
-    for group in (NETWORK, TLS, KEYS, STORAGE, LOGS, PLAIN, WORKERS, DELIVERY, LIMITS, SCALING)
+    for group in (NETWORK, TLS, KEYS, STORAGE, MASTERS, LOGS, PLAIN, WORKERS, DELIVERY, LIMITS, SCALING)
     for field in dataclasses.fields(Settings)
     if field.metadata.get("group") == group
 )

@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from distq.core.errors import DistqError
 from distq.metrics.accept import content_type
-from distq.metrics.page import Page, master_page, rendered, worker_page
-from distq.metrics.view import MasterMetrics, WorkerMetrics
+from distq.metrics.page import Page, master_page, rendered, standby_page, worker_page
+from distq.metrics.view import MasterMetrics, StandbyMetrics, WorkerMetrics
 from distq.web import api, openapi
 from distq.web.autoscale import autoscale
 from distq.web.bearer import BearerKeys
 from distq.web.operations import OPERATIONS
-from distq.web.problems import FRESH, Problem, answer_of, problem_of
+from distq.web.problems import FRESH, RETRY_AFTER_S, Problem, answer_of, problem_of
 from distq.web.tasks import TaskEndpoints
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -67,6 +67,31 @@ def create_worker_app(view: WorkerMetrics) -> Starlette:
 
     answers = {"/metrics": _metrics(worker_page(view)), "/livez": _alive, "/readyz": _ready(not_ready)}
     return _app({path: {"GET": answer} for path, answer in answers.items()})
+
+
+def create_standby_app(view: StandbyMetrics) -> Starlette:
+    """Return the application of a master that stands by; `/readyz` succeeds while it can pass connections on."""
+
+    def not_ready() -> str | None:
+        return None if view.leader else f"No master leads: {view.waiting or 'the store is being opened'}."
+
+    def role() -> str:
+        return f"This master stands by; {view.leader} leads.\n" if view.leader else ""
+
+    async def elsewhere(_request: Request) -> Response:
+        leader = f"Ask the leader, whose address is {view.leader}." if view.leader else "No master leads now."
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        raise Problem(503, f"This master stands by. {leader}", code="STANDS_BY", headers=headers)
+
+    answers: dict[str, dict[str, Answer]] = {
+        "/metrics": {"GET": _metrics(standby_page(view))},
+        "/livez": {"GET": _alive},
+        "/readyz": {"GET": _ready(not_ready, role)},
+        openapi.PATH: {"GET": _openapi},
+    }
+    for operation in OPERATIONS:
+        answers.setdefault(operation.path, {})[operation.method] = elsewhere
+    return _app(answers)
 
 
 def _app(answers: Answers) -> Starlette:
@@ -141,9 +166,10 @@ def _ready(not_ready: Callable[[], str | None], more: Callable[[], str] = str) -
 
 
 def _of_store(view: MasterMetrics) -> str:
-    """Return what the store refuses now because of its content, and how long its last commit took, a line each."""
-    refused = view.refused_content
-    return (f"{refused}\n" if refused else "") + _commit_time(view)
+    """Return what the store refuses now because of its content, the role, and the last commit's time, a line each."""
+    refused, health = view.refused_content, view.store_health
+    role = f"This master leads in epoch {view.epoch}; {health['standbys']} stand by.\n" if "standbys" in health else ""
+    return (f"{refused}\n" if refused else "") + role + _commit_time(view)
 
 
 def _commit_time(view: MasterMetrics) -> str:

@@ -150,6 +150,11 @@ class PostgresServer:
         names = "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE application_name LIKE %s"
         assert all(ended for (ended,) in self.sql(names, f"distq {use} %"))
 
+    def depose(self, schema: str = "distq") -> None:
+        """End the leases and the locks of all leaders: another store leads at once, and only the epoch protects."""
+        self.sql(f"UPDATE {schema}.distq_leases SET released = true")
+        self.end_sessions("lock")
+
 
 @contextmanager
 def server_in(folder: Path, *options: str, wal: Path | None = None) -> Iterator[PostgresServer]:

@@ -6,6 +6,7 @@ from tests.storage.postgresql.server import PostgresServer
 
 from distq.core.ports import Store
 from distq.storage import open_store
+from distq.storage.postgresql.target import parse_target
 
 pytestmark = pytest.mark.postgresql
 
@@ -19,7 +20,9 @@ class TestPostgresStore(StoreContract):
         self.url = place
 
     async def make(self, place: str) -> Store:
-        """Return a store, after ending the sessions that hold locks: only the epoch protects the rows then."""
+        """Return a store, after ending all leases and locks: only the epoch protects the rows then."""
+        if self.server.sql("SELECT to_regclass(%s)", f"{parse_target(self.url).schema}.distq_leases") != [(None,)]:
+            self.server.sql(f"UPDATE {parse_target(self.url).schema}.distq_leases SET released = true")
         self.server.sql(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'distq lock%'"
         )

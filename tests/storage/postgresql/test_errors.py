@@ -211,7 +211,7 @@ async def test_a_read_only_server_fences(server: PostgresServer) -> None:
 async def test_an_empty_batch_of_a_fenced_leader_is_fenced(server: PostgresServer) -> None:
     """The server answers an empty insert as a success whatever the epoch is: the fence's count is the answer."""
     async with opened(server.url) as first:
-        server.end_sessions("lock")
+        server.depose()
         async with opened(server.url):
             with pytest.raises(Fenced, match="Another master leads"):
                 await first.commit({})
@@ -221,7 +221,7 @@ async def test_an_empty_batch_of_a_fenced_leader_is_fenced(server: PostgresServe
 async def test_health_notices_another_leader_before_the_next_commit(server: PostgresServer) -> None:
     """A leader that commits nothing must not lease tasks that another one leases too."""
     async with opened(server.url) as first:
-        server.end_sessions("lock")
+        server.depose()
         async with opened(server.url, lead=False) as second:
             await follow(second, "10.0.0.2:9000")
             while (health := await first.health())["hangs"]:
@@ -252,7 +252,7 @@ async def test_settings_of_the_role_do_not_weaken_a_commit(server: PostgresServe
             await becomes(waits_for(server, "transactionid"))
             server.sql("SELECT 1")
         await commit
-        server.end_sessions("lock")
+        server.depose()
         async with opened(server.url):
             with pytest.raises(Fenced):
                 await first.commit({2: (b"late", b"late")})

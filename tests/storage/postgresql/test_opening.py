@@ -310,13 +310,13 @@ async def test_an_older_schema_is_migrated(
         await store.commit({1: (b"h", b"b")})
     added = (*tables.MIGRATIONS, ("CREATE TABLE {schema}.distq_added ()",), ("SELECT no_such_column",))
     monkeypatch.setattr(tables, "MIGRATIONS", added)
-    monkeypatch.setattr(tables, "VERSION", 3)
+    monkeypatch.setattr(tables, "VERSION", len(added))
     assert "(42703)" in await sentence(place)
-    monkeypatch.setattr(tables, "MIGRATIONS", added[:2])
-    monkeypatch.setattr(tables, "VERSION", 2)
+    monkeypatch.setattr(tables, "MIGRATIONS", added[:-1])
+    monkeypatch.setattr(tables, "VERSION", len(added) - 1)
     async with opened(place) as store:
         assert await store.read([1]) == [b"b"]
-    assert shared_server.sql(f"SELECT version FROM {parse_target(place).schema}.distq_version") == [(2,)]
+    assert shared_server.sql(f"SELECT version FROM {parse_target(place).schema}.distq_version") == [(len(added) - 1,)]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from distq.client.steps import MasterCall, Pause, Steps, StepsWithPauses, run_aw
 from distq.core.errors import DistqError
 from distq.net.async_dial import AsyncConnection
 from distq.net.dial import CannotReach
+from distq.net.direct import DirectAddress
 from distq.protocol.methods import BROKER
 from distq.wire.errors import RemoteRefusal
 
@@ -23,6 +24,7 @@ class AsyncControl:
 
     def __init__(self, config: ConnectionConfig) -> None:
         self._config = config
+        self._direct = DirectAddress()
         self._lock = asyncio.Lock()
         self._connection: AsyncConnection | None = None
         self._closed = False
@@ -57,7 +59,7 @@ class AsyncControl:
             raise CannotReach("the client was closed.")
         connection = self._connection
         if connection is None or connection.lost.done():
-            connection, _ = await admitted(self._config)
+            connection, _ = await admitted(self._config, self._direct)
             self._connection = connection
             if self._closed:
                 connection.close()

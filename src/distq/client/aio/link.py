@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from distq.core.errors import DistqError
 from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, ConnectionLost
+from distq.net.direct import DIRECT_S, DirectAddress
 from distq.protocol.hello import Greeting, read_greeting, write_hello
 from distq.protocol.methods import BROKER, GOODBYE, HELLO, SUBMIT
 from distq.protocol.submit import split_submit
@@ -36,9 +37,30 @@ OnEnd = Callable[[Any, BaseException | None], None]
 """Called after steps, with their result and their error."""
 
 
-async def admitted(config: ConnectionConfig) -> tuple[AsyncConnection, Greeting]:
+async def admitted(config: ConnectionConfig, direct: DirectAddress) -> tuple[AsyncConnection, Greeting]:
     """A new connection to a master that admits this client, and the master's greeting; raises as `open_channel`."""
-    addresses = [Address(*one) for one in config.addresses]
+    connection, greeting = await _admitted(config, [Address(*one) for one in config.addresses])
+    address = direct.of(connection.address, greeting.leader)
+    if address is None:
+        return connection, greeting
+    try:
+        async with asyncio.timeout(DIRECT_S):
+            other, again = await _admitted(config, [Address(*address)])
+    except (DistqError, TimeoutError):
+        direct.failed(address)
+        return connection, greeting
+    except BaseException:
+        connection.close()
+        raise
+    if again.instance != greeting.instance:  # another master has this address, seen from here
+        direct.failed(address)
+        other.close()
+        return connection, greeting
+    connection.close()
+    return other, again
+
+
+async def _admitted(config: ConnectionConfig, addresses: Sequence[Address]) -> tuple[AsyncConnection, Greeting]:
     connection = await open_channel(addresses, config.authkey, config.frame_bytes_max, config.tls)
     try:
         hello = write_hello(config.role, config.name, config.session)
@@ -72,6 +94,7 @@ class MasterLink(ConnectAttempts):
         self._on_up = on_up
         self._on_down = on_down
         """Called after each failed attempt and each loss."""
+        self._direct = DirectAddress()
         self._connection: AsyncConnection | None = None
         self._accepts_goodbye = False
         self._steps: Steps[Any] | None = None
@@ -100,7 +123,7 @@ class MasterLink(ConnectAttempts):
         while not self.closed:
             self.is_attempting = True
             try:
-                connection, greeting = await admitted(self._config)
+                connection, greeting = await admitted(self._config, self._direct)
             except DistqError as error:
                 self._fails(error)
                 if is_connection_error(error):

@@ -82,6 +82,7 @@ class Commits:
         name = self._access.target.session_name("commit")
         try:
             self._session.run(tables.END_ABANDONED, (name.encode(),))
+            self.close()  # a standby that counts the sessions that commit must not find one here
         except ServerError as exc:
             raise unusable(self._place, exc) from None
 

@@ -1,10 +1,14 @@
-"""Becomes and stays the leader of a cluster: an advisory lock, the epoch, and the session that watches both.
+"""Becomes and stays the leader of a cluster: an advisory lock, the leader's lease, the epoch, and the session of these.
 
-The advisory lock only keeps a second master waiting. What protects the rows is the epoch, which every commit checks:
-a lock can be lost while its master still works, for example when the database fails over.
+The lock and the lease decide which master begins an epoch, and when. What protects the rows is the epoch, which every
+commit checks: a lock can be lost while its master still works, for example when the database fails over.
+
+No clock of another machine is read: the leader counts a number up, and a standby measures by its own clock for how long
+that number has not changed.
 """
 
-from typing import NamedTuple
+import time
+from typing import Final, NamedTuple
 
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql import tables
@@ -13,29 +17,57 @@ from distq.storage.postgresql.errors import ServerError, Unreachable, explain
 from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.tables import Statements, int_of
 
+TERMINATE_AFTER_S: Final = 0.2
+"""Seconds after the end of a leader's lease before another master ends its session: the master that holds the lock
+already has that time to begin its epoch."""
+
 
 class Look(NamedTuple):
-    """The cluster's row and the size of the tables, as the last look found them."""
+    """The rows of the cluster and of its leader's lease."""
+
+    epoch: int
+    leader: str
+    beat: int
+    """Grows with each renewal of the lease."""
+    lease_s: float
+    """How long a leader may answer after its last renewal; 0 if the leader, of an older release, has no lease."""
+    released: bool
+    """Whether the leader has ended its lease itself."""
+    same_server: bool
+    """Whether the server has not been started since the last renewal."""
+
+
+class StoreFigures(NamedTuple):
+    """What `health` reports of the database."""
 
     epoch: int
     leader: str
     table_bytes: int
+    standbys: int
+    """Number of the other masters that are connected to the database."""
     server_version: str
 
 
 class Leadership:
     """Holds the lock on a session of its own, which ends with the process, whatever a commit waits for.
 
-    The methods block and are called on one thread.
+    The methods block and are called on one thread. `led_epoch` is the epoch in which this process led before, and whose
+    end it need not wait for.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, led_epoch: int = 0) -> None:
         self.access = access
         self.statements: Statements | None = None
+        self.looked: Look | None = None
+        """The newest look at the rows, as `take` found them."""
+        self._led_epoch = led_epoch
         self._session: DatabaseSession | None = None
+        self._is_locked = False
+        self._changed_at = 0.0
+        """When `take` found another epoch or beat than before, or connected; seconds of `time.perf_counter`."""
 
     def take(self) -> bool:
-        """Connect, prepare the tables and try to take the lock; False while another master has it.
+        """Connect, prepare the tables and try to take the lock; True if this master may begin an epoch now.
 
         Raises:
             Unreachable: there is no connection.
@@ -45,34 +77,82 @@ class Leadership:
             session = self._connected()
             if self.statements is None:
                 self.statements = tables.prepare_tables(session, self.access.target)
-            return self._try_lock(session)
+            return self._may_lead(session, self.statements)
         except ServerError as exc:
             self.close()
             text = explain(self.access.target.shown, exc)
             raise (Unreachable(text, permanent=False) if exc.ends_the_session else StoreUnusable(text)) from None
 
-    def look(self) -> Look:
-        """Read the cluster's row; a session that has ended is opened again, and takes the lock again if it is free.
+    def _may_lead(self, session: DatabaseSession, statements: Statements) -> bool:
+        look = self._look(session, statements)
+        now = time.perf_counter()
+        if self.looked is None or (look.epoch, look.beat) != (self.looked.epoch, self.looked.beat):
+            self._changed_at = now
+            if self._is_locked and not look.released:  # the leader still works, without its lock
+                session.run(tables.UNLOCK, (integer(self.access.target.lock),))
+                self._is_locked = False
+        self.looked = look
+        lease_over_s = now - self._changed_at - look.lease_s if look.lease_s else -1.0
+        if not self._is_locked and not self._try_lock(session):
+            if lease_over_s > TERMINATE_AFTER_S:
+                session.run(tables.END_LOCK_HOLDER, (integer(self.access.target.lock),))
+            return False
+        if look.released or look.epoch == self._led_epoch or not look.lease_s or lease_over_s >= 0:
+            return True
+        return look.same_server and not self._has_committer(session)
+
+    def _has_committer(self, session: DatabaseSession) -> bool:
+        """Whether a leader has a session that commits: a master that is killed loses both of its sessions."""
+        name = self.access.target.session_name("commit").encode()
+        ((count,),) = session.run(tables.COUNT_OTHERS, (name,))
+        return bool(int_of(count))
+
+    def renew(self, epoch: int, lease_s: float) -> int | None:
+        """Renew the lease of this epoch, and take the lock again if it is free; None if another epoch has begun.
+
+        Returns the beat.
 
         Raises:
             Unreachable: there is no connection.
             ServerError: the server reports an error.
         """
         assert self.statements is not None
-        was_ended = self._session is None or self._session.ended
+        values = (integer(epoch), integer(round(lease_s * 1000)))
         try:
             session = self._connected()
-            if was_ended:
+            if not self._is_locked:
                 self._try_lock(session)
-            ((epoch, leader, table_bytes),) = session.run(self.statements.text(tables.READ_LEADER))
+            beats = session.run(self.statements.text(tables.RENEW), values)
         except ServerError:
             self.close()
             raise
-        return Look(int_of(epoch), (leader or b"").decode(), int_of(table_bytes), session.server_version)
+        return int_of(beats[0][0]) if beats else None
+
+    def release(self, epoch: int) -> None:
+        """End the lease of this epoch, so that a standby leads without waiting; raises as `renew` does."""
+        assert self.statements is not None
+        self._connected().run(self.statements.text(tables.RELEASE), (integer(epoch),))
+
+    def figures(self) -> StoreFigures:
+        """Read the cluster's row and the figures; raises as `renew` does."""
+        assert self.statements is not None
+        try:
+            session = self._connected()
+            if not self._is_locked:
+                self._try_lock(session)
+            name = self.access.target.session_name("lock").encode()
+            ((epoch, leader, table_bytes, standbys),) = session.run(self.statements.text(tables.FIGURES), (name,))
+        except ServerError:
+            self.close()
+            raise
+        return StoreFigures(
+            int_of(epoch), (leader or b"").decode(), int_of(table_bytes), int_of(standbys), session.server_version
+        )
 
     def close(self) -> None:
         """End the session, which releases the lock."""
         session, self._session = self._session, None
+        self.looked, self._is_locked = None, False
         if session is not None:
             session.close()
 
@@ -81,11 +161,26 @@ class Leadership:
             self.close()
         if self._session is None:
             try:
-                self._session = DatabaseSession(self.access, "lock")
+                session = DatabaseSession(self.access, "lock")
+                # A renewal must not wait for a synchronous standby, and need not survive a crash of the server.
+                session.run("SET synchronous_commit = off")
             except ServerError as exc:
                 raise Unreachable(explain(self.access.target.shown, exc), permanent=True) from None
+            self._session = session
         return self._session
+
+    def _look(self, session: DatabaseSession, statements: Statements) -> Look:
+        ((epoch, leader, beat, lease_ms, released, same_server),) = session.run(statements.text(tables.READ_LEADER))
+        return Look(
+            int_of(epoch),
+            (leader or b"").decode(),
+            int_of(beat),
+            int_of(lease_ms) / 1000,
+            bool(int_of(released)),
+            bool(int_of(same_server)),
+        )
 
     def _try_lock(self, session: DatabaseSession) -> bool:
         ((taken,),) = session.run(tables.LOCK, (integer(self.access.target.lock),))
-        return bool(int_of(taken))
+        self._is_locked = bool(int_of(taken))
+        return self._is_locked

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from distq.core.ports import Batch, CommitRefused, CommitUnknown, Fenced, Heads,
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql.commits import Commits
 from distq.storage.postgresql.errors import ServerError, Unreachable, explain
-from distq.storage.postgresql.leadership import Leadership, Look
+from distq.storage.postgresql.leadership import Leadership, StoreFigures
 from distq.storage.postgresql.session import Access
 from distq.storage.postgresql.target import parse_target
 from distq.storage.reserve import MIB
@@ -22,8 +23,13 @@ LIMITS: Final = StoreLimits(body_bytes_max=256 * MIB, batch_bytes_max=512 * MIB,
 """Limits of one batch and of one body; the server itself accepts statements below 1 GiB."""
 KEY_MIN: Final = -(1 << 63)
 KEY_MAX: Final = (1 << 63) - 1
-POLL_S: Final = 0.25
+POLL_S: Final = 0.1
 """Seconds between two attempts of a waiting master to take the lock, or to connect."""
+LEASE_MARGIN: Final = 0.1
+"""Part of the lease by which a leader stops answering early: the clocks of two machines do not run equally fast."""
+RENEWALS_PER_LEASE: Final = 3
+RENEW_AGAIN_S: Final = 0.2
+"""Seconds between two attempts to renew the lease while the database does not answer."""
 PATIENCE_S: Final = 5.0
 """Seconds for which the store repeats a connection that a running server rejects: it may be failing over."""
 HEALTH_WAIT_S: Final = 0.5
@@ -41,17 +47,31 @@ class PostgresStore:
     standby is never cancelled. Another session holds the lock of the leader and answers `health`.
     """
 
-    def __init__(self, url: str, secrets: Mapping[str, str], password_file: Path | None) -> None:
-        """Read the URL, without connecting. Raises StoreUnusable."""
+    def __init__(
+        self,
+        url: str,
+        secrets: Mapping[str, str],
+        password_file: Path | None,
+        lease_s: float,
+        led_epoch: int = 0,
+    ) -> None:
+        """Read the URL, without connecting; `led_epoch` is the last epoch of this process. Raises StoreUnusable."""
         self.limits = LIMITS
         self.epoch = 0
         self.leader = ""
         self.waiting = ""
+        self.standbys = 0
+        """Number of other masters that were connected to the database at the last look."""
         access = Access(parse_target(url), secrets, password_file)
         self._place = access.target.shown
         self._schema = access.target.schema
         self._commits = Commits(access)
-        self._leadership = Leadership(access)
+        self._leadership = Leadership(access, led_epoch)
+        self._lease_s = lease_s
+        self._lease_until = 0.0
+        """When this master must stop answering, in seconds of `time.perf_counter`."""
+        self._lease_end: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._thread = StoreThread("distq-store")
         self._watch = StoreThread("distq-store-lock")
         self._over = asyncio.Event()
@@ -89,16 +109,8 @@ class PostgresStore:
             if self._closed:
                 raise StoreError(f"The store {self._place} is closed.")
             try:
-                if await self._watch.run(self._leadership.take):
-                    statements = self._leadership.statements
-                    assert statements is not None
-                    if (epoch := await self._thread.run(self._commits.lead, statements, address)) is not None:
-                        return epoch
-                    self.waiting = "a commit of the earlier leader has not ended"
-                else:
-                    look = await self._watch.run(self._leadership.look)
-                    self.leader = look.leader
-                    self.waiting = f"the master at {look.leader or 'another address'} leads this cluster"
+                if (epoch := await self._try_to_lead(address)) is not None:
+                    return epoch
                 rejected_since = None
             except Unreachable as exc:
                 self.waiting = str(exc)
@@ -111,6 +123,76 @@ class PostgresStore:
             except ServerError as exc:
                 self.waiting = explain(self._place, exc)
             await asyncio.sleep(POLL_S)
+
+    async def _try_to_lead(self, address: str) -> int | None:
+        """Begin an epoch if this master may, and return it; raises as `Leadership.take` and `Leadership.renew` do."""
+        if await self._watch.run(self._leadership.take):
+            statements = self._leadership.statements
+            assert statements is not None
+            epoch = await self._thread.run(self._commits.lead, statements, address)
+            if epoch is not None and await self._begin_lease(epoch):
+                return epoch
+            self.waiting = "a commit of the earlier leader has not ended"
+        elif (looked := self._leadership.looked) is not None:
+            self.leader = looked.leader
+            self.waiting = f"the master at {looked.leader or 'another address'} leads this cluster"
+        return None
+
+    async def _begin_lease(self, epoch: int) -> bool:
+        """Begin the lease of a new epoch, and renew it until `close`; False if another epoch has begun meanwhile."""
+        before = self._leadership.looked
+        asked_at = time.perf_counter()
+        beat = await self._watch.run(self._leadership.renew, epoch, self._lease_s)
+        if beat is None:
+            return False
+        if before is not None and before.lease_s and beat != before.beat + 1:
+            # The earlier leader was thawed, and has renewed its lease at the last instant.
+            await asyncio.sleep(before.lease_s)
+            asked_at = time.perf_counter()
+            if await self._watch.run(self._leadership.renew, epoch, self._lease_s) is None:
+                return False
+        self._extend_lease(asked_at)
+        self._renewing = asyncio.create_task(self._renew_lease(epoch), name="distq-lease")
+        return True
+
+    async def _renew_lease(self, epoch: int) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
+            asked_at = time.perf_counter()
+            while (renewed := await self._renewed(epoch)) is None:
+                await asyncio.sleep(min(RENEW_AGAIN_S, self._lease_s / RENEWALS_PER_LEASE))
+                asked_at = time.perf_counter()
+            if not renewed:
+                self._lose(f"Another master leads the cluster of {self._place} now.")
+                return
+            self._extend_lease(asked_at)
+
+    async def _renewed(self, epoch: int) -> bool | None:
+        """Whether the lease is renewed; None if the database does not answer."""
+        try:
+            return await self._watch.run(self._leadership.renew, epoch, self._lease_s) is not None
+        except (ServerError, StoreError):
+            return None
+
+    def _extend_lease(self, asked_at: float) -> None:
+        """Note that the lease was renewed by a statement that was sent at `asked_at`."""
+        self._lease_until = asked_at + self._lease_s * (1 - LEASE_MARGIN)
+        if self._lease_end is not None:
+            self._lease_end.cancel()
+        loop = asyncio.get_running_loop()
+        self._lease_end = loop.call_later(self._lease_until - time.perf_counter(), self.check_lease)
+
+    def check_lease(self) -> bool:
+        """Whether this process may answer as the leader; if not, `lost` returns."""
+        if time.perf_counter() < self._lease_until and self._commits.broken is None:
+            return True
+        self._lose(f"The database of {self._place} has not renewed the lease of {self._lease_s:g} s.")
+        return False
+
+    def _lose(self, reason: str) -> None:
+        self._lease_until = 0.0
+        self._commits.lose(reason)
+        self._over.set()
 
     async def lost(self) -> str:
         """Wait until another master leads or the outcome of a commit is unknown; return which."""
@@ -167,9 +249,9 @@ class PostgresStore:
             commits.refusing = ""
         not_answering = ""
         if self.epoch and not self._closed:
-            waiting = asyncio.gather(self._thread.run(commits.check), self._watch.run(self._look))
+            waiting = asyncio.gather(self._thread.run(commits.check), self._watch.run(self._leadership.figures))
             try:
-                _, look = await asyncio.wait_for(asyncio.shield(waiting), HEALTH_WAIT_S)
+                _, figures = await asyncio.wait_for(asyncio.shield(waiting), HEALTH_WAIT_S)
             except TimeoutError:
                 not_answering = f"The database of {self._place} does not answer."
                 waiting.add_done_callback(_look_failed)
@@ -178,7 +260,7 @@ class PostgresStore:
             except StoreError as exc:
                 not_answering = str(exc)
             else:
-                self._looked(look)
+                self._looked(figures)
         return {
             **self._known,
             "kind": "postgresql",
@@ -190,32 +272,42 @@ class PostgresStore:
             "not_answering": not_answering,
         }
 
-    def _look(self) -> Look:
-        return self._leadership.look()
-
-    def _looked(self, look: Look) -> None:
+    def _looked(self, figures: StoreFigures) -> None:
         self._known = {
             "database": self._place,
-            "bytes": look.table_bytes,
-            "server_version": look.server_version,
+            "bytes": figures.table_bytes,
+            "server_version": figures.server_version,
+            "standbys": figures.standbys,
         }
-        if look.epoch != self.epoch:
-            self.leader = look.leader
-            self._commits.lose(f"The master at {look.leader} leads the cluster of {self._place} now.")
-            self._over.set()
+        self.standbys = figures.standbys
+        if figures.epoch != self.epoch:
+            self.leader = figures.leader
+            self._lose(f"The master at {figures.leader} leads the cluster of {self._place} now.")
 
     async def close(self) -> None:
         """End both sessions, after all earlier calls have ended or after CLOSE_WAIT_S."""
         if self._closed:
             return
         self._closed = True
-        for thread, close in ((self._thread, self._commits.close), (self._watch, self._leadership.close)):
+        self._lease_until = 0.0
+        if self._lease_end is not None:
+            self._lease_end.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
+        for thread, close in ((self._thread, self._commits.close), (self._watch, self._release)):
             ending = thread.run(close)
             await asyncio.wait((ending,), timeout=CLOSE_WAIT_S)
             thread.end()
 
+    def _release(self) -> None:
+        """End the lease, unless another master leads already, and the session."""
+        if self.epoch and not isinstance(self._commits.broken, Fenced):
+            with suppress(ServerError, StoreError):
+                self._leadership.release(self.epoch)
+        self._leadership.close()
 
-def _look_failed(looking: "asyncio.Future[tuple[None, Look]]") -> None:
+
+def _look_failed(looking: "asyncio.Future[tuple[None, StoreFigures]]") -> None:
     """Retrieve the error of a look that came too late: the next look meets it again."""
     if not looking.cancelled():
         looking.exception()

@@ -30,6 +30,17 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         # Compressing a body would take longer than the rest of its commit.
         "ALTER TABLE {schema}.distq_rows ALTER COLUMN body SET STORAGE EXTERNAL",
     ),
+    (
+        # Not columns of distq_clusters: every commit locks the row there, so that a renewal would wait for commits.
+        """CREATE TABLE {schema}.distq_leases (
+            cluster bigint PRIMARY KEY,
+            epoch bigint NOT NULL,
+            beat bigint NOT NULL,
+            lease_ms bigint NOT NULL,
+            released boolean NOT NULL,
+            server_started_at timestamptz NOT NULL
+        ) WITH (fillfactor = 50)""",
+    ),
 )
 """Each migration brings the schema from version n to n + 1. All of these are released: add new ones, change none."""
 
@@ -76,10 +87,42 @@ LEAD: Final = (
     "WHERE id = {cluster} RETURNING epoch"
 )
 LOCK: Final = "SELECT pg_try_advisory_lock($1::bigint)::int::bigint"
-READ_LEADER: Final = (
-    "SELECT epoch, convert_to(leader, 'UTF8'), pg_total_relation_size('{schema}.distq_rows') "
-    "FROM {schema}.distq_clusters WHERE id = {cluster}"
+UNLOCK: Final = "SELECT pg_advisory_unlock($1::bigint)::int::bigint"
+READ_LEADER: Final = """
+SELECT known.epoch, convert_to(known.leader, 'UTF8'), coalesce(lease.beat, 0), coalesce(lease.lease_ms, 0),
+    coalesce(lease.released, false)::int::bigint,
+    coalesce(lease.server_started_at = pg_postmaster_start_time(), false)::int::bigint
+FROM {schema}.distq_clusters AS known
+LEFT JOIN {schema}.distq_leases AS lease ON lease.cluster = known.id AND lease.epoch = known.epoch
+WHERE known.id = {cluster}
+"""
+RENEW: Final = """
+WITH fence AS (
+    SELECT FROM {schema}.distq_clusters WHERE id = {cluster} AND epoch = $1::bigint FOR SHARE
 )
+INSERT INTO {schema}.distq_leases AS lease (cluster, epoch, beat, lease_ms, released, server_started_at)
+    SELECT {cluster}, $1::bigint, 1, $2::bigint, false, pg_postmaster_start_time() FROM fence
+ON CONFLICT (cluster) DO UPDATE SET epoch = excluded.epoch, beat = lease.beat + 1, lease_ms = excluded.lease_ms,
+    released = false, server_started_at = excluded.server_started_at
+WHERE lease.epoch <= excluded.epoch
+RETURNING beat
+"""
+"""Renews the lease unless a later epoch has begun; FOR SHARE makes it wait for one that is just beginning."""
+RELEASE: Final = "UPDATE {schema}.distq_leases SET released = true WHERE cluster = {cluster} AND epoch = $1::bigint"
+COUNT_OTHERS: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name = convert_from($1::bytea, 'UTF8') "
+    "AND datname = current_database() AND pid <> pg_backend_pid()"
+)
+FIGURES: Final = f"""
+SELECT epoch, convert_to(leader, 'UTF8'), pg_total_relation_size('{{schema}}.distq_rows'), ({COUNT_OTHERS})
+FROM {{schema}}.distq_clusters WHERE id = {{cluster}}
+"""  # noqa: S608 - constants
+END_LOCK_HOLDER: Final = (
+    "SELECT pg_terminate_backend(pid)::int::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+    "AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = $1::bigint AND pid <> pg_backend_pid() "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+"""Ends the lock session of a leader whose lease is over: a frozen process keeps its session, and so the lock."""
 END_ABANDONED: Final = (
     "SELECT pg_terminate_backend(pid)::int::bigint FROM pg_stat_activity WHERE application_name = "
     "convert_from($1::bytea, 'UTF8') AND datname = current_database() AND pid <> pg_backend_pid()"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from distq.core.errors import DistqError
 from distq.net.backoff import ReconnectBackoff
-from distq.net.dial import Connection, dial
-from distq.protocol.hello import ExecutorHello, read_greeting, write_executor_hello
+from distq.net.dial import Address, Connection, dial
+from distq.net.direct import DIRECT_S, DirectAddress
+from distq.protocol.hello import ExecutorHello, Greeting, read_greeting, write_executor_hello
 from distq.protocol.methods import BROKER, HELLO
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.batch_loop import BatchLoop
@@ -28,6 +29,8 @@ from distq.worker.shared.page import ExecutorPage
 from distq.worker.shared.reports import Connected, Disconnected, Reporter, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distq.worker.executor.concurrent_loop import ConcurrentLoop
 
 DIAL_S = 5.0
@@ -54,6 +57,7 @@ class Runner:
         self._shutdown = shutdown
         self._lifeline_fd = lifeline_fd
         self._reconnect = ReconnectBackoff(config.reconnect_max_s)
+        self._direct = DirectAddress()
         self._connection: Connection | None = None
         self._page = page
         self._loop = loop
@@ -86,7 +90,14 @@ class Runner:
     def _serve(self) -> None:
         self._connection = connection = self._dial()
         try:
-            is_stdlib = self._greet(connection)
+            greeting = self._hello(connection)
+            if greeting is not None:
+                address = self._direct.of(connection.address, greeting.leader)
+                if address is not None and (direct := self._directly(address, greeting)) is not None:
+                    connection.close()
+                    self._connection = connection = direct
+                self._greeted(greeting, connection)
+            is_stdlib = greeting is None
             self._reporter.send(Connected(is_stdlib))
             self._reconnect.connected()
             if not is_stdlib:
@@ -104,32 +115,49 @@ class Runner:
             self._connection.close()
 
     def _dial(self) -> Connection:
+        return self._dial_any(self._config.addresses, DIAL_S)
+
+    def _dial_any(self, addresses: Sequence[Address], timeout_s: float) -> Connection:
         config = self._config
         return dial(
-            config.addresses,
-            config.authkey,
-            timeout_s=DIAL_S,
-            frame_bytes_max=config.frame_bytes_max,
-            tls=config.tls,
+            addresses, config.authkey, timeout_s=timeout_s, frame_bytes_max=config.frame_bytes_max, tls=config.tls
         )
 
-    def _greet(self, connection: Connection) -> bool:
-        """Introduce the executor to the master; True if the server is the standard library's and knows no `hello`."""
+    def _directly(self, address: Address, greeting: Greeting) -> Connection | None:
+        """Return a connection to the leader itself, for one that a standby passes on; None if none can be made."""
+        connection = None
+        try:
+            connection = self._dial_any((address,), DIRECT_S)
+            again = self._hello(connection)
+            if again is not None and again.instance == greeting.instance:
+                return connection
+        except DistqError:
+            pass
+        self._direct.failed(address)
+        if connection is not None:
+            connection.close()
+        return None
+
+    def _hello(self, connection: Connection) -> Greeting | None:
+        """Introduce the executor to the master; None if the server is the standard library's and knows no `hello`."""
         config = self._config
         held = [(task_key, delivery) for task_key, delivery in self._loop.held]
         executor = ExecutorHello(config.number, config.executor_slots, held)
         hello = write_executor_hello(config.worker, config.session, executor)
         try:
-            greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=HELLO_S))
+            return read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=HELLO_S))
         except RemoteRefusal as error:
             if is_stdlib_server(error):
-                return True
+                return None
             raise
+
+    def _greeted(self, greeting: Greeting, connection: Connection) -> None:
+        """Read the greeting, and declare the schedules of the tasks."""
+        config = self._config
         self._loop.settlements.greeted(greeting)
         if greeting.declares:
             age_s = max(MONOTONIC() - config.started_at, 0.0)
             declare(connection, config, age_s, lambda why: self._reporter.send(Trouble(why)))
-        return False
 
     def _supervisor_gone(self, pause_s: float) -> bool:
         """Wait before the next attempt to connect, or until SIGTERM; True if the supervisor is gone."""

@@ -15,6 +15,7 @@ from distq.core.errors import DistqError
 from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
+from distq.net.direct import DIRECT_S, DirectAddress
 from distq.net.tls_files import TlsFiles
 from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, read_answer, write_report
 from distq.protocol.hello import Greeting, read_greeting, with_holds
@@ -72,6 +73,7 @@ class MasterSession:
         self._authkey = authkey
         self._frame_bytes_max = frame_bytes_max
         self._tls = tls
+        self._direct = DirectAddress()
         self._reconnect = reconnect
         self._introduction = introduction
         self._holds = holds
@@ -152,6 +154,8 @@ class MasterSession:
         try:
             greeted_at = self._clock()
             greeting = await self._hello(connection)
+            if greeting is not None and (address := self._direct.of(connection.address, greeting.leader)):
+                connection = await self._directly(Address(*address), connection, greeting)
             if greeting is None:
                 await self._stay_at_stdlib_server()
             else:
@@ -159,6 +163,25 @@ class MasterSession:
                 await self._beat(connection, greeted_at, float(greeting.lease_s), float(greeting.heartbeat_s))
         finally:
             connection.close()
+
+    async def _directly(self, address: Address, passed: AsyncConnection, greeting: Greeting) -> AsyncConnection:
+        """Replace a connection that a standby passes on by one to the leader itself, if that can be made."""
+        connection = None
+        try:
+            async with asyncio.timeout(DIRECT_S):
+                connection = await open_channel((address,), self._authkey, self._frame_bytes_max, self._tls)
+                again = await self._hello(connection)
+            if again is not None and again.instance == greeting.instance:
+                passed.close()
+                direct, connection = connection, None
+                return direct
+        except (DistqError, TimeoutError):
+            pass
+        finally:
+            if connection is not None:
+                connection.close()
+        self._direct.failed(address)
+        return passed
 
     async def _stay_at_stdlib_server(self) -> None:
         """Keep a connection to a standard-library server, to notice its end; `hello`'s connection was closed by it."""

@@ -1,0 +1,181 @@
+"""Tests of several masters on one PostgreSQL store: one leads, the others stand by and pass connections on."""
+
+import signal
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.managers import BaseProxy
+from pathlib import Path
+
+import pytest
+from tests.e2e import tasks
+from tests.e2e.cluster import KEY, Cluster, Process
+from tests.e2e.holding import go, holders, running, store_the_leases
+from tests.ports import free_port
+from tests.storage.postgresql.server import PostgresServer, server_in, short_folder
+from tests.waiting import eventually
+
+from distq import Client, QueueManager
+
+pytestmark = pytest.mark.postgresql
+
+TASKS = 1_000
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """Yield a server of this test's own."""
+    with short_folder() as folder, server_in(folder) as made:
+        yield made
+
+
+class Masters:
+    """Masters on one store, each with a port of its own."""
+
+    def __init__(self, grid: Cluster, server: PostgresServer) -> None:
+        self.grid = grid
+        self.server = server
+        self.ports: list[int] = [free_port() for _ in range(3)]
+        self.http_ports: list[int] = [free_port() for _ in range(3)]
+        self.addresses = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    def start(self, number: int, **settings: str) -> Process:
+        """Start a master and wait until it listens."""
+        return self.grid.master(
+            DISTQ_STORE=self.server.url,
+            DISTQ_BIND=f"127.0.0.1:{self.ports[number]}",
+            DISTQ_HTTP_ADDRESS=f"127.0.0.1:{self.http_ports[number]}",
+            DISTQ_LEADER_LEASE_S="2s",
+            **settings,
+        )
+
+    def leader(self, number: int, **settings: str) -> Process:
+        """Start a master and wait until it leads."""
+        master = self.start(number, **settings)
+        master.logs("leadership_began")
+        return master
+
+    def standby(self, number: int, **settings: str) -> Process:
+        """Start a master and wait until it stands by."""
+        master = self.start(number, **settings)
+        master.logs("master_stood_by")
+        return master
+
+    def client(self, *numbers: int) -> Client:
+        """Return a client that knows these masters, or all."""
+        return Client(",".join(f"127.0.0.1:{self.ports[n]}" for n in numbers or range(3)), KEY)
+
+    def worker(self, concurrency: int = 1) -> Process:
+        """Start a worker that knows all masters."""
+        return self.grid.tasks(concurrency, DISTQ_ADDRESS=self.addresses)
+
+    def get(self, number: int, path: str) -> tuple[int, str]:
+        """Return the status and the text of a page of one master."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_ports[number]}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+
+@pytest.fixture
+def masters(grid: Cluster, server: PostgresServer) -> Masters:
+    """Return masters of which none runs."""
+    return Masters(grid, server)
+
+
+def test_a_standby_passes_connections_on(masters: Masters) -> None:
+    """A distq client, a worker and a program of the standard library need not know which master leads."""
+    masters.leader(0)
+    masters.standby(1)
+    masters.grid.tasks(DISTQ_ADDRESS=f"127.0.0.1:{masters.ports[1]}")
+    with masters.client(1) as client:
+        assert [client.submit(tasks.square, n).result(60) for n in range(5)] == [0, 1, 4, 9, 16]
+        assert len(client.submit(tasks.blob, 300_000).result(60)) >= 300_000
+    BaseProxy._address_to_local.clear()
+    manager = QueueManager(("127.0.0.1", masters.ports[1]), KEY.encode())
+    manager.connect()
+    work = manager.get_work_queue()
+    work.put("plain")
+    assert work.qsize() == 1
+    assert work.get(timeout=20) == "plain"
+
+
+def test_the_pages_of_a_standby_name_its_role(masters: Masters) -> None:
+    """It lives, it is ready because it passes connections on, and it refers to the leader for figures."""
+    masters.leader(0)
+    masters.standby(1)
+    assert masters.get(1, "/livez") == (200, "alive\n")
+    status, text = masters.get(1, "/readyz")
+    assert (status, f"127.0.0.1:{masters.ports[0]} leads" in text) == (200, True)
+    assert "distq_leader 0" in masters.get(1, "/metrics")[1]
+    status, text = masters.get(1, "/api/v1/overview")
+    assert (status, f"127.0.0.1:{masters.ports[0]}" in text) == (503, True)
+    eventually(lambda: "1 stand by" in masters.get(0, "/readyz")[1], "the leader counts its standby")
+    assert "distq_leader 1" in masters.get(0, "/metrics")[1]
+
+
+def test_p1_a_standby_leads_after_the_leader_was_killed(masters: Masters, held: Path) -> None:
+    """No accepted task is lost, each result arrives once, and a task that runs is not run again."""
+    first = masters.leader(0)
+    second = masters.standby(1)
+    masters.worker(2)
+    with masters.client() as client:
+        held_task = client.submit(tasks.hold, str(held), "done")
+        running(held)
+        store_the_leases(client)
+        futures = [client.submit(tasks.square, n) for n in range(TASKS)]
+        assert client.flush(60)
+        first.signal(signal.SIGKILL)
+        futures += [client.submit(tasks.square, n) for n in range(TASKS)]
+        second.logs("leadership_began")
+        received = Counter(future.result(60) for future in futures)
+        assert received == Counter(2 * [n * n for n in range(TASKS)])
+        go(held)
+        assert held_task.result(60) == "done"
+        assert len(holders(held)) == 1
+
+
+def test_a_leader_that_is_stopped_hands_over(masters: Masters) -> None:
+    """The next master leads although tasks run; no client gets an error, and a master that comes back stands by."""
+    first = masters.leader(0)
+    second = masters.standby(1)
+    eventually(lambda: "1 stand by" in masters.get(0, "/readyz")[1], "the leader counts its standby")
+    masters.worker(2)
+    with masters.client() as client:
+        futures = [client.submit(tasks.square, n) for n in range(TASKS)]
+        first.signal(signal.SIGTERM)
+        futures += [client.submit(tasks.square, n) for n in range(TASKS, 2 * TASKS)]
+        assert first.ends() == 0
+        second.logs("leadership_began")
+        third = masters.standby(0)
+        assert [future.result(60) for future in futures] == [n * n for n in range(2 * TASKS)]
+    assert first.logs("leadership_released")
+    third.signal(signal.SIGTERM)
+    assert third.ends() == 0
+
+
+def test_a_frozen_leader_is_replaced_and_stands_by_when_it_is_thawed(masters: Masters, server: PostgresServer) -> None:
+    """Its session and its lock stay while it is frozen; its lease ends, and nothing that it does later is stored."""
+    first = masters.leader(0)
+    second = masters.standby(1)
+    with masters.client(1) as client:
+        client.submit(tasks.square, 2)
+        assert client.flush(60)
+        client.abandon()
+    first.signal(signal.SIGSTOP)
+    second.logs("leadership_began")
+    masters.worker()
+    with masters.client() as client:  # the first address accepts connections, and is silent
+        assert client.submit(tasks.square, 3).result(60) == 9
+    first.signal(signal.SIGCONT)
+    first.logs("leadership_ended")
+    first.logs("master_stood_by", leader=f"127.0.0.1:{masters.ports[1]}")
+    assert masters.get(0, "/readyz")[0] == 200
+    assert server.sql("SELECT epoch FROM distq.distq_clusters") == [(2,)]
+    second.signal(signal.SIGKILL)
+    first.logs("leadership_began", times=2)
+    with masters.client(0) as client:
+        assert client.submit(tasks.square, 4).result(60) == 16
