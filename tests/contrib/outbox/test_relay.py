@@ -23,7 +23,7 @@ class Table:
     """An outbox in a file, and its store."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine: Engine = create_engine(f"sqlite:///{folder / 'data.db'}")
+        self.engine: Engine = create_engine(f"sqlite:///{folder / 'data.db'}", connect_args={"timeout": 60})
         metadata = MetaData()
         self.outbox = OutboxTable(metadata)
         metadata.create_all(self.engine)
