@@ -87,7 +87,7 @@ class Options(NamedTuple):
     """The options of a task as they are sent; None leaves an option to the master."""
 
     queue: str = QUEUE_DEFAULT
-    """The queue that the master puts the task into."""
+    """The queue that the master puts the task into: a name of at most 64 bytes without commas and line breaks."""
     priority: int | None = None
     """From 0 to 9; tasks of a queue with a higher priority are leased first. Default: 5."""
     retries: int | None = None
