@@ -1,6 +1,7 @@
 """Tests of the applications of docs/how-to/fastapi.md and docs/how-to/flask.md, on their real servers."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -23,6 +24,8 @@ PAGES = {
     ),
 }
 """Each page, and its command for the server."""
+if sys.version_info >= (3, 15):
+    del PAGES["fastapi"]  # it has no wheels for that Python yet
 
 
 @pytest.fixture(name="running")
@@ -83,7 +86,7 @@ def test_a_server_without_a_master_answers_503(name: str, tmp_path: Path) -> Non
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
 
-@pytest.mark.parametrize("web", ["fastapi"], indirect=True)
+@pytest.mark.parametrize("web", PAGES.keys() & {"fastapi"}, indirect=True)
 def test_a_browser_that_goes_away_stops_its_task(web: WebServer, running: testing.Cluster) -> None:
     """The task runs when the connection is closed; it is cancelled then."""
     with socket.create_connection(("127.0.0.1", web.port)) as connection:

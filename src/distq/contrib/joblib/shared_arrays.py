@@ -40,6 +40,8 @@ RENEWED_S: Final = DAY_S
 """Seconds after which the next batch sends the array again, so that a call may take longer than EXPIRES_S."""
 EXPIRES_S: Final = 2 * DAY_S
 """Seconds after which the master drops an array of a program that died."""
+FULL_S: Final = 30.0
+"""Seconds that a part of an array waits for room in a full queue, whose batches may make room; then the call fails."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: how old a shared array is
 
@@ -203,7 +205,7 @@ def shared_by(submitter: Submitter) -> SharedArrays:
 
     Raises TypeError for an object that is no client.
     """
-    return SharedArrays(*beside(submitter, {"delay": 2 * EXPIRES_S, "expires": EXPIRES_S, "full": "raise"}))
+    return SharedArrays(*beside(submitter, {"delay": 2 * EXPIRES_S, "expires": EXPIRES_S, "full": FULL_S}))
 
 
 def is_large_array(value: Any, bytes_min: int) -> bool:
