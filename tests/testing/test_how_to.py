@@ -22,7 +22,7 @@ def test_every_code_block_of_the_page_runs(tmp_path: Path) -> None:
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(code, encoding="utf-8")
-        count += len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE))
+        count += len(re.findall(r"^\s*(?:async )?def test_", code, re.MULTILINE))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *PLUGIN, "tests"],
         cwd=tmp_path,
