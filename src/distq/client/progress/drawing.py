@@ -19,7 +19,7 @@ from distq.client.progress.line import BarState
 if TYPE_CHECKING:
     from distq.client.progress.tally import Countable
 
-DRAWN_S: Final = 1.0
+DRAWN_S: Final = 10.0
 """Maximum seconds that the end of a bar waits for its last drawing: a terminal may not take it (Ctrl-S)."""
 SHARE: Final = 20
 """Minimum ratio of the pause to the time that the thread counts and draws: it takes at most 5% of a processor."""
