@@ -48,6 +48,8 @@ class Replica:
         self.http = SwitchedApp()
         self._http_server: HttpServer | None = None
         self._is_stopping = False
+        self._tasks_left = 0
+        """Number of tasks in the store when this master last led."""
         self._leader = ""
         """The address of the leader that the log has named."""
 
@@ -95,7 +97,7 @@ class Replica:
             self.front.close()
             if self._http_server is not None:
                 await self._http_server.stop()
-            self.log.info("master_stopped", tasks_left=0, code=code)
+            self.log.info("master_stopped", tasks_left=self._tasks_left, code=code)
 
     def _open(self, led_epoch: int) -> None:
         """Open the store again, as a master that stands by."""
@@ -192,6 +194,7 @@ class Replica:
 
     async def ended(self, tasks: int, code: int) -> None:
         """Log that the leadership was handed over."""
+        self._tasks_left = tasks
         if self._is_stopping and not code:
             self.log.info("leadership_released", epoch=self.store.epoch, tasks=tasks)
 

@@ -278,6 +278,7 @@ async def test_a_schema_may_have_the_name_of_a_word_of_sql(shared_server: Postgr
         assert (await again.health())["bytes"]
 
 
+@on_loop
 async def test_tables_of_a_newer_release_are_a_sentence_and_stay_as_they_are(
     shared_server: PostgresServer, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
