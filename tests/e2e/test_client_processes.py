@@ -185,6 +185,8 @@ async def use_in_child(first):
         await of_parent
     except distq.WrongLoop as error:
         assert "before a fork, by process" in str(error), error
+    except distq.CannotReach as error:
+        assert {case!r} == "used before", "the end of its event loop has closed the client"
     except TypeError:
         assert of_parent is None
     await use(first)

@@ -218,10 +218,8 @@ _of_parent: list[AsyncSession] = []
 def _begin_anew() -> None:
     """Begin new sessions after a fork: the master takes submits of two processes with one session for repetitions."""
     for client in list(_clients):
-        session = client._session  # noqa: SLF001 - this module's own
-        _of_parent.append(session)
-        if not session._closing:  # noqa: SLF001 - as above
-            client._session = AsyncSession(client._settings)  # noqa: SLF001 - as above
+        _of_parent.append(client._session)  # noqa: SLF001 - this module's own
+        client._session = AsyncSession(client._settings)  # noqa: SLF001 - as above
 
 
 os.register_at_fork(after_in_child=_begin_anew)
