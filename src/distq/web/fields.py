@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from re import Pattern
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from distq.core.ranges import COUNTS, SPANS, is_duration, plain_text, shown, text
 
 Schema = Mapping[str, Any]
 Read = Callable[[str, Any], Any]
 """Returns the checked value of a field of that name; raises TypeError or ValueError with a sentence."""
+
+
+_VISIBLE: Final = re.compile(r"[^\s\x1c-\x1f\x85\ufeff]")
+"""A character that is no blank; JavaScript and Python differ in whether these four are."""
 
 
 class Field(NamedTuple):
@@ -70,11 +75,11 @@ def text_field(name: str, bytes_max: int, description: str, *, is_required: bool
 
     def read(name: str, given: Any) -> str:
         read = text(name, given, bytes_max)
-        if not read.strip():
+        if not _VISIBLE.search(read):
             raise ValueError(f"{name} is a text, and not a blank one: {shown(given)}")
         return read
 
-    schema = {"type": "string", "minLength": 1, "maxLength": bytes_max, "pattern": r"\S"}
+    schema = {"type": "string", "minLength": 1, "maxLength": bytes_max, "pattern": _VISIBLE.pattern}
     return Field(name, schema, description, read, is_required)
 
 

@@ -99,7 +99,10 @@ TASK_FIELDS: Final = (
     Field("args", {"type": "array"}, "Its arguments; none by default.", _array),
     Field("kwargs", {"type": "object"}, "Its arguments by the names of their parameters.", _object),
     text_field(
-        "queue", NAME_BYTES_MAX, f"Its queue, `{QUEUE_DEFAULT}` by default; at most {NAME_BYTES_MAX} bytes in UTF-8."
+        "queue",
+        NAME_BYTES_MAX,
+        f"Its queue, `{QUEUE_DEFAULT}` by default; at most {NAME_BYTES_MAX} bytes in UTF-8. The name of a new queue "
+        "has no comma, line break or control character, and no space at an end.",
     ),
     whole_field("priority", "9 comes first; 5 by default."),
     whole_field("retries", "Maximum retries after failures; `DISTQ_RETRIES` by default."),
