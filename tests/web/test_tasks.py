@@ -195,6 +195,7 @@ async def test_a_key_from_another_machine_needs_tls(bench: Bench) -> None:
         (f"{PATH}/1-1?wait=-1", 400),
         (f"{PATH}/1-1?wait=1e3", 400),
         (f"{PATH}/1-1?wait=1s&wait=2s", 400),
+        (f"{PATH}/1-1?wiat=1s", 400),
         (f"{PATH}/1-1/result?wait=x", 400),
     ],
 )

@@ -11,13 +11,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 from distq.metrics.accept import content_type
 from distq.metrics.page import Page, master_page, rendered, standby_page, worker_page
 from distq.metrics.view import MasterMetrics, StandbyMetrics, WorkerMetrics
 from distq.web import api, openapi
 from distq.web.autoscale import autoscale
 from distq.web.bearer import BearerKeys
-from distq.web.operations import OPERATIONS
+from distq.web.operations import OPERATIONS, Operation
 from distq.web.problems import FRESH, RETRY_AFTER_S, Problem, answer_of, problem_of
 from distq.web.tasks import TaskEndpoints
 
@@ -52,7 +53,7 @@ def create_app(view: MasterMetrics, tasks: TaskEndpoints) -> Starlette:
     }
     for operation in OPERATIONS:
         handler = handlers[operation.operation_id]
-        answer = _with_key(tasks.keys, handler) if operation.needs_key else handler
+        answer = _with_key(tasks.keys, operation, handler) if operation.needs_key else handler
         answers.setdefault(operation.path, {})[operation.method] = answer
     return _app(answers)
 
@@ -132,9 +133,15 @@ class _Path:
         await (await answer(request))(scope, receive, send)
 
 
-def _with_key(keys: BearerKeys, handler: Answer) -> Answer:
+def _with_key(keys: BearerKeys, operation: Operation, handler: Answer) -> Answer:
+    known = [parameter.name for parameter in operation.parameters if parameter.place == "query"]
+
     async def answer(request: Request) -> Response:
         await keys.check(request)
+        for name in request.query_params:
+            if name not in known:
+                takes = ", ".join(known) or "none"
+                raise Problem(400, f"There is no parameter {shown(name)}; the parameters of this path: {takes}.")
         return await handler(request)
 
     return answer
