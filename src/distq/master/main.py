@@ -235,7 +235,7 @@ class Master:
             notes=True,
             declares=True,
             frame_bytes_max=settings.frame_bytes_max,
-            leader=self.store.leader if self.process.stands_by else "",
+            leader=str(settings.advertise) if self.process.stands_by and settings.advertise else "",
         )
 
     def _http_app(self) -> Any:

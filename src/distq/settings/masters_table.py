@@ -21,8 +21,8 @@ class MastersSettings(TlsSettings):
     advertise: Address | None = _row(
         kinds.ADDRESS,
         None,
-        "Address at which the other masters reach this one; DISTQ_BIND when not set, with this machine's name in place "
-        "of 0.0.0.0.",
+        "Address at which the other masters, clients and workers reach this one; when not set, the other masters use "
+        "DISTQ_BIND, with this machine's name in place of 0.0.0.0.",
         MASTERS,
         MASTER,
     )
