@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, Final
+from typing import Final
 
 from tests.sim.actors import HELLO, QUEUES, expect
 from tests.sim.world import Actor, Call, Connect, ConnectionLost, Script, Sleep, World
@@ -62,17 +61,6 @@ class Operator:
             if not any(phrase in str(error) for phrase in known):
                 expect(error)
 
-    def _dead_letters(self, queue: str) -> Generator[Connect | Call | Sleep, Any, list[dict[str, Any]]]:
-        """List the dead letters of a queue, which the master may not know yet, or no longer after a restart."""
-        try:
-            found = yield Call("broker", "admin", ("dead_list", {"queue": queue}))
-        except RemoteRefusal as error:
-            if "there is no queue" not in str(error):
-                expect(error)
-            return []
-        listed: list[dict[str, Any]] = found["tasks"]
-        return listed
-
     def _operate(self, actor: Actor) -> Script:
         rng = self.world.rng
         while True:
@@ -92,9 +80,9 @@ class Operator:
                     continue
                 yield from self._limit()
                 yield from self._schedule()
-                rows = yield from self._dead_letters(rng.choice((*QUEUES, "work")))
-                dead = [row["id"] for row in rows if rng.random() < 0.5]
-                purges = rng.random() < 0.3 and all(row["kind"] != "plain" for row in rows)
+                found = yield Call("broker", "admin", ("dead_list", {"queue": rng.choice((*QUEUES, "work"))}))
+                dead = [row["id"] for row in found["tasks"] if rng.random() < 0.5]
+                purges = rng.random() < 0.3 and all(row["kind"] != "plain" for row in found["tasks"])
                 (self.world.purged if purges else self.world.requeued).update(map(task_key_of, dead))
                 yield Call("broker", "admin", ("dead_purge" if purges else "dead_retry", {"ids": dead}))
             except ConnectionLost:
