@@ -175,7 +175,8 @@ class ConcurrentLoop:
                 self._incomplete.clear()
             if self._incomplete and not self._sent:
                 self._complete(connection)
-            self._take_accepted(ending=ending)
+            if self.settlements.kept:
+                self._take_accepted(ending=ending)
             if self._must_ask(ending=ending):
                 self._ask(connection, ending=ending)
             readable = self._wait(connection, ending=ending)
@@ -314,7 +315,8 @@ class ConcurrentLoop:
         run_s = self._clock() - task.began_at
         outcome = RunOutcome(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
         with self._lock:
-            self.settlements.take_notes(task.notes)
+            if task.notes:
+                self.settlements.take_notes(task.notes)
             self.settlements.add_outcome(task.row, task.envelope, task.headers, outcome, run_s, task.submits)
             self._note_unsettled()
             self._page.finish(task.slot)
@@ -323,8 +325,9 @@ class ConcurrentLoop:
 
     def _note_unsettled(self) -> None:
         """Name the ended tasks that are not settled: one may be to blame for this executor's death; under the lock."""
-        rows = (*self.settlements.rows, *self.settlements.kept.settlements)
-        self._page.set_unsettled([lease_id_of(row) for row in rows if row[2] not in NOT_ENDED])
+        rows, kept = self.settlements.rows, self.settlements.kept
+        ended = [(row[0], row[1]) for row in ((*rows, *kept.settlements) if kept else rows) if row[2] not in NOT_ENDED]
+        self._page.set_unsettled(ended)
 
     def _free_slots(self) -> None:
         """Free the slots of tasks that have ended."""
@@ -350,10 +353,9 @@ class ConcurrentLoop:
 
     def _take_accepted(self, *, ending: bool) -> None:
         """Make kept settlements ready to send; only an executor that ends waits here for acceptances."""
-        if self.settlements.kept:
-            last = ending and not self._running
-            with self._lock:
-                self.settlements.take_accepted(LAST_SUBMITS_S if last else 0.0, last=last)
+        last = ending and not self._running
+        with self._lock:
+            self.settlements.take_accepted(LAST_SUBMITS_S if last else 0.0, last=last)
 
     def _take_notes(self) -> None:
         self._notes_sent_at = self._clock()

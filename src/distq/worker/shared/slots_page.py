@@ -51,7 +51,7 @@ class SlotsPage(ExecutorPage):
         """Note that the slot is free."""
         self._numbers[OWN + slot * _ROW + _TASK] = 0
 
-    def set_unsettled(self, lease_ids: Sequence[LeaseId]) -> None:
+    def set_unsettled(self, lease_ids: Sequence[tuple[int, int]]) -> None:
         """Note which tasks have ended and are not settled yet."""
         numbers, newest = self._numbers, lease_ids[-UNSETTLED_MAX:]
         numbers[_UNSETTLED] = 0
