@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz-http bench lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -68,6 +68,9 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.scrape
 	@$(BIN)/python -m benchmarks.tls
 	@$(BIN)/python -m benchmarks.payloads
+
+instructions: $(DEV) ## count machine instructions of a master with valgrind; BESIDE=FOLDER adds another checkout
+	@$(BIN)/python -m benchmarks.instructions $(BESIDE)
 
 lint: $(DEV) ## check style, types, import layers, Dockerfiles, YAML and shell scripts
 	@$(BIN)/ruff check .

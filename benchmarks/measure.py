@@ -19,9 +19,9 @@ def median_s(action: Callable[[], object], times: int) -> float:
     return statistics.median(seconds(action) for _ in range(times))
 
 
-def show(title: str, rows: Sequence[tuple[str, str, str, str]], heads: tuple[str, str, str, str]) -> None:
-    """Print a table of four columns."""
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(4)]
+def show(title: str, rows: Sequence[tuple[str, ...]], heads: tuple[str, ...]) -> None:
+    """Print a table with as many columns as there are heads."""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     print(f"\n{title}")
     for row in (heads, *rows):
         first, *rest = (
