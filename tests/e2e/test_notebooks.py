@@ -73,7 +73,8 @@ class Kernel:
 
     def begin(self, *lines: str) -> str:
         """Begin a cell, and return the id of the request."""
-        return str(self.client.execute("\n".join(lines)))
+        # A kernel refuses the cells that come just after an error, unless that cell was sent so.
+        return str(self.client.execute("\n".join(lines), stop_on_error=False))
 
     def error_of(self, request: str) -> str:
         """Wait for the end of a cell, and return the class of the error that ended it."""
