@@ -12,7 +12,7 @@ from distq.core.failure import Failure, pack_exception, pack_failure_text, read_
     [
         (pack_failure_text("TooManyParts", "it streams too much"), Failure("TooManyParts", "it streams too much")),
         (pack_exception(Failure("m:E", "no", "File x", b"...")), Failure("m:E", "no", "File x", b"...")),
-        (pickle.dumps(("m:E", "no", "File x", None, "new")), Failure("m:E", "no", "File x")),
+        (pickle.dumps(("m:E", "no", "File x", None, "why", "new")), Failure("m:E", "no", "File x", None, "why")),
     ],
 )
 def test_a_failure_is_read_as_it_was_written_also_with_fields_of_a_later_version(body: bytes, failure: Failure) -> None:

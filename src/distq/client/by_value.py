@@ -90,9 +90,9 @@ class ByValueSender:
         try:
             return FunctionByValue(f"The function {name}", code_of(function))
         except Exception as error:
+            why = why_unsendable((), error)
             raise NotPicklable(
-                f"The function {name} cannot be sent by value, because something that it uses cannot be pickled: "
-                f"{error}."
+                f"The function {name} cannot be sent by value, because something that it uses cannot be pickled: {why}."
             ) from error
 
     def _checked(self, function: Callable[..., Any], sent: FunctionByValue, body: bytes) -> bytes:

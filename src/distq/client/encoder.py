@@ -16,6 +16,7 @@ from distq.protocol.schedule import write_definition
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
 from distq.tasks.codec import PROTOCOL
+from distq.tasks.failure import is_interruption
 from distq.tasks.function import Keys, TaskSpec, spec_of
 from distq.tasks.identity import path_of
 from distq.tasks.options import CHAIN, SCHEDULE, SUBMIT, Options, checked, coherent, task_name, used
@@ -194,6 +195,8 @@ def _packed(fn: Callable[..., Any], call: object, by_value: ByValueSender | None
 
 def _packed_by_value(fn: Callable[..., Any], call: object, by_value: ByValueSender | None, error: Exception) -> bytes:
     """The payload of a call that pickle cannot write: by value if the client may; raises NotPicklable."""
+    if is_interruption(error):
+        raise error
     if by_value is None:
         why = why_unsendable(call, error)
         raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {why}.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distq.core.task_ids import id_text
-from distq.tasks.failure import ResultUnreadable, error_of
+from distq.tasks.failure import ResultUnreadable, describe, error_of, is_interruption
 from distq.tasks.payload import unpack_result
 
 FailedOutcome = tuple[int, "bytes | None", "list[str] | None"]
@@ -15,18 +15,18 @@ FailedOutcome = tuple[int, "bytes | None", "list[str] | None"]
 def unpacked(body: bytes | FailedOutcome, task_key: int | None) -> tuple[Any, BaseException | None]:
     """What the task of that key returned, and what is raised instead.
 
-    What ends a program (SystemExit) is this outcome's error and no more when it comes out of a pickle. Ctrl-C is passed
-    on, and the outcome can be asked for again.
+    What ends a program (SystemExit) is this outcome's error and no more when it comes out of a pickle. Ctrl-C and the
+    exception of a signal handler are passed on, and the outcome can be asked for again.
     """
     try:
         if isinstance(body, bytes):
             return unpack_result(body), None
         return None, error_of(*body)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is made
+    except BaseException as error:  # whatever the result's class does when it is made
+        if is_interruption(error):
+            raise
         what = "result" if isinstance(body, bytes) else "exception"
         of = "" if task_key is None else f" of task {id_text(task_key)}"
-        unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {type(error).__name__}: {error}.")
+        unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {describe(error)}.")
         unreadable.__cause__ = error
         return None, unreadable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Final
 
 from distq.client.future_state import FUTURE_IS_LOCAL, FutureState
 from distq.core.errors import DistqError
 from distq.tasks.arguments import found_in
+from distq.tasks.failure import is_interruption, text_of
 
 OWN_PROCESS_ONLY: Final[Sequence[tuple[type | tuple[type, ...], str]]] = (
     (FutureState, FUTURE_IS_LOCAL),
@@ -44,11 +44,16 @@ class ExtraMissing(DistqError, ImportError):
 
 
 def why_unsendable(arguments: object, error: Exception) -> str:
-    """Why arguments cannot be sent, where writing them has raised `error`."""
+    """Why arguments cannot be sent, where writing them has raised `error`; raises an interruption again."""
+    if is_interruption(error):
+        raise error
     found = None
-    with suppress(Exception):  # pickle writes the arguments again, and raises the same
+    try:
         found = found_in(arguments, _own_process_only)
-    return found or str(error)
+    except Exception as again:  # pickle writes the arguments again, and raises the same
+        if is_interruption(again):
+            raise
+    return found or text_of(error) or type(error).__name__
 
 
 def _own_process_only(value: Any) -> str | None:

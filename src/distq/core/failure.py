@@ -23,6 +23,8 @@ class Failure(NamedTuple):
     """The traceback in the executor, as text; '' if there is none."""
     pickled: bytes | None = None
     """The exception itself; None if it cannot be pickled and rebuilt."""
+    why_not_pickled: str = ""
+    """Why the exception is not there, in words that follow "because"; '' if it is, or if no reason is known."""
 
 
 def pack_failure_text(kind: str, text: str, remote_traceback: str = "") -> bytes:
@@ -32,10 +34,11 @@ def pack_failure_text(kind: str, text: str, remote_traceback: str = "") -> bytes
 
 def pack_exception(failure: Failure) -> bytes:
     """The bytes of a failure whose exception may be pickled in it."""
-    return pickle.dumps(tuple(failure), EXCEPTION_PROTOCOL)
+    parts = tuple(failure) if failure.why_not_pickled else failure[:4]
+    return pickle.dumps(tuple(parts), EXCEPTION_PROTOCOL)
 
 
 def read_failure(body: bytes, unpickle: Callable[[bytes], Any]) -> Failure:
     """Read the bytes of a failure; raises what `unpickle` raises, TypeError or ValueError for other bytes."""
     kind, text, remote_traceback, *rest = unpickle(body)
-    return Failure(kind, text, remote_traceback, rest[0] if rest else None)
+    return Failure(kind, text, remote_traceback, *rest[:2])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
+from distq.tasks.failure import is_interruption
 from distq.tasks.identity import MAIN, path_of
 from distq.tasks.lifespan import Injected
 from distq.tasks.options import CHECKS
@@ -98,8 +99,8 @@ def found_in(arguments: object, look: Callable[[Any], str | None]) -> str | None
     finder = _Finder(look)
     try:
         finder.dump(arguments)
-    except Exception:
-        if finder.found is None:
+    except Exception as error:
+        if finder.found is None or is_interruption(error):
             raise
     return finder.found
 

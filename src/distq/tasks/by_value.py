@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.tasks.codec import PROTOCOL
-from distq.tasks.control import Interrupted
-from distq.tasks.failure import TaskStopped, TimeLimitExceeded, describe
+from distq.tasks.failure import describe, is_interruption
 from distq.tasks.task_error import TaskError
 
 NAME_PREFIX: Final = "distq.by_value:"
@@ -34,8 +33,6 @@ _MARK: Final = b"cloudpickle"
 """In all bytes that only cloudpickle can read: they name its module."""
 _READ: Final = __name__.encode()
 """In all payloads with values that travel by value: they name this module."""
-PASSED_ON: Final = (Interrupted, TaskStopped, TimeLimitExceeded, KeyboardInterrupt)
-"""What may be raised at any instant, also while a function is read: by the executor, or by Ctrl-C."""
 
 
 class ValueUnreadable(TaskError):
@@ -85,9 +82,11 @@ def read_value(what: str, python: str, version: str, body: bytes) -> Any:
         raise ValueUnreadable(f"{what} was sent by value, and cloudpickle is not installed here: {INSTALL}.") from None
     try:
         return pickle.loads(body)
-    except (*PASSED_ON, ValueUnreadable):
+    except ValueUnreadable:
         raise
     except BaseException as error:  # what it imports may raise anything, also SystemExit
+        if is_interruption(error):
+            raise
         versions = "" if version == here else f" (cloudpickle {version} wrote it, and {here} reads it)"
         why = f"{what} was sent by value and cannot be read here{versions}: {describe(error)}."
         raise ValueUnreadable(why) from error
@@ -133,9 +132,9 @@ def dump(value: Any) -> bytes:
     """A value that a task by value returns, yields or raises, as bytes; by value only if it has no import path."""
     try:
         return pickle.dumps(value, PROTOCOL)
-    except PASSED_ON:
-        raise
-    except Exception:  # noqa: BLE001 - its class may be the function's own, of which pickle knows no module
+    except Exception as error:  # its class may be the function's own, of which pickle knows no module
+        if is_interruption(error):
+            raise
         return wrapped("The outcome of the task", code_of(value))
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from distq.core.failure import EXCEPTION_PROTOCOL, Failure, pack_exception, read_failure
 from distq.core.states import CANCELLED, DEAD, EXPIRED
+from distq.tasks.control import Interrupted
+from distq.tasks.signals import raised_by_handler
 from distq.tasks.task_error import TaskError
 from distq.wire.errors import NoSuchTask
 
@@ -18,6 +20,8 @@ TRACEBACK_CHARS_MAX: Final = 60_000
 """Maximum characters of a traceback in a failure; the beginning is cut, because its end names the error."""
 PICKLED_BYTES_MAX: Final = 64_000
 """Maximum bytes of a pickled exception; a larger one is not sent, and its future raises TaskFailed."""
+WHY_CHARS_MAX: Final = 300
+"""Maximum characters of the error for which an exception could not be sent as itself."""
 CAUSE_CHARS_MAX: Final = 160
 """Maximum characters of an exception's text in a task's history."""
 CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
@@ -29,17 +33,21 @@ class TaskFailed(TaskError):
 
     code = "TASK_FAILED"
 
-    def __init__(self, kind: str, text: str, remote_traceback: str = "") -> None:
-        super().__init__(f"{kind}: {text}" if text else kind)
+    def __init__(self, kind: str, text: str, remote_traceback: str = "", why: str = "") -> None:
+        said = f"{kind}: {text}" if text else kind
+        super().__init__(f"{said} (not raised as its own type, because {why})" if why else said)
         self.kind = kind
         """The exception's type, as `module:qualname`, or a word such as `lost`."""
         self.text = text
         self.remote_traceback = remote_traceback
         """The traceback in the executor, as text; '' if there was none."""
+        self.why = why
+        """Why the exception was not raised as its own type, in words that follow "because"; '' if there was none."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the error by its three parts."""
-        return TaskFailed, (self.kind, self.text, self.remote_traceback)
+        """Pickle the error by its parts; programs of earlier versions read three."""
+        parts = self.kind, self.text, self.remote_traceback
+        return TaskFailed, ((*parts, self.why) if self.why else parts)
 
 
 class ResultNotSent(TaskError):
@@ -111,6 +119,15 @@ class TaskStopped(TaskError):
     code = "TASK_STOPPED"
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether the executor, a signal handler or Ctrl-C raised an exception, in code that did nothing wrong.
+
+    Such an exception may be raised at any instant, and is never an outcome of the code that it interrupts.
+    """
+    kinds = Interrupted, TaskStopped, TimeLimitExceeded, KeyboardInterrupt
+    return isinstance(error, kinds) or raised_by_handler(error)
+
+
 class RemoteTraceback(Exception):
     """Carries the executor's traceback as the cause of a task's exception."""
 
@@ -138,7 +155,8 @@ def pack_overrun(text: str, stack: str) -> bytes:
 
 def _packed(error: BaseException, text: str, stack: str, dump: Callable[[BaseException], bytes] = _dump) -> bytes:
     kind = f"{type(error).__module__}:{type(error).__qualname__}"
-    return pack_exception(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], _pickled(error, dump)))
+    pickled, why = _pickled(error, dump)
+    return pack_exception(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], pickled, why))
 
 
 def overrun_text(limit_s: float) -> str:
@@ -150,7 +168,9 @@ def unpack_failure(body: bytes) -> Failure:
     """Read the bytes of a failure; other bytes become a failure that says so."""
     try:
         return read_failure(body, pickle.loads)
-    except Exception as error:  # noqa: BLE001 - bytes of another version or program
+    except Exception as error:  # bytes of another version or program
+        if is_interruption(error):
+            raise
         return Failure("unreadable", f"the failure cannot be read here: {error}")
 
 
@@ -159,17 +179,17 @@ def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
     if not body:
         return TaskFailed("lost", "; ".join(causes or ()) or "the task was given up")
     failure = unpack_failure(body)
-    error: BaseException | None = None
+    error, why = None, failure.why_not_pickled
     if failure.pickled is not None:
         try:
             loaded = pickle.loads(failure.pickled)
             error = loaded if isinstance(loaded, BaseException) else None
-        except KeyboardInterrupt:  # Ctrl-C ends this program
-            raise
-        except BaseException:  # noqa: BLE001 - its class is not available here: TaskFailed has all known facts
-            error = None
+        except BaseException as unreadable:
+            if is_interruption(unreadable):
+                raise
+            why = f"it cannot be rebuilt here: {describe(unreadable)[:WHY_CHARS_MAX]}"
     if error is None or ends_programs(error):
-        error = TaskFailed(failure.kind, failure.text, failure.remote_traceback)
+        error = TaskFailed(failure.kind, failure.text, failure.remote_traceback, why)
     error.__cause__ = RemoteTraceback(failure.remote_traceback) if failure.remote_traceback else None
     return error
 
@@ -217,17 +237,21 @@ def _with_type(error: BaseException, text: str) -> str:
     return f"{name}: {text}" if text else name
 
 
-def _pickled(error: BaseException, dump: Callable[[BaseException], bytes]) -> bytes | None:
+def _pickled(error: BaseException, dump: Callable[[BaseException], bytes]) -> tuple[bytes | None, str]:
+    """The pickled exception, and why there is none."""
     if ends_programs(error):
-        return None
+        return None, "it would end, cancel or exhaust this program"
     try:
         pickled = dump(error)
-        # Many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now.
-        if len(pickled) <= PICKLED_BYTES_MAX and isinstance(pickle.loads(pickled), BaseException):
-            return pickled
-    except BaseException:  # noqa: BLE001 - the user's class, the user's __reduce__, which may also call sys.exit()
-        return None
-    return None
+    except BaseException as failed:  # noqa: BLE001 - the user's __reduce__, which may also call sys.exit()
+        return None, f"it cannot be pickled: {describe(failed)[:WHY_CHARS_MAX]}"
+    if len(pickled) > PICKLED_BYTES_MAX:
+        return None, f"its pickle has {len(pickled):,} bytes, and {PICKLED_BYTES_MAX:,} are allowed"
+    try:  # many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now
+        loaded = pickle.loads(pickled)
+    except BaseException as failed:  # noqa: BLE001 - as above
+        return None, f"it cannot be rebuilt from its args: {describe(failed)[:WHY_CHARS_MAX]}"
+    return (pickled, "") if isinstance(loaded, BaseException) else (None, "its pickle is no exception")
 
 
 def traceback_of(error: BaseException) -> str:

@@ -13,10 +13,18 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.core.states import DEAD
-from distq.tasks.by_value import PASSED_ON, ValueUnreadable, dump, has_values
+from distq.tasks.by_value import ValueUnreadable, dump, has_values
 from distq.tasks.codec import PICKLE, PROTOCOL, is_json
 from distq.tasks.control import Interrupted
-from distq.tasks.failure import DependencyUnreadable, ResultNotSent, TaskStopped, cause_of, describe, error_of
+from distq.tasks.failure import (
+    DependencyUnreadable,
+    ResultNotSent,
+    TaskStopped,
+    cause_of,
+    describe,
+    error_of,
+    is_interruption,
+)
 
 _PICKLE: Final = 0x80
 
@@ -141,9 +149,11 @@ def _result_of(number: int, count: int, good: bool, body: bytes | None, causes: 
         return error_of(state, body, causes)
     try:
         return unpack_result(body or b"")
-    except (*PASSED_ON, ValueUnreadable):
+    except ValueUnreadable:
         raise
     except BaseException as error:
+        if is_interruption(error):
+            raise
         what = f"Result {number} of {count}" if count else "The result"
         why = f"{what} before this task cannot be read on its worker: {describe(error)}."
         raise DependencyUnreadable(why) from error

@@ -25,7 +25,7 @@ import cloudpickle
 from distq.client.client import beside
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.submitter import Submitter
-from distq.client.unsendable import NotPicklable
+from distq.client.unsendable import NotPicklable, why_unsendable
 from distq.contrib.joblib.fetched_arrays import ArrayReference, array_of
 from distq.core.errors import DistqError
 from distq.tasks.by_value import is_by_value, wrapped
@@ -129,7 +129,8 @@ class SharedArrays:
         except DistqError:
             raise
         except Exception as error:
-            raise NotPicklable(f"A call of joblib.Parallel cannot be pickled: {error}.") from error
+            why = why_unsendable((), error)
+            raise NotPicklable(f"A call of joblib.Parallel cannot be pickled: {why}.") from error
         body = file.getvalue()
         with self._counting:
             for shared in used.values():
