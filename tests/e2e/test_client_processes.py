@@ -162,6 +162,47 @@ print("whole")
     assert output_of(start(grid, tmp_path, program)).strip() == "whole"
 
 
+@pytest.mark.parametrize("used", [False, True], ids=["made before", "used before"])
+def test_clients_work_in_processes_that_c_code_forks(grid: Cluster, tmp_path: Path, used: bool) -> None:
+    """Each process has tasks of its own also without Python's handlers for forks, which uWSGI does not run."""
+    program = f"""
+import asyncio, ctypes, os, distq
+fork = ctypes.PyDLL(None).fork
+client = distq.Client()
+unused = distq.AsyncClient()
+early = client.submit(abs, -1) if {used} else None
+assert early is None or early.result(30) == 1
+late = client.submit_named("nowhere:to_be_found") if {used} else None
+assert client.flush(30)
+
+async def first_of(async_client):
+    async with async_client:
+        return await (await async_client.submit(abs, -3))
+
+children = []
+for number in range(2):
+    child = fork()
+    if child == 0:
+        if late is not None:
+            try:
+                late.result(30)
+            except distq.FutureOfParent:
+                pass
+        assert [future.result(30) for future in [client.submit(abs, -n) for n in range(20)]] == [*range(20)]
+        assert asyncio.run(first_of(unused)) == 3
+        os._exit(0)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+assert client.submit(abs, -4).result(30) == 4
+if late is not None:
+    late.cancel()
+"""
+    grid.master()
+    grid.tasks()
+    output_of(start(grid, tmp_path, program))
+    assert accepted(grid) == 2 * 21 + 1 + 2 * used
+
+
 @pytest.mark.parametrize("case", ["made before", "used before", "in use"])
 def test_an_asyncio_client_from_before_a_fork_works_in_each_child(grid: Cluster, tmp_path: Path, case: str) -> None:
     """Each process has a session of its own: every submit is one task, and returns the result of its own call."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Unpack, cast
 from distq.client.by_value import ByValueSender
 from distq.client.chains import Planned
 from distq.client.encoder import bare
+from distq.client.forks import at_fork, notice
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions
@@ -76,14 +77,24 @@ class Client(Submitter):
     def _begin(self) -> None:
         """Begin a session with the master."""
         session = _make_session(self._settings, waits_at_exit=self._waits_at_exit)
-        self._session = cast("ClientRuntime", session)
+        self._own_session = cast("ClientRuntime", session)
         if self._finalizer is not None:
             self._finalizer.detach()
         # Threads and connections end with the last reference to the client and to its futures without an outcome.
         self._finalizer = weakref.finalize(self, session.release)
         self._finalizer.atexit = False
-        self._send = self._session.send  # type: ignore[method-assign] # saves each task a call
-        self._send_together = self._session.send_together  # type: ignore[method-assign] # as above
+
+    @property
+    def _session(self) -> ClientRuntime:
+        notice()
+        return self._own_session
+
+    def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
+        notice()
+        return self._own_session.send(options, body)
+
+    def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:
+        return self._session.send_together(tasks)
 
     # -- what a program calls ------------------------------------------------------------------
 
@@ -264,7 +275,7 @@ def exchange_make_session(make_session: MakeSession) -> MakeSession:
 
 def sessions_at(address: Address) -> list[SessionPort]:
     """The sessions of this process's clients that use this address."""
-    sessions: list[SessionPort] = [client._session for client in list(_clients)]  # noqa: SLF001 - this module's own
+    sessions: list[SessionPort] = [client._own_session for client in list(_clients)]  # noqa: SLF001 - this module's own
     return [session for session in sessions if address in session.addresses]
 
 
@@ -272,11 +283,11 @@ def _begin_anew() -> None:
     """Begin new sessions after a fork: threads and connections stay with the parent process."""
     renew_lock()
     for client in list(_clients):
-        client._session.disown()  # noqa: SLF001 - this module's own
+        client._own_session.disown()  # noqa: SLF001 - this module's own
         client._begin()  # noqa: SLF001
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+at_fork(_begin_anew)
 
 
 def sessions_are_replaced() -> bool:

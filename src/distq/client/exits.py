@@ -16,6 +16,7 @@ import time
 import weakref
 from typing import Any, Final, Protocol
 
+from distq.client.forks import notice
 from distq.tasks import access
 
 CHECK_S: Final = 0.5
@@ -93,6 +94,7 @@ def _flush_all() -> None:
 
 
 def _wait_for_all() -> None:
+    notice()
     try:
         _flush_all()
         for session in list(_sessions):
@@ -117,6 +119,7 @@ def _wait_for(session: SessionAtExit) -> None:
 
 
 def _end_all() -> None:
+    notice()
     _flush_all()
     for session in list(_sessions):
         session.close()

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from distq.client import control_steps
+from distq.client.forks import notice
 from distq.client.lazy_future import is_settling_here
 from distq.client.locks import CalledInside, OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection
@@ -70,8 +71,7 @@ class ResultReceiver:
         """Set when there are results to wait for."""
         self._pending = pending
         self._sender = sender
-        self.disowned = False
-        """Whether this is a copy made by a fork; only the parent process reads."""
+        self._is_disowned = False
         self._read_lock = OwnedLock()
         """Held by the thread that reads."""
         self._is_waiting = False
@@ -92,6 +92,16 @@ class ResultReceiver:
         """Set to have the receiver thread read immediately."""
 
     # -- by a caller ---------------------------------------------------------------------------
+
+    @property
+    def disowned(self) -> bool:
+        """Whether this is a copy made by a fork; only the parent process reads."""
+        notice()
+        return self._is_disowned
+
+    def disown(self) -> None:
+        """Note that this is a copy made by a fork."""
+        self._is_disowned = True
 
     @property
     def is_reading_here(self) -> bool:

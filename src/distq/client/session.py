@@ -332,7 +332,7 @@ class ClientRuntime:
 
     def disown(self) -> None:
         """Release this copy, which a fork has made: the parent process goes on with the session."""
-        self._receiver.disowned = True
+        self._receiver.disown()
         self._sender.master_connection.release()
         self._receiver.master_connection.release()
         self.control.master_connection.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -18,6 +17,7 @@ from distq.client.aio.submitter import AsyncSubmitter
 from distq.client.by_value import ByValueSender
 from distq.client.client import sessions_are_replaced, settings_of
 from distq.client.encoder import bare
+from distq.client.forks import at_fork, notice
 from distq.client.session_stage import described, described_html
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
@@ -71,12 +71,17 @@ class AsyncClient(AsyncSubmitter):
         super().__init__({})
         self._by_value = ByValueSender(given.payload_bytes_max) if by_value else None
         self._settings = given
-        self._session = AsyncSession(given)
+        self._own_session = AsyncSession(given)
         _clients.add(self)
+
+    @property
+    def _session(self) -> AsyncSession:
+        notice()
+        return self._own_session
 
     def __del__(self) -> None:
         """Warn about a client that was not shut down, and end it when its futures have their outcomes."""
-        session: AsyncSession | None = getattr(self, "_session", None)
+        session: AsyncSession | None = getattr(self, "_own_session", None)
         if session is None or session.closed or session.owner.loop is None or session.owner.loop.is_closed():
             return
         warnings.warn(f"{self!r} was not shut down; use `async with`.", ResourceWarning, stacklevel=2, source=self)
@@ -206,7 +211,7 @@ class AsyncWithOptions(AsyncSubmitter):
         self._by_value = client._by_value  # noqa: SLF001 - the same client with other options
 
     @property
-    def _session(self) -> AsyncSession:  # type: ignore[override] # the client's, which a fork replaces
+    def _session(self) -> AsyncSession:
         return self._client._session  # noqa: SLF001 - the same client with other options
 
 
@@ -218,8 +223,8 @@ _of_parent: list[AsyncSession] = []
 def _begin_anew() -> None:
     """Begin new sessions after a fork: the master takes submits of two processes with one session for repetitions."""
     for client in list(_clients):
-        _of_parent.append(client._session)  # noqa: SLF001 - this module's own
-        client._session = AsyncSession(client._settings)  # noqa: SLF001 - as above
+        _of_parent.append(client._own_session)  # noqa: SLF001 - this module's own
+        client._own_session = AsyncSession(client._settings)  # noqa: SLF001 - as above
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+at_fork(_begin_anew)

@@ -25,7 +25,10 @@ R = TypeVar("R")
 class AsyncSubmitter(TaskEncoder):
     """Submits functions to a master, with options that win over a decorator's; `AsyncClient.options` returns one."""
 
-    _session: AsyncSession
+    @property
+    def _session(self) -> AsyncSession:
+        """The client's session, which a fork replaces."""
+        raise NotImplementedError
 
     @overload
     async def submit(self, fn: Callable[P, Unfinished[R]], /, *args: P.args, **kwargs: P.kwargs) -> AsyncFuture[R]: ...
