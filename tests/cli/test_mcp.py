@@ -12,7 +12,7 @@ from distq.cli.app import run
 from distq.cli.mcp.bounds import CAUSES_MAX, PAGE_CHARS_MAX, TEXT_CHARS_MAX, bounded, cut_traceback, page
 from distq.cli.mcp.fields import RESULTS
 from distq.cli.mcp.reader import READING, ClusterReader
-from distq.cli.mcp.server import WrongArguments, answer
+from distq.cli.mcp.server import WrongArguments, answer, checked
 from distq.cli.mcp.tools import ROWS_MAX, TOOLS
 from distq.settings import Role, load
 
@@ -54,6 +54,26 @@ def test_wrong_arguments_are_a_sentence_before_the_master_is_asked(
         answer(SETTINGS, name, arguments)
     assert part in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, field) for name, tool in TOOLS.items() for field in tool.takes if tool.takes[field]["type"] == "integer"],
+)
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(name: str, field: str) -> None:
+    """In JSON Schema 20.0 is an integer; the master receives 20, and a number that is too large gets the same limit."""
+    arguments = checked(TOOLS[name], {field: 20.0})
+    assert (arguments, type(arguments[field])) == ({field: 20}, int)
+    for wrong in (20.5, float("inf"), float("nan"), TOOLS[name].takes[field]["maximum"] + 1.0, True):
+        with pytest.raises(WrongArguments, match=f"The argument {field} of {name} is wrong: "):
+            checked(TOOLS[name], {field: wrong})
+
+
+@pytest.mark.parametrize("field", ["since", "until"])
+def test_an_instant_that_is_no_number_is_refused_before_the_master_is_asked(field: str) -> None:
+    """A comparison with NaN is false, so that the schema alone would accept it."""
+    with pytest.raises(WrongArguments, match=f"The argument {field} of list_dead_letters is wrong: nan is no number"):
+        answer(SETTINGS, "list_dead_letters", {field: float("nan")})
 
 
 def test_a_page_ends_before_it_is_too_large() -> None:

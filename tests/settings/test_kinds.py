@@ -118,6 +118,26 @@ def test_addresses_are_read_and_written_alike(text: str, address: Address) -> No
     assert str(address) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://host:9000", "write host:9000"),
+        ("tcp://host:9000/", "write host:9000"),
+        ("https://user:secret@[::1]:9000/path?query", r"write \[::1\]:9000"),
+        ("http://host", "write the host and the port, as in host:9000"),
+        ("http://", "write the host and the port, as in host:9000"),
+        ("::1:9000", r"an IPv6 address goes in brackets, as in \[::1\]:9000"),
+        ("host:" + "9" * 5_000, "its port is not a number from 0 to 65535"),
+    ],
+)
+def test_a_text_that_is_no_address_is_refused_with_what_to_write(text: str, expected: str) -> None:
+    """A URL is no IPv6 address, and neither its password nor a sentence of Python is in the message."""
+    with pytest.raises(ValueError, match=f"{expected}$") as refused:
+        parse_address(text)
+    assert ("it is a URL" in str(refused.value)) == ("://" in text)
+    assert "secret" not in str(refused.value)
+
+
 def test_several_addresses_keep_their_order() -> None:
     """The client tries the first one first."""
     assert parse_addresses("a:1, b:2,") == (Address("a", 1), Address("b", 2))

@@ -1,5 +1,6 @@
 """TCP addresses: reading `host:port` and writing it."""
 
+import re
 from typing import NamedTuple
 
 PORT_MAX = 65535
@@ -30,6 +31,8 @@ def parse_address(text: str) -> Address:
     Raises:
         ValueError: the text is neither; the message is a clause that says what is wrong.
     """
+    if "://" in text:
+        raise ValueError(f"it is a URL: {_without_scheme(text)}")
     host, colon, port = text.strip().rpartition(":")
     if not colon:
         raise ValueError("it has no port")
@@ -39,9 +42,18 @@ def parse_address(text: str) -> Address:
         raise ValueError("an IPv6 address goes in brackets, as in [::1]:9000")
     if not host or not host.isprintable() or any(char in host for char in " []/@"):
         raise ValueError("its host is missing or not a host name")
-    if not (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+    if not (port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= PORT_MAX):
         raise ValueError(f"its port is not a number from 0 to {PORT_MAX}")
     return Address(host, int(port))
+
+
+def _without_scheme(url: str) -> str:
+    """What to write in the place of a URL; a password in it is not repeated."""
+    part = re.split("[/?#]", url.strip().partition("://")[2])[0].rpartition("@")[2]
+    try:
+        return f"write {parse_address(part)}"
+    except ValueError:
+        return "write the host and the port, as in host:9000"
 
 
 def parse_addresses(text: str) -> tuple[Address, ...]:

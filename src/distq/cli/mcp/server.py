@@ -6,6 +6,7 @@ process goes to standard error.
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -100,14 +101,20 @@ def answer(settings: Settings, name: str, arguments: Mapping[str, Any]) -> dict[
     tool = TOOLS.get(name)
     if tool is None:
         raise WrongArguments(f"There is no tool {name[:100]!r}. There are {', '.join(TOOLS)}.")
-    check(tool, arguments)
+    with_types = checked(tool, arguments)
     with reading(settings) as reader:
-        return tool.run(reader, arguments)
+        return tool.run(reader, with_types)
 
 
-def check(tool: Tool, arguments: Mapping[str, Any]) -> None:
-    """Raise WrongArguments if the arguments do not match the schema of the tool."""
+def checked(tool: Tool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments with the types of the tool's schema; raises WrongArguments if they do not match it."""
+    for field, value in arguments.items():
+        if isinstance(value, float) and math.isnan(value):  # no JSON, and within every limit of a schema
+            raise WrongArguments(f"The argument {field[:100]} of {tool.name} is wrong: nan is no number.")
     error = best_match(Draft202012Validator(tool.input_schema).iter_errors(dict(arguments)))
     if error is not None:
         where = f"The argument {error.json_path.removeprefix('$.')} of" if error.path else "A call of"
         raise WrongArguments(f"{where} {tool.name} is wrong: {error.message[:300]}.")
+    whole = {field for field, schema in tool.takes.items() if schema["type"] == "integer"}
+    # In JSON Schema 20.0 is an integer; the master takes only 20.
+    return {field: int(value) if field in whole else value for field, value in arguments.items()}
