@@ -10,7 +10,7 @@ import pytest
 
 import distq
 from distq.tasks.function import Keys, spec_of, task
-from distq.tasks.options import Options, checked
+from distq.tasks.options import Options, checked, task_name
 
 
 def test_durations_are_seconds_or_a_timedelta_and_an_instant_has_a_time_zone() -> None:
@@ -122,6 +122,26 @@ def test_the_edges_of_a_range_belong_to_it(name: str, value: Any, taken: float) 
     """An `eta` that is past is no mistake: the task runs at once. What travels is a plain number."""
     found = getattr(checked(Options(), {name: value}), name)
     assert (found, type(found)) == (taken, type(taken))
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", " f", "f\r\n", "f\ng", "f\x00", "f\x7f", "f\x85", "f\u2028g", "\ufefff", "f\u3000"]
+)
+def test_a_name_that_no_worker_can_have_is_refused_where_it_is_written(name: str) -> None:
+    """A worker would try such a task again and again: blanks and line breaks at an end are left-overs of a file."""
+    with pytest.raises(ValueError, match="a task's name .* not"):
+        task_name(name)
+    if name:
+        with pytest.raises(ValueError, match="a task's name .* not"):
+            task(name=name)(lambda: None)
+
+
+@pytest.mark.parametrize(
+    "name", ["f", "mail:send", "a b", "Aufträge", "shop:Shop.<locals>.pay", "x" * 128, "\U0001f4e8"]
+)
+def test_every_other_name_is_accepted(name: str) -> None:
+    """The name travels as it is."""
+    assert task_name(name) == name
 
 
 class FromAnotherLibrary(int):

@@ -76,6 +76,8 @@ def test_a_body_of_the_largest_depth_is_taken() -> None:
         ({"name": None}, "name is a text"),
         ({"name": ""}, "name is a text"),
         ({"name": "  "}, "not a blank one"),
+        ({"name": " f\r\n"}, "no line break or control character, and no space at an end"),
+        ({"name": "f\x00"}, "control character"),
         ({"name": "x" * 129}, "128 bytes"),
         ({"name": "é" * 65}, "128 bytes"),
         ({"name": "f\ud800"}, "surrogate"),

@@ -41,8 +41,6 @@ def command(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout limits --wait: give both.")
     timeout_s = None if timeout is None else seconds(timeout, "--timeout")
-    if not name.strip() or name != name.strip():
-        raise click.BadParameter(f"{name!r} is no name of a task.", param_hint="MODULE:FUNCTION")
     args = [argument(text) for text in texts]
     from distq.cli.environment import settings_of_command
     from distq.client.client import Client

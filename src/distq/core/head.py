@@ -50,6 +50,11 @@ TASK_NAME_BYTES_MAX: Final = 128
 _NOT_IN_A_LIST: Final = re.compile("[,\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """The characters that a queue's name cannot have: the comma, control characters and line breaks."""
 
+_NOT_IN_A_NAME: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_AT_AN_END: Final = rf"[^\s\ufeff{_NOT_IN_A_NAME}]"
+TASK_NAME_SHAPE: Final = re.compile(rf"{_AT_AN_END}(?:[^{_NOT_IN_A_NAME}]*{_AT_AN_END})?")
+"""The form of a task's name: no control character or line break, and no space at an end; JavaScript reads it alike."""
+
 
 class NameTooLong(DistqError):
     """The name of a queue or of a task is longer than a head can hold."""
@@ -92,6 +97,22 @@ def new_queue_name(value: object) -> str:
         raise ValueError(
             "the name of a queue has no comma, line break or control character, and no space at an end, so that "
             f"DISTQ_QUEUES can list it; not {shown(name)}"
+        )
+    return name
+
+
+def new_task_name(field: str, value: object) -> str:
+    """The name by which a program registers or submits a task; raises TypeError or ValueError.
+
+    A task that an earlier release stored may have another name: it stays as it is.
+    """
+    name = text(field, value, TASK_NAME_BYTES_MAX)
+    if not name.strip():
+        raise ValueError(f"{field} is a text such as 'module:function', and not a blank one: {shown(name)}")
+    if not TASK_NAME_SHAPE.fullmatch(name):
+        raise ValueError(
+            f"{field} has no line break or control character, and no space at an end, as no worker has a function of "
+            f"such a name; not {shown(name)}"
         )
     return name
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict
 
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, Headers
-from distq.core.head import TASK_NAME_BYTES_MAX, new_queue_name
+from distq.core.head import new_queue_name, new_task_name
 from distq.core.option_values import EXECUTORS
 from distq.core.ranges import headers, instant, labels, plain_text, seconds, shown, text, whole
 from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
@@ -199,9 +199,7 @@ def coherent(options: Options) -> Options:
 
 def task_name(name: Any) -> str:
     """The name of a task that a program gives in place of a function; raises TypeError or ValueError."""
-    if isinstance(name, str) and not name.strip():
-        raise ValueError(f"a task's name is a text such as 'module:function', not {shown(name)}")
-    return text("a task's name", name, TASK_NAME_BYTES_MAX)
+    return new_task_name("a task's name", name)
 
 
 def _queue(_field: str, value: Any) -> str:

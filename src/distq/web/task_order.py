@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from distq.core.constraints import HEADERS_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX
-from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
+from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, TASK_NAME_SHAPE, new_task_name
 from distq.core.idempotency import HEADER, KEY_SHAPE, Idempotency
 from distq.core.option_values import LABELS_BYTES_MAX, LABELS_MAX
 from distq.core.ranges import LABEL_SHAPE, headers, labels, shown
@@ -90,10 +90,17 @@ IDEMPOTENCY_KEY: Final = shaped_field(
     "task. The header Idempotency-Key does the same.",
 )
 TASK_FIELDS: Final = (
-    text_field(
+    Field(
         "name",
-        TASK_NAME_BYTES_MAX,
-        f"Name of the task, as in `mail:send`; at most {TASK_NAME_BYTES_MAX} bytes in UTF-8.",
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TASK_NAME_BYTES_MAX,
+            "pattern": f"^{TASK_NAME_SHAPE.pattern}$",
+        },
+        f"Name of the task, as in `mail:send`; at most {TASK_NAME_BYTES_MAX} bytes in UTF-8, without line breaks and "
+        "control characters, and without spaces at an end.",
+        new_task_name,
         is_required=True,
     ),
     Field("args", {"type": "array"}, "Its arguments; none by default.", _array),
