@@ -66,14 +66,18 @@ def test_json_that_python_does_not_read_is_shown_by_its_size(body: bytes, capsys
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested more than 100 deep"),
+        ("NaN", "'NaN' is not strict JSON: NaN is a word of Python. Send null, or a text in quotes."),
+        ("[-Infinity]", "-Infinity is a word of Python"),
+        ("1e400", "the number 1e400 does not fit 64 bits. Send a text in quotes."),
+        ('{"a": 1, "a": 2}', "an object has the key 'a' more than once"),
         ("[" + "x" * 5_000, "is not JSON"),
-        ("9" * 5_000, "more than 4,300 digits, which Python does not read"),
+        ("9" * 5_000, "a whole number of more than 4,300 digits. Send a text in quotes."),
         ('{"a": -' + "9" * 5_000 + "}", "more than 4,300 digits"),
     ],
 )
 def test_an_argument_that_cannot_be_read_is_refused_in_a_short_sentence(text: str, expected: str) -> None:
-    """The sentence says why, and repeats the argument only as far as it fits."""
+    """The sentence says why, and repeats the argument only as far as it fits; the HTTP API refuses the same values."""
     with pytest.raises(click.BadParameter, match=expected) as refused:
         argument(text)
     assert len(str(refused.value)) < 200

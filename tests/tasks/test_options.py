@@ -128,11 +128,11 @@ def test_the_edges_of_a_range_belong_to_it(name: str, value: Any, taken: float) 
     "name", ["", " ", " f", "f\r\n", "f\ng", "f\x00", "f\x7f", "f\x85", "f\u2028g", "\ufefff", "f\u3000"]
 )
 def test_a_name_that_no_worker_can_have_is_refused_where_it_is_written(name: str) -> None:
-    """A worker would try such a task again and again: blanks and line breaks at an end are left-overs of a file."""
-    with pytest.raises(ValueError, match="a task's name .* not"):
+    """A worker would try such a task again and again: blanks and line breaks at an end are the remains of a line."""
+    with pytest.raises(ValueError, match=r"a task's name .* not"):
         task_name(name)
     if name:
-        with pytest.raises(ValueError, match="a task's name .* not"):
+        with pytest.raises(ValueError, match=r"a task's name .* not"):
             task(name=name)(lambda: None)
 
 

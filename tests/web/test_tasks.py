@@ -7,8 +7,9 @@ import pytest
 from tests.master.bench import Bench, on_bench
 from tests.web.http_bench import AUTHORIZED, KEY, HttpBench
 
+from distq.core.strict_json import DEPTH_MAX
 from distq.web import bearer, tasks
-from distq.web.json_body import BODY_BYTES_MAX, DEPTH_MAX
+from distq.web.json_body import BODY_BYTES_MAX
 
 JSON = {"Content-Type": "application/json"}
 PATH = "/api/v1/tasks"

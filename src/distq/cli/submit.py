@@ -78,23 +78,16 @@ def note_colon(name: str) -> None:
 
 def argument(text: str) -> Any:
     """Return an argument that was given as JSON; raises BadParameter for other text."""
-    import sys
-
     from distq.core.ranges import shown
+    from distq.core.strict_json import NotJson, NotStrict, read_strict
 
     try:
-        return json.loads(text)
-    except RecursionError:
-        raise click.BadParameter(f"{shown(text)} is nested too deeply.", param_hint="JSON") from None
-    except json.JSONDecodeError:
+        return read_strict(text)
+    except NotJson:
         hint = f"""A text is written '"{text}"'.""" if text.isprintable() and '"' not in text and len(text) < 60 else ""
         raise click.BadParameter(f"{shown(text)} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
-    except ValueError:  # the only other one: Python converts no longer text to a number
-        raise click.BadParameter(
-            f"{shown(text)} has a whole number of more than {sys.get_int_max_str_digits():,} digits, which Python does "
-            "not read. Submit it as a text in quotes.",
-            param_hint="JSON",
-        ) from None
+    except NotStrict as error:
+        raise click.BadParameter(f"{shown(text)} is not strict JSON: {error}", param_hint="JSON") from None
 
 
 def print_outcome(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:

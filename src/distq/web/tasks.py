@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from starlette.responses import Response
 
 from distq.core.ranges import duration_of, shown
+from distq.core.strict_json import NotStrict, read_strict
 from distq.core.task_ids import id_text, task_key_of
 from distq.web.api import text
 from distq.web.guard import connection_of
-from distq.web.json_body import NotStrict, body_of, read_strict
+from distq.web.json_body import body_of
 from distq.web.problems import FRESH, RETRY_AFTER_S, Problem
 from distq.web.task_order import IDEMPOTENCY_KEY, read_order
 
