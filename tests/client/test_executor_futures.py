@@ -133,7 +133,7 @@ def test_as_completed_says_how_many_futures_have_no_outcome(held: MasterState) -
 
 
 def test_a_cancelled_future_says_so_in_every_way(held: MasterState) -> None:
-    """A second cancel is true as well, `wait` counts it as done, and its callback is called once."""
+    """Its error has a text, a second cancel is true, `wait` counts it as done, and its callback is called once."""
     with opened(held) as client:
         future = client.submit(double, 1)
         assert client.flush(SOON_S)
@@ -148,7 +148,7 @@ def test_a_cancelled_future_says_so_in_every_way(held: MasterState) -> None:
         assert (future.cancelled(), future.done(), future.running()) == (True, True, False)
         assert called == [future]
         for call in (future.result, future.exception):
-            with pytest.raises(concurrent.futures.CancelledError):
+            with pytest.raises(concurrent.futures.CancelledError, match=r"^the task was cancelled: by this client\.$"):
                 call(0)
         assert concurrent.futures.wait([future], 0).done == {future}
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distq.client.callbacks import call_safely
-from distq.client.future_state import FutureState
+from distq.client.future_state import CANCELLED_HERE, FutureState
 from distq.client.inside_task import wait_inside_task
 from distq.client.lazy_future import LazyFuture, shared_lock
 from distq.client.outcome import FailedOutcome
@@ -211,7 +211,7 @@ class TaskFuture(LazyFuture[R]):
             if not self.has_ended:
                 condition.wait(limit_s)
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
-            raise CancelledError
+            raise CancelledError(CANCELLED_HERE)
         if self._state != FINISHED:
             raise TimeoutError
 

@@ -21,6 +21,8 @@ FUTURE_IS_LOCAL: Final = (
     "it: client.chain(distq.call(first, ...), distq.call(second)); to find the future elsewhere, pass its task_id"
 )
 """Why a future cannot be an argument of a task, and what to do instead."""
+CANCELLED_HERE: Final = "the task was cancelled: by this client."
+"""The text of the error of a task that this client has cancelled."""
 
 _ENDED = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
 

@@ -48,7 +48,7 @@ def running_server(request: pytest.FixtureRequest, running: testing.Cluster, tmp
 
 
 def test_a_request_submits_a_task_and_others_see_its_state(web: WebServer) -> None:
-    """The id comes with 202; the state is waiting or running, then succeeded or failed; 404 for other ids."""
+    """The id comes with 202; the state is waiting or running, then succeeded or cancelled; 404 for other ids."""
     with httpx.Client(base_url=web.url, timeout=60) as http:
         ordered = http.post("/reports", params={"customer": 7})
         assert ordered.status_code == 202
@@ -57,10 +57,39 @@ def test_a_request_submits_a_task_and_others_see_its_state(web: WebServer) -> No
         long = http.post("/reports", params={"customer": 8, "seconds": 600}).json()["task"]
         eventually(lambda: http.get(f"/reports/{long}").json()["state"] == "running", "the task runs")
         assert http.delete(f"/reports/{long}").json() == {"cancelled": True}
-        assert http.get(f"/reports/{long}", params={"wait": 20}).json()["state"] == "failed"
+        assert http.get(f"/reports/{long}", params={"wait": 20}).json() == {"state": "cancelled"}
         assert http.delete(f"/reports/{ordered.json()['task']}").json() == {"cancelled": False}
         assert http.get("/reports/1-ffffff").status_code == 404
         assert http.get("/reports/nothing").status_code == 404
+
+
+def test_a_wrong_number_is_refused_and_makes_no_task(web: WebServer, running: testing.Cluster) -> None:
+    """The client gets 400 or 422 with the number, and not a state that the task does not have."""
+    with httpx.Client(base_url=web.url, timeout=60) as http:
+        long = http.post("/reports", params={"customer": 8, "seconds": 600}).json()["task"]
+        for wrong in ("nan", "inf", "-1", "1e400", "soon"):
+            answers = [
+                http.get(f"/reports/{long}", params={"wait": wrong}),
+                http.post("/reports", params={"customer": 7, "seconds": wrong}),
+            ]
+            assert {answer.status_code for answer in answers} <= {400, 422}, wrong
+            assert all(wrong in answer.text for answer in answers)
+        for customer in ({}, {"customer": ""}, {"customer": "abc"}, {"customer": "1.5"}):
+            answer = http.post("/reports", params=customer)
+            assert answer.status_code in (400, 422), customer
+            assert "customer" in answer.text
+        assert http.get(f"/reports/{long}").json()["state"] in ("waiting", "running")
+        assert len(running.submitted()) == 1
+        assert http.delete(f"/reports/{long}").json() == {"cancelled": True}
+
+
+def test_a_task_that_raises_a_timeout_has_failed(web: WebServer, running: testing.Cluster, tmp_path: Path) -> None:
+    """Its TimeoutError does not say that the task is still waiting."""
+    (tmp_path / "mails.py").write_text("def send():\n    raise TimeoutError('no answer of the mail server')\n")
+    future = running.client.options(queue="reports", retries=0).submit_named("mails:send")
+    assert isinstance(future.exception(60), TimeoutError)
+    answer = httpx.get(f"{web.url}/reports/{future.task_id}", params={"wait": 20}, timeout=60)
+    assert answer.json() == {"state": "failed", "error": "no answer of the mail server"}
 
 
 def test_a_full_queue_answers_503(web: WebServer, running: testing.Cluster) -> None:

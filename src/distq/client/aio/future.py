@@ -8,7 +8,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from distq.client.future import claim
-from distq.client.future_state import FutureState
+from distq.client.future_state import CANCELLED_HERE, FutureState
 from distq.client.inside_task import DEADLOCK_CHECK_S, NoSlotLeft
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.states import SUCCEEDED
@@ -148,7 +148,7 @@ class AsyncFuture(FutureState[R]):
             InvalidStateError: the future has no outcome yet (`asyncio.InvalidStateError`).
         """
         if self._state == CANCELLED_AND_NOTIFIED:
-            return TaskCancelled("the task was cancelled: by this client.")
+            return TaskCancelled(CANCELLED_HERE)
         if self._state != FINISHED:
             raise asyncio.InvalidStateError(f"{self!r} has no outcome yet; await it.")
         if self._packed is not None:
