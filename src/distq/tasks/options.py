@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict
 
@@ -158,24 +158,40 @@ class Options(NamedTuple):
         return not self.retry_for or isinstance(error, self.retry_for)
 
 
-def checked(before: Options, changes: Mapping[str, Any]) -> Options:
-    """The options with these changes; raises TypeError or ValueError for an unknown name or a wrong value."""
-    unknown = sorted(changes.keys() - CHECKS.keys())
+def checked(before: Options, changes: Mapping[str, Any], excluded: Collection[str] = ()) -> Options:
+    """The options with these changes; raises TypeError or ValueError for an unknown name or a wrong value.
+
+    The error for an unknown name lists the options that are not in `excluded`.
+    """
+    unknown = sorted(changes.keys() - CHECKS.keys(), key=str)
     if unknown:
-        raise TypeError(f"there is no option {shown(unknown[0])}; there is {', '.join(CHECKS)}")
+        known = ", ".join(name for name in CHECKS if name not in excluded)
+        raise TypeError(f"there is no option {shown(unknown[0])}; there is {known}")
     given = {name: CHECKS[name](name, value) for name, value in changes.items() if value is not None}
     return before._replace(**given)
 
 
-def checked_to_send(options: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError if a client cannot send one of these options with a task."""
+def checked_to_send(options: Mapping[str, Any], excluded: Collection[str] = ()) -> Options:
+    """The checked options; raises TypeError or ValueError if a client cannot send one of them with a task.
+
+    The error for an unknown name lists the options that a client sends and that are not in `excluded`.
+    """
     for option in OF_CODE:
         if options.get(option) is not None:
             raise TypeError(
                 f"{option} does not travel with a task: the worker reads it in the code. "
                 f"Give it to the decorator, @distq.task({option}=...)."
             )
-    checked(Options(), options)
+    return checked(Options(), options, (*OF_CODE, *excluded))
+
+
+def checked_to_submit(options: Mapping[str, Any], excluded: Collection[str] = ()) -> None:
+    """Raise TypeError or ValueError if a submit of the client cannot have these options.
+
+    The error for an unknown name lists the options of a submit that are not in `excluded`.
+    """
+    unused = (option for option, (calls, _) in USES.items() if SUBMIT not in calls)
+    coherent(checked_to_send(used(options, SUBMIT), (*unused, *excluded)))
 
 
 def used(options: Mapping[str, Any], call: str) -> Mapping[str, Any]:

@@ -6,21 +6,24 @@ import os
 import re
 import socket
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import django
 import pytest
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import transaction
 from django.test.utils import override_settings
 from tests.waiting import eventually
 
 import distq
-from distq.contrib.django import TaskBackend, outbox
+from distq.contrib.django import TaskBackend, connection, outbox
 from distq.contrib.django.backend import priority_of
 from distq.contrib.django.interface import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_enqueued
 
@@ -278,6 +281,63 @@ def check_checks() -> None:
     with override_settings(INSTALLED_APPS=["distq.contrib.django"]):
         assert "Add 'distq.contrib.django.outbox' to INSTALLED_APPS" in found(OUTBOX=True)["distq.E007"]
     assert found() == {}
+    check_checks_of_values(found)
+    check_checks_without_a_key(found)
+
+
+def check_checks_of_values(found: Callable[..., dict[str, str]]) -> None:
+    """A value of a wrong type is a sentence, and that of an unknown option names only options that SUBMIT takes."""
+    no_dicts: list[Any] = [None, [], "x"]
+    for value in no_dicts:
+        (error,) = TaskBackend("wrong", {"OPTIONS": value}).check()
+        assert (error.id, error.msg) == ("distq.E009", f"TASKS['wrong']['OPTIONS'] is a dict, not {value!r}.")
+        sentence = f"TASKS['wrong']['OPTIONS']['SUBMIT'] is a dict, not {value!r}."
+        assert found(SUBMIT=value)["distq.E009"].startswith(sentence)
+        with pytest.raises(ImproperlyConfigured, match=re.escape(sentence)):
+            TaskBackend("wrong", {"OPTIONS": {"SUBMIT": value}}).enqueue(None, (), {})
+    masters: list[tuple[dict[str, Any], str]] = [
+        ({"ADDRESS": 9000}, "address is a text, host:port"),
+        ({"ADDRESS": ["a:1"]}, "address is a text, host:port"),
+        ({"AUTHKEY": ["k"]}, "authkey is the key as text or bytes, not a list"),
+    ]
+    for options, text in masters:
+        assert text in found(**options)["distq.E004"]
+    assert found(AUTHKEY=bytearray(b"k" * 40)) == {}
+    (error,) = TaskBackend("wrong", {"OPTIONS": {1: 2, "x": 3}}).check()
+    assert "has 1, x; it takes ADDRESS" in error.msg
+    submits: list[tuple[dict[Any, Any], str]] = [
+        (
+            {"every": 5},
+            "on `submit`. It is an option of a schedule: call `schedule`, or leave it out. ",
+        ),
+        ({"on_failure": "run"}, "on_failure has no effect on `submit`"),
+        ({"concurrency": 2}, "concurrency needs concurrency_key too"),
+        ({1: 2, "x": 3}, "there is no option 1; there is"),
+    ]
+    for submit, text in submits:
+        assert text in found(SUBMIT=submit)["distq.E003"]
+    assert found(SUBMIT=dict.fromkeys(("retries", "full", "unique_key", "queue")), OUTBOX=True) == {}
+    refused = {"queue", "priority", "delay", "eta", "every", "cron", "on_failure", "retry_for"}
+    unique = {"unique_key", "unique_for", "on_conflict", "debounce"}
+    for flags, more in (({}, set()), ({"ENQUEUE_ON_COMMIT": True}, unique), ({"OUTBOX": True}, {*unique, "full"})):
+        sentence = found(SUBMIT={"retires": 3}, **flags)["distq.E003"]
+        offered = set(sentence.strip().rstrip(".").partition("there is no option 'retires'; there is ")[2].split(", "))
+        assert {"retries", "time_limit", "expires"} <= offered
+        assert not offered & (refused | more)
+        assert offered >= ({*unique, "full"} - more)
+    assert "has full, and a row of the outbox waits" in found(SUBMIT={"full": "block"}, OUTBOX=True)["distq.E010"]
+
+
+def check_checks_without_a_key(found: Callable[..., dict[str, str]]) -> None:
+    """A program that only adds rows to the outbox needs no key; `get_result` needs one."""
+    with patch.dict(os.environ, DISTQ_AUTHKEY=""), patch.dict(connection._clients, clear=True):
+        assert list(found()) == list(found(ENQUEUE_ON_COMMIT=True)) == ["distq.E004"]
+        (warning,) = TaskBackend("wrong", {"OPTIONS": {"OUTBOX": True}}).check()
+        assert (warning.id, warning.level) == ("distq.W001", checks.WARNING)
+        assert "There is no key" in warning.msg
+        assert "get_result" in warning.msg
+        assert "'distq.W001'" in warning.hint
+        assert list(found(OUTBOX=True, AUTHKEY="")) == ["distq.E004"]
 
 
 def main() -> None:

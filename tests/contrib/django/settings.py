@@ -1,5 +1,6 @@
 """The settings of the test project."""
 
+import json
 import os
 
 import django
@@ -39,4 +40,6 @@ if "SHOP_WRONG" in os.environ:
         "BACKEND": DISTQ,
         "OPTIONS": {"ADRESS": "a:1", "AUTHKEY": "", "SUBMIT": {"queue": "mail", "retires": 3}, "OUTBOX": "yes"},
     }
+if "SHOP_OPTIONS" in os.environ:
+    TASKS["wrong"] = {"BACKEND": DISTQ, "OPTIONS": json.loads(os.environ["SHOP_OPTIONS"])}
 LOGGING_CONFIG = None

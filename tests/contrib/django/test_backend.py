@@ -134,6 +134,7 @@ def test_the_commands_of_manage_py_explain_mistakes(running: Cluster, tmp_path: 
     """System checks, an unknown backend, several masters, a missing table, a missing key."""
     for arguments, settings, text in (
         (["distq_worker"], {"SHOP_WRONG": "1"}, "(distq.E001) TASKS['wrong']['OPTIONS'] has ADRESS"),
+        (["check"], {"SHOP_OPTIONS": "null"}, "(distq.E009) TASKS['wrong']['OPTIONS'] is a dict, not None."),
         (["distq_worker", "--skip-checks"], {"SHOP_WRONG": "1"}, "have different masters: choose one with --backend."),
         (["distq_worker", "--backend", "x"], {}, "TASKS has no backend 'x' of distq; it has 'default', 'retrying'"),
         (["distq_worker", "--concurrency", "x"], {}, "DISTQ_CONCURRENCY is 'x', which cannot be read"),

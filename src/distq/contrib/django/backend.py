@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.utils import timezone
 
@@ -25,13 +26,14 @@ from distq.contrib.django.interface import (
     task_enqueued,
 )
 from distq.contrib.django.results import EnqueuedTask, change, ready_result, result_of, waiting_result
-from distq.contrib.outbox.rows import UNIQUE_OPTIONS
+from distq.contrib.outbox.rows import EXCLUDED_OPTIONS, UNIQUE_OPTIONS
 from distq.core.head import TASK_NAME_BYTES_MAX
 from distq.core.option_values import PRIORITY_DEFAULT
+from distq.core.ranges import shown
 from distq.core.task_ids import task_key_of
 from distq.protocol.submit import RETURN
 from distq.settings import SettingsError
-from distq.tasks.options import checked_to_send
+from distq.tasks.options import checked_to_submit
 from distq.wire.errors import RemoteRefusal
 
 FLAGS: Final = ("ENQUEUE_ON_COMMIT", "OUTBOX")
@@ -73,8 +75,19 @@ class TaskBackend(MasterOptions, BaseTaskBackend):  # type: ignore[misc] # Djang
 
     def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
         super().__init__(alias, params)
-        self._submit = {**DEFAULTS, **self.options.get("SUBMIT", {})}
+        self._setting = f"TASKS[{alias!r}]['OPTIONS']"
+        self._no_dict: str | None = None
+        """The sentence about a value that is no dict: the system check and `enqueue` report it, not an import."""
+        self.options = self._dict(self._setting, self.options)
+        self._given = self._dict(f"{self._setting}['SUBMIT']", self.options.get("SUBMIT", {}))
+        self._submit = {**DEFAULTS, **{name: value for name, value in self._given.items() if value is not None}}
         self._on_commit, self._outbox = (self.options.get(flag) is True for flag in FLAGS)
+
+    def _dict(self, setting: str, value: Any) -> Mapping[str, Any]:
+        if isinstance(value, Mapping):
+            return value
+        self._no_dict = f"{setting} is a dict, not {shown(value)}."
+        return {}
 
     def validate_task(self, task: Task) -> None:
         """Raise InvalidTask for a task that this backend cannot enqueue."""
@@ -94,11 +107,14 @@ class TaskBackend(MasterOptions, BaseTaskBackend):  # type: ignore[misc] # Djang
             QueueFull, RefusedSubmit: the master refuses it.
             PayloadTooLarge: the arguments are larger than DISTQ_PAYLOAD_BYTES_MAX.
             CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
+            ImproperlyConfigured: OPTIONS or SUBMIT is no dict.
 
         With ENQUEUE_ON_COMMIT the errors of the master are raised by the commit; with OUTBOX by the relay.
         """
         from distq.contrib.django.run import task_at  # noqa: PLC0415 - it imports what needs the apps of Django
 
+        if self._no_dict is not None:
+            raise ImproperlyConfigured(self._no_dict)
         self.validate_task(task)
         request = EnqueuedTask(
             self.alias, task.priority, task.queue_name, task.run_after, timezone.now(), self._submit["retries"]
@@ -161,8 +177,10 @@ class TaskBackend(MasterOptions, BaseTaskBackend):  # type: ignore[misc] # Djang
     def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
         """Check the options and the settings, without a connection to the master."""
         yield from super().check(**kwargs)
-        setting = f"TASKS[{self.alias!r}]['OPTIONS']"
-        if unknown := sorted(self.options.keys() - set(OPTIONS)):
+        setting = self._setting
+        if self._no_dict is not None:
+            yield checks.Error(self._no_dict, hint="Remove it, or write its options as a dict.", id="distq.E009")
+        if unknown := sorted(map(str, self.options.keys() - set(OPTIONS))):
             message = f"{setting} has {', '.join(unknown)}; it takes {', '.join(OPTIONS)}."
             yield checks.Error(message, hint="Remove it.", id="distq.E001")
         if decided := sorted(self._submit.keys() & set(OWN)):
@@ -172,15 +190,32 @@ class TaskBackend(MasterOptions, BaseTaskBackend):  # type: ignore[misc] # Djang
                 id="distq.E002",
             )
         try:
-            checked_to_send(self._submit)
+            checked_to_submit({**DEFAULTS, **self._given}, self._excluded())
         except (TypeError, ValueError) as error:
-            yield checks.Error(f"{setting}['SUBMIT']: {error}.", id="distq.E003")
+            yield checks.Error(f"{setting}['SUBMIT']: {str(error).rstrip('.')}.", id="distq.E003")
         yield from self._check_flags(setting)
+        yield from self._check_client()
+
+    def _excluded(self) -> tuple[str, ...]:
+        """The options of a submit that SUBMIT cannot have."""
+        if self._outbox:
+            return (*OWN, *EXCLUDED_OPTIONS)
+        return (*OWN, *UNIQUE_OPTIONS) if self._on_commit else OWN
+
+    def _check_client(self) -> Iterable[checks.CheckMessage]:
         try:
             self.client  # noqa: B018 - it reads the settings
+        except TypeError as error:
+            yield checks.Error(f"{self._setting}: {error}.", id="distq.E004")
         except SettingsError as error:
+            message = f"{self._setting}: {error}"
             hint = "Set DISTQ_ADDRESS and DISTQ_AUTHKEY_FILE, or ADDRESS and AUTHKEY in the backend's OPTIONS."
-            yield checks.Error(f"{setting}: {error}", hint=hint, id="distq.E004")
+            if self._outbox and not self.options.keys() & {"ADDRESS", "AUTHKEY"}:
+                message += " With OUTBOX only the relay and get_result connect to the master."
+                hint += " Without get_result, add 'distq.W001' to SILENCED_SYSTEM_CHECKS."
+                yield checks.Warning(message, hint=hint, id="distq.W001")
+            else:
+                yield checks.Error(message, hint=hint, id="distq.E004")
 
     def _check_flags(self, setting: str) -> Iterable[checks.CheckMessage]:
         for flag in FLAGS:
@@ -206,6 +241,12 @@ class TaskBackend(MasterOptions, BaseTaskBackend):  # type: ignore[misc] # Djang
                 "unique key of its own.",
                 hint="Remove it.",
                 id="distq.E008",
+            )
+        if self._outbox and self._given.get("full") is not None:
+            yield checks.Error(
+                f"{setting}['SUBMIT'] has full, and a row of the outbox waits in its table for room in the queue.",
+                hint="Remove it.",
+                id="distq.E010",
             )
 
 

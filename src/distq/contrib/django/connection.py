@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from distq.client.client import Client
@@ -25,12 +25,18 @@ class MasterOptions:
     @property
     def authkey(self) -> str | bytes | None:
         """The key; None: DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE."""
-        return self.options.get("AUTHKEY")
+        given = self.options.get("AUTHKEY")
+        return bytes(given) if isinstance(given, bytearray | memoryview) else given
 
     @property
     def client(self) -> Client:
-        """The client of this process for the backend's address and key: Django has a backend for each thread."""
+        """The client of this process for the backend's address and key: Django has a backend for each thread.
+
+        Raises TypeError or SettingsError for a wrong value.
+        """
         key = self.address, self.authkey
+        if not all(isinstance(value, Hashable) for value in key):
+            return Client(*key)  # it raises the error
         with _lock:
             found = _clients.get(key)
             if found is None:

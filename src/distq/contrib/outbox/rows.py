@@ -29,6 +29,8 @@ from distq.tasks.tracing import API, outgoing
 
 UNIQUE_OPTIONS: Final = ("unique_key", "unique_for", "on_conflict", "debounce")
 """Options that a row cannot have: its own unique key has the master accept it once."""
+EXCLUDED_OPTIONS: Final = (*UNIQUE_OPTIONS, "full")
+"""The same, and the one about full queues: a row waits in its table for room in the queue."""
 PAYLOAD_BYTES_MAX: Final = 16 << 20
 """The default of DISTQ_PAYLOAD_BYTES_MAX; a program with an outbox needs no settings of distq."""
 ONCE_S: Final = 86_400.0
@@ -79,7 +81,7 @@ class RowEncoder(TaskEncoder):
 
     def with_options(self, options: Mapping[str, Any]) -> RowEncoder:
         """The same encoder with other options; raises TypeError or ValueError for one that a row cannot have."""
-        checked_to_send(options)
+        checked_to_send(options, EXCLUDED_OPTIONS)
         for option in UNIQUE_OPTIONS:
             if options.get(option) is not None:
                 raise TypeError(f"a row of the outbox takes no {option}: it has a unique key of its own")
