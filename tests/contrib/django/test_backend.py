@@ -139,7 +139,14 @@ def test_the_commands_of_manage_py_explain_mistakes(running: Cluster, tmp_path: 
         (["distq_worker", "--backend", "x"], {}, "TASKS has no backend 'x' of distq; it has 'default', 'retrying'"),
         (["distq_worker", "--concurrency", "x"], {}, "DISTQ_CONCURRENCY is 'x', which cannot be read"),
         (["distq_outbox"], {}, "The database 'default' has no table of the outbox. Run manage.py migrate."),
-        (["distq_outbox", "--interval", "0"], {}, "--interval is a number of seconds above 0, not 0."),
+        *(
+            (
+                ["distq_outbox", "--interval", text],
+                {},
+                f"--interval is a number of seconds from 0.01 to 86,400, not {text}",
+            )
+            for text in ("0.0", "-1.0", "nan", "inf")
+        ),
     ):
         command = manage(running, *arguments, SHOP_DATABASE=str(tmp_path / "empty.db"), **settings)
         assert command.ends() != 0

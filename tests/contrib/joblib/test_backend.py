@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pytest
@@ -16,7 +18,7 @@ from tests.tidy.tree import ROOT
 import distq
 import distq.contrib.joblib
 from distq import testing
-from distq.contrib.joblib.backend import JoblibBackend
+from distq.contrib.joblib.backend import PARAMETERS, JoblibBackend
 
 BOUND = "1.3.0"
 """The oldest supported version."""
@@ -82,6 +84,45 @@ def test_values_without_a_meaning_are_refused() -> None:
             JoblibBackend(client=running.client, slots=0)
         with pytest.raises(TypeError, match=r"client\.options\(\.\.\.\), not 'localhost'"):
             JoblibBackend(client="localhost")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"slot": 2}, "the backend distq has no parameter 'slot'; did you mean slots?"),
+        ({"slots": 2, "max_nbyte": "1K"}, "the backend distq has no parameter 'max_nbyte'; did you mean max_nbytes?"),
+        (
+            {"inner_max_threads": 2},
+            "the backend distq has no parameter 'inner_max_threads'; did you mean inner_max_num",
+        ),
+        ({"zzz": 2}, "the backend distq has no parameter 'zzz'; it has client, slots, n_jobs, "),
+    ],
+)
+def test_an_unknown_parameter_is_refused_with_the_nearest_name(parameters: dict[str, object], sentence: str) -> None:
+    """Ignored, it would look as if it had an effect."""
+    distq.contrib.joblib.register()
+    with testing.eager() as running, pytest.raises(TypeError, match=f"^{re.escape(sentence)}"):
+        joblib.parallel_config("distq", client=running.client, **parameters)
+
+
+def test_the_names_in_that_sentence_are_parameters_of_the_block() -> None:
+    """Of joblib's `parallel_config`, or of the backend."""
+    block = {*signature(joblib.parallel_config).parameters, *signature(JoblibBackend).parameters}
+    assert set(PARAMETERS) <= block
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("slots", "slots"), ("slot", "slots"), ("client", "client"), ("clients", "client")]
+)
+def test_a_parameter_of_the_block_is_refused_at_parallel(name: str, meant: str) -> None:
+    """Newer versions of joblib accept every parameter there; parameters of other backends have no effect."""
+    with testing.eager() as running:
+        backend = JoblibBackend(client=running.client, slots=2)
+        known: dict[str, Any] = {"temp_folder": None, "prefer": None, "require": None, "verbose": 0, "context": None}
+        assert backend.configure(2, None, 1, "r", **known, idle_worker_timeout=5) == 2
+        sentence = rf"^joblib\.Parallel has no parameter '{name}'; give {meant} to joblib\.parallel_config"
+        with pytest.raises(TypeError, match=sentence):
+            backend.configure(2, None, 1, "r", **known, **{name: 2})
 
 
 def test_the_program_of_the_how_to_page_runs() -> None:

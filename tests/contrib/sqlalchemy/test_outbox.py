@@ -1,5 +1,6 @@
 """The outbox of SQLAlchemy: sessions, the command of the relay, and the page about it."""
 
+import math
 import os
 import re
 import signal
@@ -7,16 +8,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import MetaData, create_engine, select
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, scoped_session, sessionmaker
 from tests.contrib.outbox.work import ran, trace
 from tests.e2e.cluster import KEY, Cluster, cluster
 from tests.tidy.tree import ROOT
 from tests.waiting import eventually
 
+import distq
 from distq.contrib.sqlalchemy import OutboxTable
+
+
+class Base(DeclarativeBase):
+    """The declarations of a program."""
+
 
 PAGE = ROOT / "docs" / "how-to" / "outbox.md"
 
@@ -80,6 +88,11 @@ def test_the_command_explains_mistakes(tmp_path: Path) -> None:
         (["mysql+pymysql://host/db"], "driver of the database"),
         ([url], "The database has no table 'distq_outbox'. Create it with metadata.create_all."),
         (["sqlite:////nonexistent/data.db"], "unable to open database file"),
+        (["postgresql+psycopg://host:abc/db"], "URL cannot be read"),
+        ([url, "--interval", "nan"], "--interval is a number of seconds from 0.01 to 86,400, not nan"),
+        ([url, "--interval", "inf"], "--interval is a number of seconds from 0.01 to 86,400, not inf"),
+        ([url, "--interval", "0"], "--interval is a number of seconds from 0.01 to 86,400, not 0.0"),
+        ([url, "--interval", "-1"], "--interval is a number of seconds from 0.01 to 86,400, not -1.0"),
     ):
         done = command(*arguments)
         assert done.returncode != 0
@@ -93,8 +106,53 @@ def test_the_command_explains_mistakes(tmp_path: Path) -> None:
         outbox.add(connection, trace, 1)
     engine.dispose()
     assert command(url, "--doubtful", "status").stdout == "1 row waiting, 0 rows in doubt\n"
+    spaced = command("--doubtful", "status", DATABASE_URL=f" {url}\r\n")  # as settings of distq in such a file
+    assert (spaced.stdout, spaced.stderr) == ("1 row waiting, 0 rows in doubt\n", "")
     done = command(url)
     assert (done.returncode, "There is no key" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+@pytest.mark.parametrize("value", ["1M", "512", "", math.nan, 2048.0, -1, 0, 1023, True, None])
+def test_a_wrong_size_of_payloads_is_refused_where_it_is_given(value: Any) -> None:
+    """With the same limits as DISTQ_PAYLOAD_BYTES_MAX; no table is declared."""
+    metadata = MetaData()
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^payload_bytes_max is a size of at least 1,024 bytes: "
+    ) as raised:
+        OutboxTable(metadata, payload_bytes_max=value)
+    assert repr(value) in str(raised.value)
+    assert not metadata.tables
+
+
+@pytest.mark.parametrize("value", [2048, "2048", "2KiB", " 2KiB\r\n"])
+def test_a_size_of_payloads_is_a_number_or_a_text(value: int | str) -> None:
+    """As DISTQ_PAYLOAD_BYTES_MAX takes it; options keep it."""
+    outbox = OutboxTable(MetaData(), payload_bytes_max=value)
+    with pytest.raises(distq.PayloadTooLarge, match="2,048 are allowed"):
+        outbox.options(priority=1).add(Session(), len, b"x" * 2048)
+
+
+def test_an_argument_without_a_transaction_is_refused_with_what_to_give() -> None:
+    """An engine, nothing, a function, what makes sessions: no transaction would have the row."""
+    outbox = OutboxTable(MetaData())
+    engine = create_engine("sqlite://")
+    sentence = "^a row is added to the transaction of a Session, a scoped_session or a Connection, not of "
+    wrong: list[Any] = [engine, None, trace, sessionmaker(engine)]
+    for value in wrong:
+        with pytest.raises(TypeError, match=sentence) as raised:
+            outbox.add(value, trace, 1)
+        assert repr(value)[:40] in str(raised.value)
+        assert "`with engine.begin() as connection`" in str(raised.value)
+        assert "`await session.run_sync(lambda sync: outbox.add(sync, ...))`" in str(raised.value)
+    with pytest.raises(TypeError, match=r"metadata is a MetaData, such as Base\.metadata, not "):
+        OutboxTable(Base)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="engine is an Engine of SQLAlchemy, not 'sqlite://'"):
+        outbox.relay("sqlite://")  # type: ignore[arg-type]
+    intervals: list[Any] = [math.nan, math.inf, 0, 1e9, 10**400, True, "1s"]
+    for interval_s in intervals:
+        with pytest.raises((TypeError, ValueError), match=r"^interval_s is a number of seconds from 0\.01 to 86,400"):
+            outbox.relay(engine, interval_s=interval_s)
+    engine.dispose()
 
 
 def test_the_program_of_the_page_runs(running: Cluster, tmp_path: Path) -> None:

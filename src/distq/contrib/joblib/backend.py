@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from joblib._parallel_backends import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
@@ -18,13 +19,23 @@ from distq.client.client import Client, sessions_are_replaced
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.map_results import at_least_one
 from distq.client.submitter import Submitter
+from distq.contrib.joblib import NAME
 from distq.contrib.joblib.batch import Batch, run_batch
 from distq.contrib.joblib.shared_arrays import PackedBatch, SharedArrays, shared_by
+from distq.core.ranges import shown
 
 N_JOBS_MIN: Final = 2
 """Minimum parallel batches on a cluster: joblib runs the calls in the calling process if there is one."""
 MAPPED: Final = {"r": False, "c": True}
 """The values of joblib's `mmap_mode` under which batches share arrays, and whether each gets a copy to write to."""
+NEAR: Final = 0.8
+"""Minimum likeness (0 to 1) from which an unknown parameter of `Parallel` is a typo and not one of other backends."""
+OWN_PARAMETERS: Final = ("client", "slots")
+PARAMETERS: Final = (
+    *OWN_PARAMETERS,
+    *("n_jobs", "inner_max_num_threads", "max_nbytes", "mmap_mode", "temp_folder", "prefer", "require", "verbose"),
+)
+"""The parameters of `joblib.parallel_config("distq", ...)`: the backend's own and those of joblib."""
 
 
 class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc] # joblib has no types
@@ -36,7 +47,10 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         slots: how many tasks the cluster can run at the same time, for `n_jobs=-1`; by default the slots of the workers
             that are connected. Set it for a cluster that grows with its load.
         nesting_level: set by joblib.
-        **parameters: what joblib gives to each backend.
+        inner_max_num_threads: how many threads OpenMP, OpenBLAS, MKL and similar libraries use in a task.
+
+    Raises:
+        TypeError: there is no such parameter.
     """
 
     supports_retrieve_callback = True
@@ -50,9 +64,14 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         client: Submitter | None = None,
         slots: int | None = None,
         nesting_level: int | None = None,
-        **parameters: Any,
+        inner_max_num_threads: int | None = None,
+        **unknown: Any,
     ) -> None:
-        super().__init__(nesting_level=nesting_level, **parameters)
+        for name in unknown:
+            near = get_close_matches(name, PARAMETERS, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"it has {', '.join(PARAMETERS)}"
+            raise TypeError(f"the backend {NAME} has no parameter {shown(name)}; {meant}")
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         self._submitter = client or Client(wait_at_exit=False)
         self._slots = None if slots is None else at_least_one("slots", slots)
         self._arrays = shared_by(self._submitter)
@@ -87,14 +106,20 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         parallel: Any = None,
         max_nbytes: int | None = None,
         mmap_mode: str | None = "r",
-        **_parameters: Any,
+        **parameters: Any,
     ) -> int:
         """Prepare for calls of `Parallel`; returns the number of batches that run at the same time.
 
         Raises:
             ValueError: the calls would write to shared arrays.
+            TypeError: a parameter of the backend was given to `Parallel`, where it has no effect.
             CannotReach: no master answers.
         """
+        for name in parameters:  # those of other backends, too: programs that can use several give them
+            if near := get_close_matches(name, OWN_PARAMETERS, n=1, cutoff=NEAR):
+                raise TypeError(
+                    f"joblib.Parallel has no parameter {shown(name)}; give {near[0]} to joblib.parallel_config"
+                )
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         if mmap_mode is not None and mmap_mode not in MAPPED:

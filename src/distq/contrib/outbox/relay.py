@@ -14,6 +14,7 @@ import select
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Final, NamedTuple, Protocol
 
 from distq.client.client import Client, facts_of_unique, settings_of, submit_encoded
@@ -23,6 +24,7 @@ from distq.client.refusals import RefusedSubmit
 from distq.contrib.outbox.rows import ONCE_S, OutboxRow, queue_of, submit_options_of
 from distq.core.errors import DistqError, PayloadTooLarge
 from distq.core.plurals import counted
+from distq.core.ranges import shown
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.shutdown import ShutdownFlag
 
@@ -32,6 +34,9 @@ CLAIM_S: Final = 60.0
 """Seconds after which another relay may claim the rows of a relay that does not delete them."""
 INTERVAL_S: Final = 1.0
 """Seconds between two looks at an empty table."""
+INTERVAL_MIN_S: Final = 0.01
+INTERVAL_MAX_S: Final = 86_400.0
+"""The range of that pause: more looks would load the database, and poll(2) takes no more than 24 days."""
 PAUSE_MAX_S: Final = 30.0
 """Maximum seconds between two attempts while the database or the master is away."""
 REFUSED_MAX_S: Final = 300.0
@@ -56,6 +61,20 @@ def relay_client(address: str | None = None, authkey: str | bytes | None = None)
     settings = settings_of(address, authkey, None)
     short = dataclasses.replace(settings, connect_wait_s=min(settings.connect_wait_s, ROOM_S))
     return Client(settings=short, wait_at_exit=False)
+
+
+def checked_interval_s(field: str, value: object) -> float:
+    """The seconds between two looks at an empty table; raises TypeError or ValueError."""
+    sentence = f"{field} is a number of seconds from {INTERVAL_MIN_S} to {INTERVAL_MAX_S:,.0f}, not {shown(value)}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(sentence)
+    try:
+        interval_s = float(value)
+    except OverflowError as error:  # a whole number of hundreds of digits
+        raise ValueError(sentence) from error
+    if not INTERVAL_MIN_S <= interval_s <= INTERVAL_MAX_S:
+        raise ValueError(sentence)
+    return interval_s
 
 
 class Postponed(NamedTuple):
@@ -107,12 +126,12 @@ class Relay:
     """Submits the rows of one outbox; several relays may share it."""
 
     def __init__(self, store: OutboxStore, make_client: Callable[[], Client], interval_s: float = INTERVAL_S) -> None:
+        self._interval_s = checked_interval_s("interval_s", interval_s)
         self.stop = ShutdownFlag()
         """Set, also by a signal handler, to have `run` return after the rows that are on their way."""
         self._store = store
         self._transient: tuple[type[Exception], ...] = (*store.errors, DistqError)
         self._make_client = make_client
-        self._interval_s = interval_s
         self._client: Client | None = None
         self._client_rows = 0
 

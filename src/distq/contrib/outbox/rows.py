@@ -7,11 +7,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Final, NamedTuple
 
 from distq.client.encoder import TaskEncoder
 from distq.client.outbox import SubmitOptions
 from distq.client.session import check_size
+from distq.core.ranges import shown
 from distq.protocol.submit import (
     NO_KEYS,
     RETURN,
@@ -23,6 +25,7 @@ from distq.protocol.submit import (
     write_envelope,
     write_when,
 )
+from distq.settings.kinds import parse_bytes
 from distq.tasks.identity import path_of
 from distq.tasks.options import checked_to_send
 from distq.tasks.tracing import API, outgoing
@@ -33,6 +36,8 @@ EXCLUDED_OPTIONS: Final = (*UNIQUE_OPTIONS, "full")
 """The same, and the one about full queues: a row waits in its table for room in the queue."""
 PAYLOAD_BYTES_MAX: Final = 16 << 20
 """The default of DISTQ_PAYLOAD_BYTES_MAX; a program with an outbox needs no settings of distq."""
+PAYLOAD_BYTES_MAX_MIN: Final = 1024
+"""The smallest value of DISTQ_PAYLOAD_BYTES_MAX."""
 ONCE_S: Final = 86_400.0
 """Seconds after a row's first submit for which the master knows the row again: it keeps the task's result that long."""
 CLOCKS_S: Final = 3_600.0
@@ -106,6 +111,23 @@ class RowEncoder(TaskEncoder):
         when = _absolute(submit_options.when, now)
         options = json.dumps([submit_options.envelope, when, submit_options.constraints])
         return NewRow(key or uuid.uuid4().hex, now, submit_options.envelope[1], options, body)
+
+
+def checked_payload_bytes_max(value: object) -> int:
+    """The maximum bytes of a task's arguments, from a number or a text; raises TypeError or ValueError."""
+    sentence = (
+        f"payload_bytes_max is a size of at least {PAYLOAD_BYTES_MAX_MIN:,} bytes: a whole number, or a text such as "
+        f"'16MiB'; not {shown(value)}"
+    )
+    if isinstance(value, bool) or not isinstance(value, Integral | str):
+        raise TypeError(sentence)
+    try:
+        size_bytes = parse_bytes(value.strip()) if isinstance(value, str) else int(value)
+    except ValueError as error:
+        raise ValueError(f"{sentence}: {error}" if str(error) else sentence) from None
+    if size_bytes < PAYLOAD_BYTES_MAX_MIN:
+        raise ValueError(sentence)
+    return size_bytes
 
 
 def submit_options_of(row: OutboxRow, now: float) -> SubmitOptions:

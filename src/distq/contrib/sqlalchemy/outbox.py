@@ -23,8 +23,9 @@ from sqlalchemy.orm import Session, scoped_session
 
 from distq.client.client import Client
 from distq.contrib.outbox.relay import INTERVAL_S, Relay, relay_client
-from distq.contrib.outbox.rows import PAYLOAD_BYTES_MAX, RowEncoder
+from distq.contrib.outbox.rows import PAYLOAD_BYTES_MAX, RowEncoder, checked_payload_bytes_max
 from distq.contrib.sqlalchemy.store import SqlOutboxStore
+from distq.core.ranges import shown
 from distq.tasks.options import SubmitKeywords
 
 P = ParamSpec("P")
@@ -39,7 +40,11 @@ class OutboxTable:
         metadata: where the table is declared, so that `create_all` or Alembic creates it.
         name: the name of the table.
         schema: the schema of the table.
-        payload_bytes_max: the maximum bytes of a task's arguments, as the master's DISTQ_PAYLOAD_BYTES_MAX.
+        payload_bytes_max: the maximum bytes of a task's arguments, as the master's DISTQ_PAYLOAD_BYTES_MAX: a number,
+            or a text such as `16MiB`.
+
+    Raises:
+        TypeError, ValueError: `metadata` is no MetaData, or `payload_bytes_max` is no size.
     """
 
     def __init__(
@@ -48,10 +53,12 @@ class OutboxTable:
         name: str = TABLE,
         *,
         schema: str | None = None,
-        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        payload_bytes_max: int | str = PAYLOAD_BYTES_MAX,
     ) -> None:
+        if not isinstance(metadata, MetaData):
+            raise TypeError(f"metadata is a MetaData, such as Base.metadata, not {shown(metadata)}")
+        self._encoder = RowEncoder({}, checked_payload_bytes_max(payload_bytes_max))
         self.table = table_of(metadata, name, schema)
-        self._encoder = RowEncoder({}, payload_bytes_max)
 
     def options(self, **options: Unpack[SubmitKeywords]) -> OutboxTable:
         """The same outbox with other options for the tasks that are added, as `client.options` takes them.
@@ -78,6 +85,12 @@ class OutboxTable:
         In an AsyncSession: `await session.run_sync(lambda sync: outbox.add(sync, fn, ...))`. Raises what
         `distq.Client.submit` raises for a call that cannot be sent; the master need not be there.
         """
+        if not isinstance(session, Session | scoped_session | Connection):
+            raise TypeError(
+                f"a row is added to the transaction of a Session, a scoped_session or a Connection, not of "
+                f"{shown(session)}. With an engine, use `with engine.begin() as connection`; with an AsyncSession, "
+                "`await session.run_sync(lambda sync: outbox.add(sync, ...))`"
+            )
         row = self._encoder.row(fn, args, kwargs)
         session.execute(insert(self.table).values(due_at=row.created_at, **row._asdict()))
         return row.key
@@ -86,6 +99,8 @@ class OutboxTable:
         self, engine: Engine, make_client: Callable[[], Client] = relay_client, interval_s: float = INTERVAL_S
     ) -> Relay:
         """A relay of this outbox; its `run()` submits rows until its `stop.set()` is called."""
+        if not isinstance(engine, Engine):
+            raise TypeError(f"engine is an Engine of SQLAlchemy, not {shown(engine)}")
         return Relay(SqlOutboxStore(engine, self.table), make_client, interval_s)
 
 

@@ -11,7 +11,7 @@ from distq.contrib.django.connection import UnclearMaster, relay_client_of
 from distq.contrib.django.outbox.models import WaitingTask
 from distq.contrib.django.outbox.store import DjangoOutboxStore
 from distq.contrib.outbox.command import DOUBTFUL, DOUBTFUL_HELP, run_relay, settle_doubtful
-from distq.contrib.outbox.relay import INTERVAL_S
+from distq.contrib.outbox.relay import INTERVAL_S, checked_interval_s
 from distq.core.errors import DistqError
 
 
@@ -34,8 +34,10 @@ class RelayCommand(BaseCommand):  # type: ignore[misc] # Django has no types
         self, *, database: str, backend: str | None, interval: float, once: bool, doubtful: str | None, **_: Any
     ) -> None:
         """Run the command."""
-        if not interval > 0:
-            raise CommandError(f"--interval is a number of seconds above 0, not {interval:g}.")
+        try:
+            checked_interval_s("--interval", interval)
+        except (TypeError, ValueError) as error:
+            raise CommandError(f"{error}.") from error
         if WaitingTask._meta.db_table not in connections[database].introspection.table_names():  # noqa: SLF001 - Django's API
             raise CommandError(f"The database {database!r} has no table of the outbox. Run manage.py migrate.")
         store = DjangoOutboxStore(database)
