@@ -3,9 +3,11 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
 from tests.e2e import concurrent_tasks, tasks
 from tests.e2e.cluster import KEY, Cluster
 from tests.waiting import SOON_S
@@ -98,3 +100,29 @@ def test_a_cluster_of_the_test_serves_an_asyncio_client() -> None:
 
     with testing.cluster(tasks, concurrency=1) as cluster:
         asyncio.run(program(cluster))
+
+
+def test_a_task_without_a_worker_is_reported_to_an_asyncio_program(
+    grid: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning says why the task waits, as that of a threaded client; also for the tasks of a map."""
+    grid.master()
+
+    async def warned(use: Callable[[distq.AsyncClient], Awaitable[object]]) -> None:
+        async with client_of(grid) as client, asyncio.timeout(3 * SOON_S):
+            using = asyncio.ensure_future(use(client))
+            while "waits. No worker is connected." not in caplog.text:  # noqa: ASYNC110 - a record sets no event
+                await asyncio.sleep(0.05)  # a record has no notification
+            using.cancel()
+            client.abandon()
+        caplog.clear()
+
+    async def submits(client: distq.AsyncClient) -> None:
+        await (await client.submit(tasks.square, 3))
+
+    async def maps(client: distq.AsyncClient) -> None:
+        async with aclosing(client.map(tasks.square, range(3))) as squares:
+            await anext(squares)
+
+    asyncio.run(warned(submits))
+    asyncio.run(warned(maps))

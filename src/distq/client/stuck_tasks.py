@@ -27,6 +27,8 @@ ASKED_MAX: Final = 100
 """Maximum tasks, the oldest ones, in one call: later tasks wait for the same reasons, or a later call has them."""
 WARNINGS_MAX: Final = 20
 """Maximum different warnings that one client logs."""
+IDLE_CHECK_S: Final = 1.0
+"""Seconds between two looks of an asyncio client without tasks for its first one."""
 PAUSE_MIN_S: Final = 0.05
 """Minimum seconds until the next check."""
 

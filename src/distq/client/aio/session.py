@@ -29,7 +29,7 @@ from distq.client.running_tasks import RunningTasks
 from distq.client.session import check_size, no_result
 from distq.client.session_stage import stage_of
 from distq.client.steps import Steps
-from distq.client.stuck_tasks import WAITED_S, StuckTasks
+from distq.client.stuck_tasks import IDLE_CHECK_S, StuckTasks
 from distq.client.submit_sender import CATCH_UP_S
 from distq.client.submit_steps import PatientSubmit, SubmitSteps
 from distq.core.errors import DistqError
@@ -108,7 +108,7 @@ class AsyncSession:
         """Log from time to time why tasks wait."""
         while True:
             pause_s = self._stuck.pause_s()
-            await asyncio.sleep(WAITED_S if pause_s is None else pause_s)
+            await asyncio.sleep(IDLE_CHECK_S if pause_s is None else pause_s)
             await self._control.run(self._stuck.look())
 
     def _in_background(self, job: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
