@@ -69,6 +69,8 @@ def test_json_that_python_does_not_read_is_shown_by_its_size(body: bytes, capsys
         ("[" * 100_000, "nested more than 100 deep"),
         ("NaN", "'NaN' is not strict JSON: NaN is a word of Python. Send null, or a text in quotes."),
         ("[-Infinity]", "-Infinity is a word of Python"),
+        ('"\udcff"', "half of a surrogate pair, which is no character"),
+        (r'["\ud800"]', "half of a surrogate pair"),
         ("1e400", "the number 1e400 does not fit 64 bits. Send a text in quotes."),
         ('{"a": 1, "a": 2}', "an object has the key 'a' more than once"),
         ("[" + "x" * 5_000, "is not JSON"),

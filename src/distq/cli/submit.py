@@ -82,12 +82,17 @@ def argument(text: str) -> Any:
     from distq.core.strict_json import NotJson, NotStrict, read_strict
 
     try:
-        return read_strict(text)
+        value = read_strict(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        sentence = f"{shown(text)} has half of a surrogate pair, which is no character: write it in UTF-8."
+        raise click.BadParameter(sentence, param_hint="JSON") from None
     except NotJson:
         hint = f"""A text is written '"{text}"'.""" if text.isprintable() and '"' not in text and len(text) < 60 else ""
         raise click.BadParameter(f"{shown(text)} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
     except NotStrict as error:
         raise click.BadParameter(f"{shown(text)} is not strict JSON: {error}", param_hint="JSON") from None
+    return value
 
 
 def print_outcome(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:

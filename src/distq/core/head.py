@@ -106,9 +106,9 @@ def new_task_name(field: str, value: object) -> str:
 
     A task that an earlier release stored may have another name: it stays as it is.
     """
+    if isinstance(value, str) and not value.strip():
+        raise ValueError(f"{field} is a text such as 'module:function', and not a blank one: {shown(value)}")
     name = text(field, value, TASK_NAME_BYTES_MAX)
-    if not name.strip():
-        raise ValueError(f"{field} is a text such as 'module:function', and not a blank one: {shown(name)}")
     if not TASK_NAME_SHAPE.fullmatch(name):
         raise ValueError(
             f"{field} has no line break or control character, and no space at an end, as no worker has a function of "
