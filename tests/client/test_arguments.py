@@ -187,6 +187,38 @@ def test_the_address_of_a_manager_is_a_host_and_a_port(address: Any) -> None:
         distq.QueueManager(address, KEY.encode())
 
 
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_belongs_to_its_process(copied: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of threads, one with options, and one of coroutines say where to make another."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
+    client = distq.AsyncClient("127.0.0.1:1")
+    with testing.eager() as eager:
+        for one in (eager.client, eager.client.options(priority=1), client, client.options(priority=1)):
+            with pytest.raises(TypeError, match="a client belongs to the process that made it"):
+                copied(one)
+
+
+@pytest.mark.parametrize("by_value", [False, True])
+def test_a_client_as_an_argument_is_refused_with_what_to_do(by_value: bool) -> None:
+    """Also one that a function sent by value uses."""
+    with testing.eager():
+        client = distq.Client(by_value=by_value)
+        with pytest.raises(distq.NotPicklable, match="cannot be pickled: a client belongs to the process that made it"):
+            client.submit(print, [client])
+        if by_value:
+            with pytest.raises(distq.NotPicklable, match="something that it uses cannot be pickled: a client belongs"):
+                client.submit(lambda: client.refused)
+
+
+def test_sizes_of_a_map_have_no_maximum() -> None:
+    """A size beyond what the machine counts means all calls; one far below 1 is shown short."""
+    with testing.eager() as eager:
+        for sizes in ({"chunksize": 10**30}, {"buffersize": 10**30}, {"chunksize": 10**30, "buffersize": 10**30}):
+            assert list(eager.client.map(jobs.add, [1, 2], **sizes)) == [1, 2]  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="chunksize is at least 1, not a whole number of about 5,001 digits"):
+            eager.client.map(jobs.add, [1], chunksize=-(10**5_000))
+
+
 def test_a_future_is_not_copied_either() -> None:
     """A copy would never get the outcome."""
     with testing.eager() as eager:

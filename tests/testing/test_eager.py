@@ -2,9 +2,13 @@
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +256,37 @@ def test_a_wrong_setting_is_refused() -> None:
         testing.eager(settings={"DISTQ_STORE": "x"}),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["RETRIES", "retries", "DISTQ_RETRYS"])
+def test_an_unknown_setting_is_refused_with_the_nearest_one(name: str) -> None:
+    """Without the prefix it would have no effect; a cluster does the same."""
+    for block in (testing.eager, testing.cluster):
+        with pytest.raises(distq.SettingsError, match=f"{name} is not a setting; did you mean DISTQ_RETRIES?"):
+            block(settings={name: "0"}).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("times", "by_s"),
+    [
+        ({"days": Decimal("0.5")}, 43_200),
+        ({"hours": Fraction(1, 2), "seconds": Decimal(1)}, 1_801),
+        ({"minutes": 2, "seconds": 0.5}, 120.5),
+    ],
+)
+def test_advance_takes_every_kind_of_real_number(eager: testing.Eager, times: dict[str, Any], by_s: float) -> None:
+    """As timeouts do."""
+    before = eager.now
+    eager.advance(**times)
+    assert eager.now - before == pytest.approx(by_s)
+
+
+@pytest.mark.parametrize("hours", ["3", True, 3j, None, timedelta(hours=3)])
+def test_advance_refuses_what_is_no_number_with_a_sentence(eager: testing.Eager, hours: Any) -> None:
+    """The sentence names the argument, and the value."""
+    with pytest.raises(TypeError, match=re.escape(f"hours of advance() is a number, not {hours!r}")):
+        eager.advance(hours=hours)
+    numbers: list[Any] = [Decimal("NaN"), 10**400, -1]
+    for number in numbers:
+        with pytest.raises(ValueError, match="moves the clock forward, by more than 0 s"):
+            eager.advance(hours=number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from distq.client.by_value import ByValueSender, pack_by_value
 from distq.client.chains import Planned, Stage, planned
@@ -21,6 +21,12 @@ from distq.tasks.function import Keys, TaskSpec, spec_of
 from distq.tasks.identity import path_of
 from distq.tasks.options import CHAIN, SCHEDULE, SUBMIT, Options, checked, coherent, task_name, used
 from distq.tasks.payload import pack_call, pack_json
+
+CLIENT_IS_LOCAL: Final = (
+    "a client belongs to the process that made it. Make one where it is used: distq.Client() connects a task to the "
+    "master of its worker, and another process to the same DISTQ_ADDRESS"
+)
+"""Why a client cannot be an argument of a task or of another process, and what to do instead."""
 
 
 class Scheduled(NamedTuple):
@@ -41,6 +47,10 @@ class TaskEncoder:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
         self._specs: dict[Callable[..., Any], tuple[SubmitOptions, Keys | None, Fit]] = {}
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, as an argument of a task or of another process; raises TypeError."""
+        raise TypeError(CLIENT_IS_LOCAL)
 
     def _encoded(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -23,14 +24,17 @@ _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
 def at_least_one(name: str, size: Any) -> int:
-    """A size that a program passes to `map`; raises TypeError if it is no whole number, ValueError if it is below 1."""
+    """A size that a program passes to `map`; raises TypeError if it is no whole number, ValueError if it is below 1.
+
+    A size above the maximum of `itertools` means all, as that maximum does.
+    """
     try:
         whole = operator.index(size)
     except TypeError:
         raise TypeError(f"{name} is a whole number, not {shown(size)}") from None
     if whole < 1:
-        raise ValueError(f"{name} is at least 1, not {whole}")
-    return whole
+        raise ValueError(f"{name} is at least 1, not {shown(whole)}")
+    return min(whole, sys.maxsize)
 
 
 class MapResults(Iterator[R]):

@@ -144,16 +144,18 @@ def _fill_in(values: dict[str, Any]) -> None:
 def _unknown(layer: Mapping[str, str]) -> list[str]:
     known = {row.name for row in ROWS} | _NOT_SETTINGS
     return [
-        _unknown_sentence(name, known)
+        unknown_sentence(name)
         for name in sorted(layer)
         if name.upper().startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name)
     ]
 
 
-def _unknown_sentence(name: str, known: set[str]) -> str:
+def unknown_sentence(name: str) -> str:
+    """Say that there is no setting of this name, and which one has the nearest name."""
     import difflib  # noqa: PLC0415 - only a mistyped name pays for the import
 
-    near = difflib.get_close_matches(name.upper(), sorted(known - _NOT_SETTINGS), n=1, cutoff=0.6)
+    meant = name.upper() if name.upper().startswith(PREFIX) else PREFIX + name.upper()
+    near = difflib.get_close_matches(meant, sorted(row.name for row in ROWS), n=1, cutoff=0.6)
     end = f"did you mean {near[0]}?" if near else "`distq settings` lists the settings."
     return f"{name} is not a setting; {end}"
 

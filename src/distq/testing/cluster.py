@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from functools import partial
+from numbers import Number
 from types import ModuleType
 from typing import Any, Final, ParamSpec
 
@@ -17,7 +19,7 @@ from distq.client.session import ClientRuntime
 from distq.client.session_port import SessionPort
 from distq.core.ranges import shown
 from distq.settings import Role, Settings, SettingsError, load
-from distq.settings.load import PREFIX
+from distq.settings.load import PREFIX, unknown_sentence
 from distq.tasks.function import spec_of
 from distq.testing.errors import TasksUnfinished
 from distq.testing.host import ClusterHost
@@ -113,6 +115,7 @@ class Cluster:
 
         Raises:
             ValueError: the time is not above 0.
+            TypeError: one of the times is not a number.
             TasksUnfinished: as in `drain`.
         """
         by_s = span_s(days, hours, minutes, seconds)
@@ -149,7 +152,8 @@ class Cluster:
     def assert_submitted(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> SubmittedTask:
         """Return the newest task that calls `fn` with these arguments; `unittest.mock.ANY` equals every argument.
 
-        `f(1)` and `f(x=1)` are equal, and so is an argument that equals the parameter's default and one left out.
+        `f(1)` and `f(x=1)` are equal, and so is an argument that equals the parameter's default and one left out. An
+        argument that does not equal its own copy (NaN, an array, an object without `==`) is compared by its pickle.
 
         Raises:
             NotSubmitted: there is no such task; the text lists those that there are.
@@ -192,11 +196,22 @@ class Cluster:
 
 
 def span_s(days: float, hours: float, minutes: float, seconds: float) -> float:
-    """The seconds by which `advance` moves a clock; raises ValueError."""
-    by_s = days * DAY_S + hours * HOUR_S + minutes * MINUTE_S + seconds
+    """The seconds by which `advance` moves a clock; raises ValueError, TypeError."""
+    given = {"days": (days, DAY_S), "hours": (hours, HOUR_S), "minutes": (minutes, MINUTE_S), "seconds": (seconds, 1.0)}
+    by_s = sum(_number(name, count) * unit_s for name, (count, unit_s) in given.items())
     if not 0 < by_s < float("inf"):
         raise ValueError(f"advance() moves the clock forward, by more than 0 s, not by {by_s:g} s")
     return by_s
+
+
+def _number(name: str, count: object) -> float:
+    """The number that `advance` takes for a unit of time; raises TypeError."""
+    if isinstance(count, Number) and not isinstance(count, bool | complex):
+        try:
+            return float(count)  # type: ignore[arg-type] # a number that is not complex
+        except OverflowError:  # a whole number beyond the range of a float
+            return math.inf
+    raise TypeError(f"{name} of advance() is a number, not {shown(count)}")
 
 
 @contextmanager
@@ -247,8 +262,13 @@ def cluster(
 
 
 def checked_settings(settings: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The settings that a test gives; raises SettingsError for one that a test cluster makes itself, TypeError."""
+    """The settings that a test gives; raises SettingsError for an unknown one or one of the cluster's own, TypeError.
+
+    `load` ignores a name without the prefix of settings, which an environment may have.
+    """
     for name, text in (settings or {}).items():
+        if isinstance(name, str) and not name.upper().startswith(PREFIX):
+            raise SettingsError(unknown_sentence(name))
         if not isinstance(text, str):
             raise TypeError(f"{name} in `settings` is {shown(text)}, of the type {type(text).__name__}: give text")
     if taken := sorted(FIXED & (settings or {}).keys()):

@@ -56,6 +56,7 @@ class Eager:
 
         Raises:
             ValueError: the time is not above 0.
+            TypeError: one of the times is not a number.
         """
         end_at = self.now + span_s(days, hours, minutes, seconds)
         self._master.work(lambda: False, end_at)

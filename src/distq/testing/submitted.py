@@ -103,6 +103,11 @@ class Submissions:
         if found is not None:
             return found
         call = SubmittedTask("", name, tuple(args), dict(kwargs), "", 0, 0.0, None, None)
+        if any(str(task) == str(call) for task in calls):
+            raise NotSubmitted(
+                f"{call}: a task with arguments of this text was submitted, but they are not equal (==). Give "
+                "unittest.mock.ANY for an argument that cannot be compared, and look at that of the returned task."
+            )
         raise NotSubmitted(f"{call} was not submitted. {_listed(calls, self.calls())}")
 
 
@@ -162,11 +167,38 @@ def _bound(fit: Fit, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[An
 
 
 def _is_equal(wanted: object, given: object) -> bool:
-    """Whether the call is the expected one; a comparison that raises, as with arrays of numpy, counts as not equal."""
+    """Whether the call is the expected one; what has no usable `==` is compared by its pickled bytes."""
+    if _says_equal(wanted, given):  # the expected value decides first: `unittest.mock.ANY` equals everything
+        return True
+    if isinstance(wanted, tuple | list) and type(wanted) is type(given):
+        assert isinstance(given, tuple | list)
+        return len(wanted) == len(given) and all(map(_is_equal, wanted, given))
+    if isinstance(wanted, dict) and type(wanted) is type(given):
+        assert isinstance(given, dict)
+        return wanted.keys() == given.keys() and all(_is_equal(wanted[key], given[key]) for key in wanted)
+    return _has_equal_bytes(wanted, given)
+
+
+def _says_equal(wanted: object, given: object) -> bool:
+    """What `==` says; one that raises, or that gives no truth value, as with arrays of numpy, says no."""
     try:
-        return wanted == given  # the expected value decides first: `unittest.mock.ANY` equals everything
+        return bool(wanted == given)
     except Exception:  # noqa: BLE001 - arguments are the user's objects, which may raise anything
         return False
+
+
+def _has_equal_bytes(wanted: object, given: object) -> bool:
+    """Whether a value that does not equal its own copy (NaN, an array, an object without `==`) is pickled alike."""
+    try:
+        copy = _copied(wanted)
+        return not _says_equal(wanted, copy) and pickle.dumps(copy) == pickle.dumps(_copied(given))
+    except Exception:  # noqa: BLE001 - as above
+        return False
+
+
+def _copied(value: object) -> object:
+    """The value as an executor gets it; two copies of equal values are pickled alike, which originals may not be."""
+    return pickle.loads(pickle.dumps(value))
 
 
 def _listed(same: Sequence[SubmittedTask], every: Sequence[SubmittedTask]) -> str:

@@ -80,7 +80,8 @@ class Drawing:
 
     def open(self, bar: ProgressBar) -> None:
         """Draw a bar from now on."""
-        bar.place.begin(bar)
+        if not _safely(bar.place.begin, bar):
+            return
         with self._lock:
             self.bars.append(bar)
             if self._thread is None:
@@ -142,10 +143,10 @@ class Drawing:
 
 
 def _safely(draw: Callable[..., None], *args: object) -> bool:
-    """Draw; False if the terminal is gone, which must not disturb the program."""
+    """Draw; False if the place cannot be drawn on, such as a closed stream, which must not disturb the program."""
     try:
         draw(*args)
-    except (OSError, ValueError):  # ValueError: the stream is closed
+    except Exception:  # noqa: BLE001 - a program may replace its streams by any object
         return False
     return True
 

@@ -48,4 +48,7 @@ class LinesPlace:
         """Change nothing: the place has changed nothing."""
 
     def _print(self, bar: ProgressBar) -> None:
-        print(sentence_of(bar.state), file=self._stream, flush=True)
+        print(sentence_of(bar.state), file=self._stream)
+        flush = getattr(self._stream, "flush", None)  # an object that a program has put there may have only write()
+        if flush is not None:
+            flush()

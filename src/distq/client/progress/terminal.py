@@ -62,7 +62,7 @@ class TerminalPlace:
         from rich.live import Live  # noqa: PLC0415 - as above
 
         # rich prints to its console what goes to a redirected stream: a standard output that is a file stays as it is.
-        redirects_stdout = sys.stdout is not None and sys.stdout.isatty()
+        redirects_stdout = is_terminal(sys.stdout)
         self._streams = sys.stdout, sys.stderr
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=redirects_stdout)
         self._live.start()
@@ -114,10 +114,18 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal; one that is closed, or that has only write(), is none."""
+    try:
+        return bool(stream.isatty())
+    except Exception:  # noqa: BLE001 - a program may replace its streams by any object, or by None
+        return False
+
+
 def terminal_of(stream: TextIO) -> TerminalPlace | None:
     """The terminal behind a stream; None if it is none, or one that cannot draw over what it shows."""
     stream = getattr(stream, "rich_proxied_file", stream)  # rich has replaced it while bars are drawn
-    if not stream.isatty():
+    if not is_terminal(stream):
         return None
     with _SharedTerminal.lock:  # bars of several threads that begin together share one terminal
         if _SharedTerminal.terminal is None or _SharedTerminal.stream is not stream:
