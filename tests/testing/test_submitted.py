@@ -107,3 +107,14 @@ def test_an_argument_that_cannot_be_compared_is_said_to_be_one(eager: testing.Ea
     with pytest.raises(testing.NotSubmitted, match=r"they are not equal \(==\). Give unittest.mock.ANY"):
         eager.assert_submitted(measure, Unequal(0))
     eager.assert_submitted(measure, ANY)
+
+
+def test_a_list_that_contains_itself_is_another_argument(eager: testing.Eager) -> None:
+    """Its comparison has no end, and disturbs no other call."""
+    endless: list[Any] = []
+    endless.append(endless)
+    eager.client.submit(measure, endless)
+    eager.client.submit(measure, 1)
+    eager.assert_submitted(measure, 1)
+    with pytest.raises(testing.NotSubmitted):
+        eager.assert_submitted(measure, endless)

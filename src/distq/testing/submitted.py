@@ -168,14 +168,21 @@ def _bound(fit: Fit, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[An
 
 def _is_equal(wanted: object, given: object) -> bool:
     """Whether the call is the expected one; what has no usable `==` is compared by its pickled bytes."""
+    try:
+        return _is_alike(wanted, given)
+    except Exception:  # noqa: BLE001 - keys of a dict may raise anything, and a list may contain itself
+        return False
+
+
+def _is_alike(wanted: object, given: object) -> bool:
     if _says_equal(wanted, given):  # the expected value decides first: `unittest.mock.ANY` equals everything
         return True
     if isinstance(wanted, tuple | list) and type(wanted) is type(given):
         assert isinstance(given, tuple | list)
-        return len(wanted) == len(given) and all(map(_is_equal, wanted, given))
+        return len(wanted) == len(given) and all(map(_is_alike, wanted, given))
     if isinstance(wanted, dict) and type(wanted) is type(given):
         assert isinstance(given, dict)
-        return wanted.keys() == given.keys() and all(_is_equal(wanted[key], given[key]) for key in wanted)
+        return wanted.keys() == given.keys() and all(_is_alike(wanted[key], given[key]) for key in wanted)
     return _has_equal_bytes(wanted, given)
 
 
@@ -189,11 +196,8 @@ def _says_equal(wanted: object, given: object) -> bool:
 
 def _has_equal_bytes(wanted: object, given: object) -> bool:
     """Whether a value that does not equal its own copy (NaN, an array, an object without `==`) is pickled alike."""
-    try:
-        copy = _copied(wanted)
-        return not _says_equal(wanted, copy) and pickle.dumps(copy) == pickle.dumps(_copied(given))
-    except Exception:  # noqa: BLE001 - as above
-        return False
+    copy = _copied(wanted)
+    return not _says_equal(wanted, copy) and pickle.dumps(copy) == pickle.dumps(_copied(given))
 
 
 def _copied(value: object) -> object:

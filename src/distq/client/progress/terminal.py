@@ -124,9 +124,9 @@ def is_terminal(stream: Any) -> bool:
 
 def terminal_of(stream: TextIO) -> TerminalPlace | None:
     """The terminal behind a stream; None if it is none, or one that cannot draw over what it shows."""
-    stream = getattr(stream, "rich_proxied_file", stream)  # rich has replaced it while bars are drawn
     if not is_terminal(stream):
         return None
+    stream = getattr(stream, "rich_proxied_file", stream)  # rich has replaced it while bars are drawn
     with _SharedTerminal.lock:  # bars of several threads that begin together share one terminal
         if _SharedTerminal.terminal is None or _SharedTerminal.stream is not stream:
             _SharedTerminal.terminal, _SharedTerminal.stream = TerminalPlace(stream), stream
