@@ -1,8 +1,10 @@
 """Split frames: large payloads and results travel beside the pickle, and become `bytes` without a copy."""
 
+import gc
 import pickle
 import random
 import struct
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,20 @@ def through(parts: Any) -> bytes:
     """The frame that arrives for what one end sends."""
     (frame,) = framer_of(1 << 30).feed(b"".join(parts))
     return frame
+
+
+def test_a_frame_that_its_connection_never_completes_is_freed_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.15 reports a buffer that the garbage collector closes while there is a view of it."""
+    reports: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", reports.append)
+    connection: dict[str, Any] = {"framer": framer_of()}
+    connection["itself"] = connection
+    connection["framer"].push(pack(LARGE)[:1000])
+    assert connection["framer"].pull() is None
+    connection["room"] = connection["framer"].room[10:]
+    del connection
+    gc.collect()
+    assert reports == []
 
 
 def test_a_large_body_leaves_beside_the_pickle_and_arrives_as_bytes() -> None:

@@ -72,6 +72,17 @@ def pack_split(pickled: bytes, parts: Sequence[Buffer]) -> tuple[Buffer, ...]:
     return (_SPLIT.pack(_SPLIT_MARK, len(parts), len(pickled)) + table + pickled, *parts)
 
 
+class _Part(BytesIO):
+    """The buffer of one part of a large frame."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Ignore views of the buffer: the garbage collector closes it before it frees those of an ended connection."""
+        with suppress(BufferError):
+            super().close()
+
+
 class _LargeFrame:
     """A frame of which some bytes are missing; it is received into one buffer, or into one for each part."""
 
@@ -80,7 +91,7 @@ class _LargeFrame:
     def __init__(self, sizes: Sequence[int], *, is_split: bool) -> None:
         self._sizes = sizes
         self._is_split = is_split
-        self._parts: list[BytesIO] = []
+        self._parts: list[_Part] = []
         """The buffers of the parts that have begun."""
         self.room: memoryview | None = None
         """Where the next bytes go; None once the frame is complete."""
@@ -91,7 +102,7 @@ class _LargeFrame:
         for size in self._sizes[len(self._parts) :]:
             # The only kind of buffer that can be written, and then be taken as `bytes` without a copy. The system gives
             # a large one its memory as it is written: a length alone costs none.
-            part = BytesIO(bytes(size))
+            part = _Part(bytes(size))
             self._parts.append(part)
             if size:
                 self.room = part.getbuffer()
