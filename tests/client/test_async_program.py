@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import pickle
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -76,8 +77,14 @@ def test_coroutines_that_begin_at_once_use_a_client(run: Run) -> None:
     """With the eager task factory (Python 3.12) a task runs up to its first wait while it is made."""
 
     async def program(master: FakeMaster) -> None:
-        factory: Any = getattr(asyncio, "eager_task_factory", None)
-        asyncio.get_running_loop().set_task_factory(factory)
+        eager: Any = getattr(asyncio, "eager_task_factory", None)
+
+        def factory(*args: Any, **options: Any) -> Any:
+            if sys.version_info < (3, 14):
+                options.pop("eager_start", None)  # uvloop 0.23 passes it to the factory of Python 3.12 too
+            return eager(*args, **options)
+
+        asyncio.get_running_loop().set_task_factory(eager and factory)
         async with client_of(master) as client:
 
             async def one(n: int) -> int:
