@@ -140,12 +140,16 @@ def maps_and_chains(client: distq.Client) -> None:
     one, two = distq.call(add, 1), distq.call(later)
     assert_type(one, distq.Call[str])
     assert_type(two.options(queue="mail"), distq.Call[int])
-    assert_type(client.chain([one, one], two), distq.TaskFuture[Any])
+    assert_type(client.chain(one), distq.TaskFuture[str])
+    assert_type(client.chain([one, one], two), distq.TaskFuture[int])
+    assert_type(client.chain(two, [one, one]), distq.TaskFuture[list[str]])
+    assert_type(client.chain(two, (distq.call(add, n) for n in range(3))), distq.TaskFuture[list[str]])
+    assert_type(client.chain(one, two, two, one, one, two), distq.TaskFuture[Any])
     assert_type(client.group([one, two], then=distq.call(without_options)).result(), float)
     assert_type(client.gather(one, one).result(), list[str])
     client.map(add, 5)  # type: ignore[call-overload]
     client.map(add, [1], concurrency=5)  # type: ignore[call-overload]
-    client.chain(add)  # type: ignore[arg-type]
+    client.chain(add)  # type: ignore[call-overload]
     client.gather(add)  # type: ignore[arg-type]
     distq.call(5)  # type: ignore[call-overload]
 
@@ -205,7 +209,7 @@ async def coroutine(client: distq.AsyncClient) -> None:
     assert_type(await asyncio.gather(future, future), tuple[str, str])
     assert_type((await future.cancel(), await future.abort(), await future.running()), tuple[bool, bool, bool])
     one, two = distq.call(add, 1), distq.call(later)
-    assert_type(await client.chain([one, one], two), distq.AsyncFuture[Any])
+    assert_type(await client.chain([one, one], two), distq.AsyncFuture[int])
     assert_type(await (await client.group([one, one], then=two)), int)
     assert_type(await (await client.gather(one, one)), list[str])
     assert_type(await client.options(every="1h").schedule("name", later, 1), distq.Scheduled)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from distq.client.outbox import SubmitOptions
 from distq.core.constraints import FAIL, DependsOn
@@ -12,11 +12,15 @@ from distq.protocol.submit import NO_KEYS, SubmitConstraints, queue_of, write_co
 from distq.tasks.call import Call, gathered, nothing
 from distq.tasks.options import Options
 
+R = TypeVar("R")
+
 CALLS_MAX: Final = 10_000
 """Maximum calls of one chain or group; the master accepts them in one cycle, in which it answers no other request."""
 BYTES_MAX: Final = 32 << 20
 """Maximum bytes of their arguments together; one frame carries them."""
 Stage = Call[Any] | Iterable[Call[Any]]
+Parallel = list[Call[R]] | tuple[Call[R], ...] | Iterator[Call[R]]
+"""The last stage of a chain whose result is a list; type checkers must tell it from a call, which is iterable too."""
 Planned = tuple[SubmitOptions, bytes]
 """One task of a submit: its options and its payload."""
 

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar, overload
 
-from distq.client.chains import Planned
+from distq.client.chains import Parallel, Planned, Stage
 from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
 from distq.client.future import TaskFuture
 from distq.client.map_results import MapResults, at_least_one
@@ -116,7 +116,25 @@ class Submitter(TaskEncoder, Executor):
         """The master's answer to a request of an operator."""
         raise NotImplementedError
 
-    def chain(self, *stages: Call[Any] | Iterable[Call[Any]]) -> TaskFuture[Any]:
+    @overload
+    def chain(self, last: Call[R], /) -> TaskFuture[R]: ...
+    @overload
+    def chain(self, last: Parallel[R], /) -> TaskFuture[list[R]]: ...
+    @overload
+    def chain(self, _1: Stage, last: Call[R], /) -> TaskFuture[R]: ...
+    @overload
+    def chain(self, _1: Stage, last: Parallel[R], /) -> TaskFuture[list[R]]: ...
+    @overload
+    def chain(self, _1: Stage, _2: Stage, last: Call[R], /) -> TaskFuture[R]: ...
+    @overload
+    def chain(self, _1: Stage, _2: Stage, last: Parallel[R], /) -> TaskFuture[list[R]]: ...
+    @overload
+    def chain(self, _1: Stage, _2: Stage, _3: Stage, last: Call[R], /) -> TaskFuture[R]: ...
+    @overload
+    def chain(self, _1: Stage, _2: Stage, _3: Stage, last: Parallel[R], /) -> TaskFuture[list[R]]: ...
+    @overload
+    def chain(self, _1: Stage, _2: Stage, _3: Stage, _4: Stage, _5: Stage, /, *more: Stage) -> TaskFuture[Any]: ...
+    def chain(self, *stages: Stage) -> TaskFuture[Any]:
         """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))

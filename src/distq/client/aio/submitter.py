@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from distq.client.aio.future import AsyncFuture
 from distq.client.aio.map_results import in_order, one_by_one, rows_of
 from distq.client.aio.session import AsyncSession
+from distq.client.chains import Parallel, Stage
 from distq.client.encoder import Scheduled, TaskEncoder, bare, scheduled
 from distq.client.map_results import at_least_one
 from distq.client.progress.mapping import MapBar
@@ -79,7 +80,27 @@ class AsyncSubmitter(TaskEncoder):
         except DistqError as error:
             raise bare(error) from error.__cause__
 
-    async def chain(self, *stages: Call[Any] | Iterable[Call[Any]]) -> AsyncFuture[Any]:
+    @overload
+    async def chain(self, last: Call[R], /) -> AsyncFuture[R]: ...
+    @overload
+    async def chain(self, last: Parallel[R], /) -> AsyncFuture[list[R]]: ...
+    @overload
+    async def chain(self, _1: Stage, last: Call[R], /) -> AsyncFuture[R]: ...
+    @overload
+    async def chain(self, _1: Stage, last: Parallel[R], /) -> AsyncFuture[list[R]]: ...
+    @overload
+    async def chain(self, _1: Stage, _2: Stage, last: Call[R], /) -> AsyncFuture[R]: ...
+    @overload
+    async def chain(self, _1: Stage, _2: Stage, last: Parallel[R], /) -> AsyncFuture[list[R]]: ...
+    @overload
+    async def chain(self, _1: Stage, _2: Stage, _3: Stage, last: Call[R], /) -> AsyncFuture[R]: ...
+    @overload
+    async def chain(self, _1: Stage, _2: Stage, _3: Stage, last: Parallel[R], /) -> AsyncFuture[list[R]]: ...
+    @overload
+    async def chain(
+        self, _1: Stage, _2: Stage, _3: Stage, _4: Stage, _5: Stage, /, *more: Stage
+    ) -> AsyncFuture[Any]: ...
+    async def chain(self, *stages: Stage) -> AsyncFuture[Any]:
         """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             future = await client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
