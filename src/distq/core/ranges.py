@@ -58,6 +58,8 @@ class SecondsRange(NamedTuple):
     most_s: float = DURATION_MAX_S
     positive: bool = False
     """Whether the range excludes 0."""
+    past_is_zero: bool = False
+    """Whether a negative duration means 0, as the time until an instant that has just passed."""
     hint: str = ""
 
 
@@ -73,7 +75,7 @@ COUNTS: Final = {
 SPANS: Final = {
     "time_limit": SecondsRange(positive=True, hint="leave it out for no limit"),
     "result_ttl": SecondsRange(),
-    "delay": SecondsRange(hint="an eta may be past"),
+    "delay": SecondsRange(past_is_zero=True),
     "expires": SecondsRange(positive=True, hint="leave it out for a task that never expires"),
     "unique_for": SecondsRange(positive=True),
     "debounce": SecondsRange(positive=True),
@@ -131,6 +133,8 @@ def seconds(field: str, value: object, *, converted: bool = False) -> float:
         raise TypeError(_span_sentence(field, span, value)) from error
     except (ValueError, OverflowError) as error:
         raise ValueError(_span_sentence(field, span, value)) from error
+    if span.past_is_zero and -math.inf < number < 0:
+        return 0.0
     if not span.least_s <= number <= span.most_s or (span.positive and number == 0):
         raise ValueError(_span_sentence(field, span, value))
     return number
