@@ -134,7 +134,7 @@ class Submitter(TaskEncoder, Executor):
     def chain(self, _1: Stage, _2: Stage, _3: Stage, last: Parallel[R], /) -> TaskFuture[list[R]]: ...
     @overload
     def chain(self, _1: Stage, _2: Stage, _3: Stage, _4: Stage, _5: Stage, /, *more: Stage) -> TaskFuture[Any]: ...
-    def chain(self, *stages: Stage) -> TaskFuture[Any]:
+    def chain(self, *stages: Call[Any] | Iterable[Call[Any]]) -> TaskFuture[Any]:
         """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))

@@ -100,7 +100,7 @@ class AsyncSubmitter(TaskEncoder):
     async def chain(
         self, _1: Stage, _2: Stage, _3: Stage, _4: Stage, _5: Stage, /, *more: Stage
     ) -> AsyncFuture[Any]: ...
-    async def chain(self, *stages: Stage) -> AsyncFuture[Any]:
+    async def chain(self, *stages: Call[Any] | Iterable[Call[Any]]) -> AsyncFuture[Any]:
         """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             future = await client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
