@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -106,6 +106,10 @@ lint-workflows: $(DEV) ## check the release workflow with zizmor and actionlint;
 pictures: $(DEV) ## draw README's pictures of the dashboards and of a terminal: MINUTES=15
 	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with matplotlib==3.11.2 --with rich \
 		python -m tools.pictures $(or $(PROMETHEUS),http://127.0.0.1:9090) $(or $(MINUTES),15)
+
+docs: $(DEV) ## build the site of the documentation in build/site; a warning is an error
+	@$(BIN)/python -m tools.site build/site
+	@echo "build/site/index.html is the front page."
 
 format: $(DEV) ## format the Python files
 	@$(BIN)/ruff check --fix .

@@ -1,0 +1,25 @@
+"""Builds the site of this version into a folder, with a switch to the versions there: `python -m tools.site build/site`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.site.versions import write_versions
+
+from distq import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build(site: Path) -> int:
+    """Build the pages; returns the exit code of Sphinx, for which each warning is an error."""
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning", "--nitpicky", "--quiet"]
+    places = ["--conf-dir", ROOT / "tools" / "site", "--doctree-dir", site / ".doctrees", ROOT, site / __version__]
+    done = subprocess.run([*command, "--jobs", "auto", *places], cwd=ROOT, check=False)
+    if done.returncode == 0:
+        write_versions(site)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(build(Path(sys.argv[1]).resolve()))
