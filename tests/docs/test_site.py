@@ -64,9 +64,13 @@ def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
     """The index is a script, which a browser also loads from a disk; it has the words of the pages."""
     (call,) = re.findall(r"^Search\.setIndex\((.*)\)$", (site / __version__ / "searchindex.js").read_text(), re.DOTALL)
     index = json.loads(call)
-    found = index["terms"]["joblib"]
-    names = [index["docnames"][number] for number in ([found] if isinstance(found, int) else found)]
-    assert "docs/how-to/joblib" in names
+    for place, word, page in (
+        ("terms", "heartbeat", "explanation/delivery"),
+        ("titleterms", "joblib", "how-to/joblib"),
+    ):
+        found = index[place][word]
+        numbers = [found] if isinstance(found, int) else found
+        assert f"docs/{page}" in [index["docnames"][number] for number in numbers]
 
 
 def test_every_page_has_the_switch_of_versions(site: Path) -> None:
@@ -117,9 +121,7 @@ def test_another_version_shows_the_same_page_or_its_front_page(page: str, addres
 
 def test_a_link_to_a_folder_leads_to_its_page() -> None:
     """A code host shows the folder; the site has no folders. Other links, also to other hosts, stay."""
-    source = (
-        "[a](../examples/life) [b](reference/api.md#task) [c](https://example.com/docs) [d](reference/openapi.json)"
-    )
+    source = "[a](../examples/life) [b](reference/api.md#task) [c](https://example.com/docs) [d](how-to/tls.md)"
     assert links_in_site("docs/README", source) == source.replace("examples/life", "examples/life/README.md")
 
 

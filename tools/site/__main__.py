@@ -1,4 +1,4 @@
-"""Builds the site of this version into a folder, with a switch to the versions there: `python -m tools.site build/site`."""
+"""Builds the site of this version into a folder, beside other versions: `python -m tools.site build/site`."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def build(site: Path) -> int:
     """Build the pages; returns the exit code of Sphinx, for which each warning is an error."""
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning", "--nitpicky", "--quiet"]
-    places = ["--conf-dir", ROOT / "tools" / "site", "--doctree-dir", site / ".doctrees", ROOT, site / __version__]
+    places = ["--conf-dir", "tools/site", "--doctree-dir", str(site / ".doctrees"), ".", str(site / __version__)]
     done = subprocess.run([*command, "--jobs", "auto", *places], cwd=ROOT, check=False)
     if done.returncode == 0:
         write_versions(site)

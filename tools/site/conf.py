@@ -27,7 +27,7 @@ html_js_files = [("switch.js", {"defer": "defer"})]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_theme_options = {"top_of_page_buttons": []}
+html_theme_options: dict[str, object] = {"top_of_page_buttons": []}
 templates_path = ["templates"]
 html_sidebars = {
     "**": [

@@ -1,4 +1,4 @@
-"""What the site makes of the Markdown pages, which stay readable on a code host: links to folders, and the navigation."""
+"""What the site adds to the Markdown pages, which are written for a code host: targets of links, and the navigation."""
 
 import os
 import re

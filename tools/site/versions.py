@@ -20,7 +20,7 @@ REDIRECT: Final = """\
 
 
 def write_versions(site: Path) -> None:
-    """Write the list of versions with the pages of each, the newest first, and a front page that leads to the newest."""
+    """Write the list of versions with their pages, the newest first, and a front page that leads to the newest."""
     folders = [path for path in site.iterdir() if VERSION.fullmatch(path.name) and (path / FRONT).is_file()]
     folders.sort(key=lambda path: _ordered(path.name), reverse=True)
     listed = [{"version": folder.name, "pages": _pages(folder)} for folder in folders]
