@@ -164,10 +164,24 @@ print("whole")
 
 @pytest.mark.parametrize("used", [False, True], ids=["made before", "used before"])
 def test_clients_work_in_processes_that_c_code_forks(grid: Cluster, tmp_path: Path, used: bool) -> None:
-    """Each process has tasks of its own also without Python's handlers for forks, which uWSGI does not run."""
+    """Each process has tasks of its own also without Python's handlers for forks, which uWSGI does not run.
+
+    The program forks while its other threads sleep: a thread that waits for the GIL at such a fork leaves the child
+    a lock that glibc never gives to it, whatever the program runs.
+    """
     program = f"""
-import asyncio, ctypes, os, distq
-fork = ctypes.PyDLL(None).fork
+import asyncio, ctypes, os, pathlib, threading, time, distq
+
+def switches():
+    threads = sorted(pathlib.Path("/proc/self/task").iterdir())
+    others = [thread for thread in threads if thread.name != str(threading.get_native_id())]
+    return [(thread / "status").read_text().split("ctxt_switches:")[1:] for thread in others]
+
+def fork():
+    while (before := switches()) != (time.sleep(0.1), switches())[1]:
+        pass
+    return ctypes.PyDLL(None).fork()
+
 client = distq.Client()
 unused = distq.AsyncClient()
 early = client.submit(abs, -1) if {used} else None
