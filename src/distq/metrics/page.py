@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from time import perf_counter
+from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -12,7 +14,11 @@ from distq.metrics.worker import worker_metrics
 
 Page = Callable[[], Awaitable[bytes]]
 Slices = Callable[[], Iterator[str]]
-"""A page in slices, each a few milliseconds of work."""
+"""A page in slices, each at most a few milliseconds of work."""
+
+TURN_S: Final = 0.001
+"""Seconds of formatting after which the event loop serves other requests: a busy loop takes milliseconds for a turn,
+and most of the slices are a single line."""
 
 
 def master_page(view: MasterMetrics) -> Page:
@@ -57,9 +63,12 @@ def rendered(slices: Slices) -> Page:
 
     async def write() -> bytes:
         pieces = []
+        began_at = perf_counter()
         for piece in slices():
             pieces.append(piece.encode())
-            await asyncio.sleep(0)
+            if perf_counter() - began_at >= TURN_S:
+                await asyncio.sleep(0)
+                began_at = perf_counter()
         return b"".join(pieces)
 
     async def page() -> bytes:
