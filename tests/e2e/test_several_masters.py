@@ -103,6 +103,28 @@ def test_a_standby_passes_connections_on(masters: Masters) -> None:
     assert work.get(timeout=20) == "plain"
 
 
+def test_peers_connect_directly_to_the_address_that_the_leader_advertises(masters: Masters) -> None:
+    """No byte of theirs takes the way through the standby for longer than the greeting."""
+    masters.leader(0, DISTQ_ADVERTISE=f"127.0.0.1:{masters.ports[0]}")
+    standby = masters.standby(1, DISTQ_ADVERTISE=f"127.0.0.1:{masters.ports[1]}")
+    masters.grid.tasks(DISTQ_ADDRESS=f"127.0.0.1:{masters.ports[1]}")
+    with masters.client(1) as client:
+        assert client.submit(tasks.square, 5).result(60) == 25
+        eventually(lambda: "distq_passed_connections 0" in masters.get(1, "/metrics")[1], "nothing is passed on")
+        standby.signal(signal.SIGKILL)
+        assert client.submit(tasks.square, 6).result(60) == 36
+
+
+def test_peers_that_cannot_reach_the_advertised_address_stay_with_the_standby(masters: Masters) -> None:
+    """The leader may advertise an address of a network that is not theirs."""
+    masters.leader(0, DISTQ_ADVERTISE=f"127.0.0.1:{free_port()}")
+    with masters.client(0) as client:
+        client.submit(tasks.square, 7)
+        assert client.flush(60)
+        masters.grid.tasks(DISTQ_ADDRESS=f"127.0.0.1:{masters.ports[0]}")
+        assert client.submit(tasks.square, 8).result(60) == 64
+
+
 def test_the_pages_of_a_standby_name_its_role(masters: Masters) -> None:
     """It lives, it is ready because it passes connections on, and it refers to the leader for figures."""
     masters.leader(0)

@@ -126,6 +126,20 @@ def test_a_server_that_is_no_master_fails_before_the_timeout(first_bytes: bytes)
     thread.join()
 
 
+def test_a_connection_that_ends_without_a_greeting_may_be_a_standby_without_a_leader() -> None:
+    """All masters have lost their database, for example: the error says so, and does not only blame the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(CannotReach, match=r"no greeting.*no master leads now.*database.*the other end closed it"):
+            dial([listener.getsockname()[:2]], KEY, timeout_s=SOON_S)
+        thread.join()
+
+
 def test_an_answer_that_does_not_come_ends_the_connection() -> None:
     """After a timeout the next answer could belong to any call, so the client closes the connection."""
     call = threading.Event()

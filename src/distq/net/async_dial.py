@@ -14,9 +14,10 @@ from ipaddress import ip_address
 from typing import Any, Final, cast
 
 from distq.core.errors import DistqError
-from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, tls_stream, unopened
+from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, unopened
 from distq.net.race import STAGGER_S
 from distq.net.socket_options import set_options
+from distq.net.tls_client import tls_stream
 from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
 from distq.settings.address import Address

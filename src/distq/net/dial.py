@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from distq.core.errors import DistqError
 from distq.net.race import Race
 from distq.net.socket_options import set_options
+from distq.net.tls_client import tls_stream
 from distq.net.tls_files import TlsFiles
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
 from distq.wire.framing import Buffer, Framer, pack_parts
@@ -296,14 +297,6 @@ def _text(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def tls_stream(files: TlsFiles, host: str) -> TlsStream:
-    """Return the TLS side of a new connection to a host; raises TlsUnusable and TlsFailed."""
-    from distq.net.tls_context import client_context  # noqa: PLC0415 - imports `ssl`, which takes 20 ms
-    from distq.net.tls_stream import TlsStream  # noqa: PLC0415
-
-    return TlsStream(client_context(files), host)
-
-
 def unopened(address: str, error: OSError | DistqError) -> DistqError:
     """Return the error of a connection that could not be opened, with the address of the master.
 
@@ -313,7 +306,12 @@ def unopened(address: str, error: OSError | DistqError) -> DistqError:
         return TlsFailed(f"There is no TLS connection to the master at {address}. {error}")
     if isinstance(error, AuthenticationFailed):
         return AuthenticationFailed(f"The master at {address} does not let us in: {error}")
-    if isinstance(error, ConnectionLost | WireError):
+    if isinstance(error, ConnectionLost):
+        why = (
+            f"it sent no greeting. Either no master leads now (they may have lost their database: see their logs), or "
+            f"no master listens there (is it the HTTP port?). {error}"
+        )
+    elif isinstance(error, WireError):
         why = f"what listens there does not greet as a master does (is it the HTTP port?): {error}"
     elif isinstance(error, TimeoutError):
         why = "no answer came in time."

@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
-from distq.net.listening import BACKLOG, cannot_listen
+from distq.net.listening import Listeners
 from distq.net.socket_options import tune
 from distq.settings.address import Address
 
@@ -39,7 +39,7 @@ class Front:
         self.passed: set[PassedConnection] = set()
         """The connections that wait or are passed on."""
         self._server: Server | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._listeners = Listeners()
 
     async def start(self, address: Address, *, without_tls: bool = False) -> Address:
         """Listen, and return the address with the port that the system chose for port 0; raises CannotListen.
@@ -47,18 +47,7 @@ class Front:
         Connections to an address without TLS are served only while this master leads: the leader's port needs TLS.
         """
         loop = asyncio.get_running_loop()
-        try:
-            listener = await loop.create_server(
-                lambda: PassedConnection(self, loop, without_tls=without_tls),
-                address.host,
-                address.port,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as exc:
-            raise cannot_listen(address, exc) from exc
-        self._listeners.append(listener)
-        return Address(address.host, listener.sockets[0].getsockname()[1])
+        return await self._listeners.start(address, lambda: PassedConnection(self, loop, without_tls=without_tls))
 
     def lead(self, server: Server) -> None:
         """Serve all connections with `server` from now on, the waiting ones first."""
@@ -84,8 +73,7 @@ class Front:
 
     def stop_listening(self) -> None:
         """Accept no more connections; open connections stay open."""
-        for listener in self._listeners:
-            listener.close()
+        self._listeners.stop()
 
     def close(self) -> None:
         """Stop listening, and end all connections that wait or are passed on."""

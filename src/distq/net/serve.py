@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.core.plurals import counted
 from distq.net.descriptors import room_for_connections
-from distq.net.listening import BACKLOG, cannot_listen
+from distq.net.listening import Listeners
 from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
 from distq.settings.address import Address
@@ -87,23 +87,11 @@ class Server:
         """Maximum connections without a proved key: at most half of all, so that peers with the key find room."""
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         """Received bytes of any connection, which it reads at once; a large frame has a buffer of its own."""
-        self._listeners: list[asyncio.Server] = []
+        self._listeners = Listeners()
 
     async def start(self, address: Address, *, without_tls: bool = False) -> Address:
         """Listen, and return the address with the port that the system chose for port 0; raises CannotListen."""
-        loop = asyncio.get_running_loop()
-        try:
-            listener = await loop.create_server(
-                lambda: self.accept(without_tls=without_tls),
-                address.host,
-                address.port,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as exc:
-            raise cannot_listen(address, exc) from exc
-        self._listeners.append(listener)
-        return Address(address.host, listener.sockets[0].getsockname()[1])
+        return await self._listeners.start(address, lambda: self.accept(without_tls=without_tls))
 
     def accept(self, *, without_tls: bool = False) -> ServerConnection:
         """Return the protocol of a new connection."""
@@ -112,8 +100,7 @@ class Server:
 
     def stop_listening(self) -> None:
         """Accept no more connections; open connections stay open."""
-        for listener in self._listeners:
-            listener.close()
+        self._listeners.stop()
 
     def close(self) -> None:
         """Stop listening, and end each connection after its written bytes are sent."""

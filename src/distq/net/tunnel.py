@@ -14,10 +14,11 @@ from typing import Final, cast
 
 from distq.core.errors import DistqError
 from distq.net.async_dial import resolve
-from distq.net.dial import CannotReach, tls_stream, unopened
+from distq.net.dial import CannotReach, unopened
 from distq.net.listening import CannotListen
 from distq.net.port_holder import held_by
 from distq.net.socket_options import set_options
+from distq.net.tls_client import tls_stream
 from distq.net.tls_files import TlsFiles
 from distq.net.tls_stream import TlsStream
 from distq.settings.address import Address
