@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -54,6 +54,9 @@ mixed: $(DEV) ## the same with every kind of task; checks that no limit is excee
 
 soak: $(DEV) ## run a mixed load for minutes; checks that memory, descriptors and threads do not grow: SEED=7 MINUTES=20
 	@$(BIN)/python -m tests.soak.run $(or $(SEED),$$(date +%s)) $(or $(MINUTES),20)
+
+fuzz: $(DEV) ## change the bytes that peers send and the store has, until one is neither read nor refused: MINUTES=2
+	@$(BIN)/python -m tests.fuzz.run $$((60 * $(or $(MINUTES),2))) $(TARGETS)
 
 fuzz-http: $(DEV) ## compare the HTTP API of a real master with its OpenAPI document: EXAMPLES=300 SEED=7
 	@$(BIN)/python -m tests.web.fuzz $(or $(EXAMPLES),300) $(or $(SEED),$$(date +%s))

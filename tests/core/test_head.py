@@ -11,7 +11,7 @@ from distq.core import head
 from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
 from distq.core.option_values import COST_MAX, LABELS_BYTES_MAX, PLAIN, TASK
-from distq.core.states import STATE_NAMES
+from distq.core.states import EXPIRED
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200
@@ -22,7 +22,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
 
 @given(
     numbers=st.tuples(*[st.integers(0, 65535)] * 2, *[seconds] * 3),
-    state=st.sampled_from(range(len(STATE_NAMES))),
+    state=st.integers(0, EXPIRED),
     delivery=st.integers(0, 2**32 - 1),
     registry=st.tuples(text, text, st.sampled_from([PLAIN, TASK])),
     options=st.tuples(st.integers(0, 9), st.integers(0, 65535), st.integers(1, 2**32 - 1), seconds),
@@ -138,3 +138,54 @@ def test_a_dead_letter_from_before_causes_were_stored_is_read() -> None:
 def test_causes_with_characters_that_no_store_accepts_are_changed() -> None:
     """A lone surrogate or a NUL in an exception's text is replaced, so that the dead letter can be stored."""
     assert head.unpack_dead(head.pack_dead(b"a", b"e", ["a\0b\ud800"])).causes == ["a b?"]
+
+
+@pytest.mark.parametrize(
+    ("at", "changed"),
+    [
+        (0, b"\3"),
+        (1, b"\x07"),
+        (10, b"\x7f\xf8" + b"\0" * 6),
+        (34, b"\x0a"),
+        (-3, b"\xff\xff\xff"),
+        (0, b""),
+        (20, b""),
+        (36, b""),
+    ],
+)
+def test_a_head_that_no_distq_has_written_is_unreadable(at: int, changed: bytes) -> None:
+    """A version, state, instant, priority or text out of its range, and a head that ends early, have one error."""
+    envelope = new_ledger().registry.envelope("queue", "name", TASK)
+    packed = head.pack(envelope, 0, 1, 0, 0, 1.0, 2.0, 3.0)
+    at %= len(packed)
+    with pytest.raises(head.UnreadableHead):
+        head.unpack(packed[:at] + changed + packed[at + len(changed) :] if changed else packed[:at])
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        "[",
+        "[1, 1, 1, 1]",
+        '["", 1, "", null, [1, 1000000000000, "run", false]]',
+        '["", 1, "", null, [[], 1, "run", false]]',
+        '["", 1, "", null, null, [["name", 5]]]',
+        '["", 1, "", null, null, [["name"]]]',
+        "[" * 5_000,
+    ],
+)
+def test_constraints_that_no_distq_has_written_are_unreadable(constraints: str) -> None:
+    """They cost neither time nor memory, however many dependencies they claim."""
+    envelope = new_ledger().registry.envelope("queue", "name", TASK)
+    packed = head.pack(envelope, 0, 1, 0, 0, 1.0, 2.0, 3.0, None, TaskConstraints(unique_key="u"))
+    fixed = packed[: packed.index(b'["')]
+    written = constraints.encode()
+    with pytest.raises(head.UnreadableHead):
+        head.unpack(fixed[:-2] + len(written).to_bytes(2, "big") + written + envelope.packed)
+
+
+@pytest.mark.parametrize("body", [b"", b"\x80" + b"\0" * 7, b"\x80" + b"\0" * 14 + b"\1\xff"])
+def test_the_body_of_a_dead_letter_that_ends_early_is_unreadable(body: bytes) -> None:
+    """A reader of dead letters gets one kind of error for every damage."""
+    with pytest.raises(head.UnreadableHead):
+        head.unpack_dead(body)

@@ -3,13 +3,15 @@
 import pytest
 
 from distq.core.ledger import Ledger
-from distq.core.loading import Loader, restore
+from distq.core.loading import Loader, UnreadableRow, is_readable, restore, restore_extras
 from distq.core.option_values import PLAIN, TASK
 from distq.core.outcome import Outcome
+from distq.core.policy import POLICIES
 from distq.core.ports import Keep
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.states import DEAD, DELAYED, LEASED, READY, SUCCEEDED
+from distq.core.stream_parts import PARTS
 from distq.core.task import DELIVERIES_SKIPPED, Holder, delivery_count
 
 DEFAULTS = Defaults(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
@@ -179,7 +181,7 @@ def test_a_head_of_another_version_is_refused() -> None:
     """A head of an unknown version raises an error, because its fields would be read wrongly."""
     loader = Loader(Ledger(DEFAULTS, lambda: 0.5, 1).registry)
     loader.feed([(1, b"\xff" * 60)])
-    with pytest.raises(ValueError, match="version 255"):
+    with pytest.raises(UnreadableRow, match="version 255"):
         list(loader.tasks())
 
 
@@ -201,3 +203,28 @@ def test_a_clock_set_back_two_hours_delays_no_task_by_two_hours() -> None:
     stored.cycle(ledger, 1.0 + DEFAULTS.result_ttl_s)
     assert first + 1 not in ledger.state.tasks
     assert all(task.submitted_at <= 1.0 for task in ledger.state.tasks.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "stored", "words"),
+    [
+        (1 << 40 | 5, b"\1", "Task 1-5 in the store cannot be read"),
+        (POLICIES - 1, b"{", "The limits of a queue in the store cannot be read"),
+        (POLICIES - 1, b'{"queue": 5}', "The limits of a queue in the store cannot be read"),
+        (PARTS - 1, b"\1", "A checkpoint or a part of a stream in the store cannot be read"),
+    ],
+)
+def test_a_damaged_row_keeps_the_master_from_starting_with_a_sentence(key: int, stored: bytes, words: str) -> None:
+    """The error says which row it is and what to do; `distq store salvage` leaves the same rows out."""
+    ledger = Ledger(DEFAULTS, lambda: 0.5, 2 << 40 | 1)
+    loader = Loader(ledger.registry)
+    loader.feed([(key, stored)])
+
+    def load() -> None:
+        restore(ledger, loader, 0.0)
+        restore_extras(ledger, loader, {})
+
+    with pytest.raises(UnreadableRow, match=words) as raised:
+        load()
+    assert "distq store salvage" in raised.value.hint
+    assert not is_readable(key, stored)

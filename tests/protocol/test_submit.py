@@ -133,6 +133,16 @@ def test_invalid_dependencies_are_refused_with_an_error(after: Any, sentence: st
         read_submit(registry(), (1, [write_envelope(PLAIN)], runs, [b"", b""], 0.0), NOW)
 
 
+def test_the_dependencies_of_one_submit_have_a_maximum() -> None:
+    """A thousand callbacks of a thousand tasks each would cost the master gigabytes for a frame of a few kilobytes."""
+    size = 1 << 11
+    callbacks = (1, 1 << 10, None, (None, None, None, None, REJECT, (0, size, "run", False)))
+    runs = [(0, size), (0, *callbacks[1:])]
+    bodies = [b""] * (size + callbacks[1])
+    with pytest.raises(BadCall, match=r"at most 1,048,576 dependencies together; these have 2,097,152\."):
+        read_submit(registry(), (1, [write_envelope(PLAIN)], runs, bodies, 0.0), NOW)
+
+
 def test_the_instants_of_a_task_follow_from_its_times_and_the_masters_clock() -> None:
     """The later of delay and eta counts; an instant that is past is no wait."""
     assert instants(When(), NOW) == (0.0, None)

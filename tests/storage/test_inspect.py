@@ -1,5 +1,7 @@
 """A queue file that no master has open: its tasks are counted, its pages checked, its readable tasks copied."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,19 @@ async def test_the_readable_tasks_of_a_damaged_file_are_saved(tmp_path: Path) ->
     key = next(iter(heads))
     assert await store.read([key]) == [b"body %d" % key]
     await store.close()
+
+
+@on_loop
+async def test_rows_that_no_master_could_load_are_reported_and_left_out(tmp_path: Path) -> None:
+    """`check` names each of them, and the copy has only rows with which a master starts."""
+    path, new = tmp_path / "queue.db", tmp_path / "new.db"
+    await filled(path)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE heads SET head = x'01' WHERE key = (SELECT min(key) FROM heads)")
+    assert ["cannot be read" in problem for problem in inspect(path, checks_every_page=False).problems] == [True]
+    saved = salvage(path, new)
+    assert (saved.copied, saved.without_head) == (TASKS - 1, 1)
+    assert inspect(new, checks_every_page=True).problems == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, " * 50])

@@ -11,6 +11,9 @@ FAIL, CANCEL, RUN = "fail", "cancel", "run"
 FAILURE_POLICIES: Final = (FAIL, CANCEL, RUN)
 """What happens to a task when a dependency fails: it becomes a dead letter too, it is cancelled, or it still runs."""
 
+DEPENDENCIES_MAX: Final = 1 << 20
+"""Maximum dependencies of one task, and of all tasks of one submit together, because each costs the master memory."""
+
 Headers = tuple[tuple[str, str], ...]
 """Names and texts that travel with a task and that the master does not interpret: a trace, a tenant."""
 HEADERS_MAX: Final = 16

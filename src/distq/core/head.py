@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 import struct
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from distq.core.constraints import NO_CONSTRAINTS, DependsOn, TaskConstraints
+from distq.core.constraints import DEPENDENCIES_MAX, NO_CONSTRAINTS, DependsOn, TaskConstraints
 from distq.core.errors import DistqError
-from distq.core.option_values import LABELS_BYTES_MAX, NO_LABELS
-from distq.core.ranges import shown, text
+from distq.core.option_values import LABELS_BYTES_MAX, NO_LABELS, PRIORITIES
+from distq.core.ranges import KEY_MAX, shown, text
+from distq.core.states import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +38,8 @@ _EXPIRES: Final = struct.Struct("!d")
 _EXPIRING, _KEYED = 1, 2
 """Bits of the byte that says which fields a head of version 2 adds: `expires_at`; constraints (length, then JSON)."""
 _KEYS: Final = struct.Struct("!H")
+_WRONG_FORM: Final = (struct.error, ValueError, TypeError, IndexError)
+"""What a head raises that ends early, or whose bytes are not those of any head."""
 _text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """The compact JSON encoder, made once; `json.dumps` would make one for each task."""
 RUNS_ON: Final = 0.0
@@ -54,6 +58,10 @@ _NOT_IN_A_NAME: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 _AT_AN_END: Final = rf"[^\s\ufeff{_NOT_IN_A_NAME}]"
 TASK_NAME_SHAPE: Final = re.compile(rf"{_AT_AN_END}(?:[^{_NOT_IN_A_NAME}]*{_AT_AN_END})?")
 """The form of a task's name: no control character or line break, and no space at an end; JavaScript reads it alike."""
+
+
+class UnreadableHead(ValueError):
+    """A stored head or body has another form than this distq reads: a later version wrote it, or it is damaged."""
 
 
 class NameTooLong(DistqError):
@@ -184,14 +192,28 @@ class StoredEnvelope(NamedTuple):
 
 
 def split(head: bytes) -> StoredEnvelope:
-    """Split a head into its parts; raises ValueError if this distq does not know the head's version."""
+    """Split a head into its parts; raises UnreadableHead."""
+    try:
+        parts = _split(head)
+    except UnreadableHead:
+        raise
+    except (*_WRONG_FORM, RecursionError) as exc:
+        raise UnreadableHead(f"a task head of {len(head)} bytes that cannot be read: {exc}") from exc
+    if parts.numbers[0] > EXPIRED:
+        raise UnreadableHead(f"a task head with the state {parts.numbers[0]}, this distq stores 0 to {EXPIRED}")
+    if not isfinite(sum(parts.numbers[4:], 0.0 if parts.expires_at is None else parts.expires_at)):
+        raise UnreadableHead("a task head with an instant that is no number")
+    return parts
+
+
+def _split(head: bytes) -> StoredEnvelope:
     version, *numbers = _FIXED.unpack_from(head)
     at = _FIXED.size
     if version == VERSION:
         return StoredEnvelope(tuple(numbers), None, NO_CONSTRAINTS, head[at:])
     bits = head[at] if version == WITH_CONSTRAINTS else -1
     if not 0 < bits <= _EXPIRING | _KEYED:
-        raise ValueError(f"a task head of version {version}, this distq reads {VERSION} and {WITH_CONSTRAINTS}")
+        raise UnreadableHead(f"a task head of version {version}, this distq reads {VERSION} and {WITH_CONSTRAINTS}")
     at += 1
     expires_at, constraints = None, NO_CONSTRAINTS
     if bits & _EXPIRING:
@@ -214,14 +236,30 @@ def _constraints(
 ) -> TaskConstraints:
     """Read the stored constraints; an older distq wrote none for dependencies or headers, so both have defaults."""
     known = tuple((name, text) for name, text in headers)
-    return TaskConstraints(
-        concurrency_key, concurrency, unique, unique_for_s, None if after is None else DependsOn(*after), known
-    )
+    depends_on = None if after is None else DependsOn(*after)
+    texts = (concurrency_key, unique, *(part for header in known for part in header))
+    numbers = (concurrency, 0 if depends_on is None else depends_on.first, 1 if depends_on is None else depends_on.size)
+    if not (
+        all(isinstance(one, str) for one in texts)
+        and all(type(one) is int and 0 <= one <= KEY_MAX for one in numbers)
+        and numbers[2] <= DEPENDENCIES_MAX
+        and (unique_for_s is None or isinstance(unique_for_s, float | int))
+    ):
+        raise UnreadableHead("a task head with constraints of an unknown kind")
+    return TaskConstraints(concurrency_key, concurrency, unique, unique_for_s, depends_on, known)
 
 
 def unpack(head: bytes) -> Head:
-    """Read a head; raises ValueError if this distq does not know the head's version."""
-    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, constraints, envelope = split(head)
+    """Read a head; raises UnreadableHead."""
+    parts = split(head)
+    try:
+        return _unpack(parts)
+    except _WRONG_FORM as exc:
+        raise UnreadableHead(f"a task head of {len(head)} bytes that cannot be read: {exc}") from exc
+
+
+def _unpack(parts: StoredEnvelope) -> Head:
+    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, constraints, envelope = parts
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
     at, requires, cost = _ENVELOPE.size, NO_LABELS, 1
     if priority & _REQUIRING:
@@ -232,6 +270,8 @@ def unpack(head: bytes) -> Head:
         priority ^= _COSTLY
         (cost,) = _COST.unpack_from(envelope, at)
         at += _COST.size
+    if priority >= PRIORITIES:
+        raise UnreadableHead(f"a task head with the priority {priority}, this distq stores 0 to {PRIORITIES - 1}")
     queue_at = at + kind_bytes
     kind, queue, name = (
         envelope[queue_at - kind_bytes : queue_at],
@@ -283,12 +323,15 @@ def pack_dead(arguments: bytes, error: bytes, causes: Sequence[str] = ()) -> byt
 
 
 def unpack_dead(body: bytes) -> Dead:
-    """The arguments, the error and the causes of a dead letter's body."""
-    (length,) = _LENGTH.unpack_from(body)
-    at, causes = _LENGTH.size, []
-    if length & _WITH_CAUSES:
-        length ^= _WITH_CAUSES
-        (causes_bytes,) = _LENGTH.unpack_from(body, at)
-        at += _LENGTH.size + causes_bytes
-        causes = body[at - causes_bytes : at].decode().split("\0")
+    """The arguments, the error and the causes of a dead letter's body; raises UnreadableHead."""
+    try:
+        (length,) = _LENGTH.unpack_from(body)
+        at, causes = _LENGTH.size, []
+        if length & _WITH_CAUSES:
+            length ^= _WITH_CAUSES
+            (causes_bytes,) = _LENGTH.unpack_from(body, at)
+            at += _LENGTH.size + causes_bytes
+            causes = body[at - causes_bytes : at].decode().split("\0")
+    except _WRONG_FORM as exc:
+        raise UnreadableHead(f"the body of a dead letter of {len(body)} bytes that cannot be read: {exc}") from exc
     return Dead(body[at : at + length], body[at + length :], causes)

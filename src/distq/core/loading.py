@@ -9,22 +9,36 @@ the stored ones: the master then never takes the outcome of an old delivery for 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
 from distq.core.checkpoints import CURSORS
 from distq.core.constraints import NO_CONSTRAINTS
-from distq.core.policy import POLICIES
+from distq.core.errors import DistqError
+from distq.core.policy import POLICIES, unpack_policy
+from distq.core.ports import StoreError
 from distq.core.schedule import SCHEDULES
 from distq.core.states import CANCELLED, DEAD, DELAYED, LEASED, LIVE_STATES, READY, SUCCEEDED
-from distq.core.stream_parts import PARTS
+from distq.core.stream_parts import PARTS, read_part_head
 from distq.core.task import DELIVERIES_SKIPPED, Envelope, Holder, Task
+from distq.core.task_ids import id_text
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.ports import Heads
     from distq.core.registry import Registry
     from distq.core.state import LedgerState
+
+
+class UnreadableRow(StoreError):
+    """A row of the store has another form than this distq reads: a later version wrote it, or it is damaged."""
+
+    code = "STORE_UNREADABLE"
+    hint = (
+        "If a later version of distq wrote the store, start that version. Otherwise the row is damaged: restore a "
+        "backup, or copy what can be read with `distq store salvage`."
+    )
 
 
 class Loader:
@@ -69,10 +83,14 @@ class Loader:
         return [*self.cursors, *self.schedules]
 
     def tasks(self) -> Iterator[Task]:
-        """The tasks in submit order; raises ValueError if this distq does not know a head's version."""
+        """The tasks in submit order; raises UnreadableRow."""
         heads, self._heads = self._heads, {}
         for key in sorted(heads):
-            yield self._task(key, heads[key])
+            try:
+                task = self._task(key, heads[key])
+            except ValueError as exc:
+                raise UnreadableRow(f"Task {id_text(key)} in the store cannot be read: {exc}.") from exc
+            yield task
 
     def _task(self, task_key: int, stored: bytes) -> Task:
         numbers, expires_at, constraints, envelope_bytes = head.split(stored)
@@ -117,7 +135,8 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     former_holder = Holder("an executor from before the restart")
     ended = []
     for row_key, row in loader.policies.items():
-        ledger.policies.restore(row_key, row, now)
+        with _readable("The limits of a queue"):
+            ledger.policies.restore(row_key, row, now)
     for task in loader.tasks():
         state.tasks[task.task_key] = task
         if _may_still_run(task.state, task.due_at) and task.lease_bound:
@@ -140,8 +159,34 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
 def restore_extras(ledger: Ledger, loader: Loader, bodies: Mapping[int, bytes]) -> list[int]:
     """Restore the cursors and the parts of streams; returns the keys of rows whose tasks are gone, to be dropped."""
     state = ledger.state
-    keys_without_task = state.checkpoints.restore(loader.cursors, bodies, state.tasks)
-    return keys_without_task + state.stream_parts.restore(loader.parts, state.tasks)
+    with _readable("A checkpoint or a part of a stream"):
+        keys_without_task = state.checkpoints.restore(loader.cursors, bodies, state.tasks)
+        return keys_without_task + state.stream_parts.restore(loader.parts, state.tasks)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Raise UnreadableRow in place of what the reader of a damaged row raises."""
+    try:
+        yield
+    except DistqError:
+        raise
+    except Exception as exc:
+        raise UnreadableRow(f"{what} in the store cannot be read: {exc!r}.") from exc
+
+
+def is_readable(key: int, stored: bytes) -> bool:
+    """Whether a master can load the row with this head: a task, or the limits of a queue, or another row."""
+    try:
+        if key >= 0:
+            head.unpack(stored)
+        elif key < POLICIES:
+            unpack_policy(stored)
+        elif key < PARTS and not key < CURSORS:
+            read_part_head(stored)
+    except Exception:  # noqa: BLE001 - as `_readable`: a damaged row raises what its reader does not expect
+        return False
+    return True
 
 
 def _restore_ended(state: LedgerState, ended: list[Task]) -> None:

@@ -59,7 +59,7 @@ class StreamParts:
         """Restore the parts of `tasks` from stored heads; returns the keys of the rows of other tasks."""
         stray: list[int] = []
         for key, head in heads.items():
-            task_key, number, size_bytes = _HEAD.unpack(head)
+            task_key, number, size_bytes = read_part_head(head)
             self._next_row = min(self._next_row, key - 1)
             if task_key in tasks:
                 self.by_task.setdefault(task_key, {})[number] = StoredPart(key, size_bytes)
@@ -113,6 +113,12 @@ class StreamParts:
     def row_count(self, task_key: int) -> int:
         """Number of stored parts that are dropped with a task."""
         return len(self.by_task.get(task_key, ()))
+
+
+def read_part_head(head: bytes) -> tuple[int, int, int]:
+    """Read the stored head of a part: its task, its number, and its size in bytes."""
+    task_key, number, size_bytes = _HEAD.unpack(head)
+    return task_key, number, size_bytes
 
 
 def part_number(content: bytes) -> tuple[int, bytes]:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, NO_CONSTRAINTS, DependsOn, Headers, TaskConstraints
+from distq.core.constraints import (
+    DEPENDENCIES_MAX,
+    FAILURE_POLICIES,
+    KEY_BYTES_MAX,
+    NO_CONSTRAINTS,
+    DependsOn,
+    Headers,
+    TaskConstraints,
+)
 from distq.core.head import new_queue_name
 from distq.core.option_values import PRIORITY_DEFAULT, TASK
 from distq.core.queue import RESULT
@@ -217,7 +225,7 @@ def read_submit(
 
 def _check_dependencies(entries: list[SubmitEntry]) -> None:
     """Check that each dependency stands before its task in the same submit; raises BadCall."""
-    first = 0
+    first = total = 0
     ordered = any(entry.constraints.depends_on is not None for entry in entries)
     for entry in entries:
         depends_on = entry.constraints.depends_on
@@ -226,6 +234,12 @@ def _check_dependencies(entries: list[SubmitEntry]) -> None:
         if ordered and entry.constraints.unique_key:
             raise BadCall("A task of a submit with dependencies has no unique key: another task may have it.")
         first += entry.size
+        total += entry.size * (0 if depends_on is None else depends_on.size)
+    if total > DEPENDENCIES_MAX:
+        raise BadCall(
+            f"The tasks of one submit have at most {DEPENDENCIES_MAX:,} dependencies together; these have {total:,}. "
+            "Submit them in several submits, or let one task collect the results of the others."
+        )
 
 
 def read_entry(

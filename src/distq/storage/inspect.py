@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from distq.core.head import unpack
+from distq.core.loading import is_readable
 from distq.core.plurals import counted
 from distq.core.ports import StoreError
 from distq.core.states import STATE_NAMES
@@ -44,7 +45,7 @@ class Salvaged(NamedTuple):
     without_payload: int
     """Tasks of which only the head could be read; they are not copied."""
     without_head: int
-    """Payloads whose head could not be read."""
+    """Payloads whose head could not be read, or is none that a master could load."""
     gave_up: bool
     """Whether the search ended after PROBES_MAX failed reads of a table, before it had tried every key."""
 
@@ -92,7 +93,8 @@ def salvage(path: Path, to: Path) -> Salvaged:
     check_place(to)
     link = _opened(path)
     try:
-        heads, gave_up = _readable(link, "heads", "head")
+        stored, gave_up = _readable(link, "heads", "head")
+        heads = {row_key: head for row_key, head in stored.items() if is_readable(row_key, head)}
         bodies, gave_up_again = _readable(link, "bodies", "body")
         try:
             ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")

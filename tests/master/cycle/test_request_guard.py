@@ -26,8 +26,9 @@ from distq.master.calls.submit import SubmitTasks
 from distq.master.cycle.broker import Broker
 from distq.master.cycle.request_guard import LOG_PAUSE_S, PLACES
 from distq.master.cycle.requests import FAULT_PAUSE_S, CallRequest, LoseLeases
-from distq.master.sessions.clients import IdleTimeout, SendResults, WatchTasks
+from distq.master.sessions.clients import IdleTimeout, SendResults
 from distq.master.sessions.timeouts import DisconnectTimeout
+from distq.master.sessions.watched_tasks import WatchTasks
 from distq.master.sessions.workers import ReleaseLeases
 from distq.wire.errors import RemoteRefusal
 

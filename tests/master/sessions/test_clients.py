@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from tests.master.bench import DEFAULTS, WAITING, Bench, FakeConnection, on_bench
 
+from distq.core.loading import UnreadableRow
 from distq.master.calls.submit import ANSWERS_KEPT
 from distq.master.sessions import clients, result_backlog
-from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession
+from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession, incomplete
 from distq.wire.errors import RemoteRefusal
 
 
@@ -422,3 +423,12 @@ async def test_a_client_whose_ends_were_dropped_connects_again(bench: Bench) -> 
     assert (connection.aborted, other.aborted) == (True, False)
     assert (greeted(bench)[1] == before, greeted(bench, "another")[1] == other_before) == (False, True)
     assert bench.dispatcher.clients.bodies.dropped_count == 1
+
+
+@on_bench()
+async def test_the_damaged_session_of_a_client_keeps_the_master_from_starting_with_a_sentence(bench: Bench) -> None:
+    """Without it a submit that the client sends again could run twice."""
+    for row in (b"", b"\0" * 16 + b"\xff", b"\xff" * 16 + b"c"):
+        assert incomplete({-1: row}) == ([-1] if row[:1] == b"\xff" else [])
+        with pytest.raises(UnreadableRow, match="The session of a client in the store cannot be read"):
+            bench.dispatcher.clients.restore({-1: row}, {})

@@ -28,7 +28,8 @@ from distq.master.calls.streams import Streams, read_stream
 from distq.master.calls.submit import SubmitTasks
 from distq.master.cycle.housekeeping import NAMES_KEPT_S, DiscardUnused
 from distq.master.cycle.requests import WAIT_MAX_S
-from distq.master.sessions.clients import Clients, ClientSession, Goodbye, SendResults, WatchTasks, read_watch
+from distq.master.sessions.clients import Clients, ClientSession, Goodbye, SendResults
+from distq.master.sessions.watched_tasks import WatchTasks, read_watch
 from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 from distq.master.sessions.workers import Workers
 from distq.protocol import methods

@@ -7,21 +7,18 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from distq.core.states import GONE, LATER, LIVE_STATES
-from distq.core.task import Owner, Task
+from distq.core.loading import UnreadableRow
+from distq.core.task import Owner
 from distq.master.cycle.requests import CallRequest, Request
 from distq.master.sessions.result_backlog import (
     ROWS_BYTES_MAX,
-    ROWS_MAX,
     BodyCache,
     ResultBacklog,
     read_row,
-    stored_row,
 )
 from distq.protocol.results import BODY, TaskEnd
-from distq.wire.errors import BadCall
 from distq.wire.framing import PART_BYTES_MIN
 from distq.wire.messages import beside, pack_returned, returned
 
@@ -118,11 +115,15 @@ class Clients:
         `bodies` has the bodies of the rows that `incomplete(rows)` names.
         """
         for row_key, stored in rows.items():
-            high, first = SESSION.unpack_from(stored)
-            session = self._add(stored[SESSION.size :].decode(), row_key)
+            try:
+                high, first = SESSION.unpack_from(stored)
+                session_key = stored[SESSION.size :].decode()
+                conflicts = (json.loads(bodies[row_key]),) if high & WITH_CONFLICTS else ()
+            except (struct.error, ValueError, KeyError) as exc:
+                raise UnreadableRow(f"The session of a client in the store cannot be read: {exc!r}.") from exc
+            session = self._add(session_key, row_key)
             session.high, session.stored = high & ~WITH_CONFLICTS, True
-            answer = (True, first, json.loads(bodies[row_key])) if high & WITH_CONFLICTS else (True, first)
-            session.answers[session.high] = answer
+            session.answers[session.high] = (True, first, *conflicts)
 
     def _add(self, key: str, row_key: int) -> ClientSession:
         if len(self.sessions) >= SESSIONS_MAX:
@@ -350,47 +351,4 @@ class SendResults(CallRequest):
 
 def incomplete(rows: Mapping[int, bytes]) -> list[int]:
     """Return the keys of the session rows whose bodies the store must read too."""
-    return [row_key for row_key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_CONFLICTS]
-
-
-class WatchTasks(CallRequest):
-    """`watch(keys)`: a client requests the ends of these tasks, which another client may have submitted.
-
-    The reply has a row for each task that has ended, that the master does not know (`GONE`), or whose end does not fit
-    the reply (`LATER`). The master pushes the ends of the other tasks later.
-    """
-
-    __slots__ = ("keys", "session")
-
-    def __init__(self, connection: ServerConnection, session: ClientSession, keys: list[int]) -> None:
-        super().__init__(connection)
-        self.session = session
-        self.keys = keys
-
-    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        tasks = cycle.ledger.state.tasks
-        rows: list[TaskEnd] = []
-        ended: list[Task] = []
-        for task_key in self.keys:
-            task = tasks.get(task_key)
-            if task is None:
-                rows.append((task_key, GONE, None, None))
-            elif task.state in LIVE_STATES:
-                cycle.ledger.state.subscribe(task, self.session)
-            else:
-                ended.append(task)
-
-        def reply(bodies: list[bytes | None]) -> None:
-            rows.extend(stored_row(task, body) for task, body in zip(ended, bodies, strict=False))
-            rows.extend((task.task_key, LATER, None, None) for task in ended[len(bodies) :])
-            self.connection.reply(returned(rows))
-
-        cycle.read(self, [task.task_key for task in ended], reply, ROWS_BYTES_MAX)
-
-
-def read_watch(args: tuple[Any, ...], method: str = "watch") -> list[int]:
-    """Check and return the task keys of a client's call; raises BadCall."""
-    keys = args[0] if len(args) == 1 else None
-    if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(task_key) is int for task_key in keys):
-        raise BadCall(f"{method}(keys) takes a list of at most {ROWS_MAX} task keys.")
-    return keys
+    return [row_key for row_key, stored in rows.items() if stored[:1] >= b"\x80"]  # WITH_CONFLICTS is the first bit
