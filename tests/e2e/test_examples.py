@@ -102,6 +102,7 @@ class Shop:
             shutil.rmtree(self.folder / "certificates", ignore_errors=True)
             if "--renew" in words:
                 assert self.grid.run("tls", "init", str(self.folder / "tls")).ends() == 0
+        shutil.rmtree(self.folder / "jobs", ignore_errors=True)
         for name in ("copy.db", "mended.db", "new/distq.db"):
             (self.folder / name).unlink(missing_ok=True)
         with self.grid.client() as client:

@@ -24,6 +24,7 @@ COMMANDS = {
     "worker": "distq.cli.worker",
     "up": "distq.cli.up",
     "demo": "distq.cli.demo",
+    "init": "distq.cli.init",
     "submit": "distq.cli.submit",
     "result": "distq.cli.result",
     "list": "distq.cli.list",

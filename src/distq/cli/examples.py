@@ -10,6 +10,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "worker": ("worker shop.tasks", "worker shop.tasks --concurrency 4 --queues mail,reports"),
         "up": ("up shop.tasks", "up shop.tasks --workers 2 --reload"),
         "demo": ("demo", "demo > demo.log"),
+        "init": ("init jobs", "init jobs/nightly"),
         "submit": ("submit shop.tasks:add 1 2 --wait", """submit shop.tasks:send '"joe"' --queue mail"""),
         "result": ("result 1-2a", "result 1-2a --timeout 30s --json"),
         "list": ("list", "list --queue mail --state running --older 10m", "list --state ended --json"),
