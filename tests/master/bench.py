@@ -20,6 +20,7 @@ from distq.master.cycle.broker import Broker
 from distq.master.sessions.clients import incomplete
 from distq.master.sessions.workers import Workers
 from distq.net.serve import ServerConnection
+from distq.protocol.authority import OPERATOR, Authority
 from distq.protocol.hello import Greeting
 from distq.storage.memory import MemoryStore
 from distq.wire.errors import BadCall
@@ -83,6 +84,7 @@ class FakeConnection:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.state: object = None
+        self.authority = OPERATOR
         self.reads_split = False
         self.open = True
         self.alive = True
@@ -177,10 +179,12 @@ class Bench:
 
     # -- peers ---------------------------------------------------------------------------------
 
-    def connection(self, peer: str = "peer") -> FakeConnection:
-        """A new authenticated connection."""
+    def connection(self, peer: str = "peer", authority: Authority = OPERATOR) -> FakeConnection:
+        """A new connection that has proved a key with this authority."""
         self._connection_count += 1
-        return FakeConnection(f"{peer}:{self._connection_count}")
+        connection = FakeConnection(f"{peer}:{self._connection_count}")
+        connection.authority = authority
+        return connection
 
     def call(self, connection: FakeConnection, ident: str | None, method: str, *args: Any, **kwds: Any) -> None:
         """Send the frame of one call; its answer may come in a later cycle."""

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 import uvloop
 from tests.waiting import SOON_S, eventually
 
+from distq.net.keyring import KeyRing
 from distq.net.serve import Server, ServerConnection
 from distq.net.tls_context import ServerTls
 from distq.settings.address import Address
@@ -167,8 +168,13 @@ class Peer:
 
 
 @contextmanager
-def serving(loop_name: str = "uvloop", limits: Limits | None = None, tls: ServerTls | None = None) -> Iterator[Serving]:
-    """Serve on a free port."""
+def serving(
+    loop_name: str = "uvloop",
+    limits: Limits | None = None,
+    tls: ServerTls | None = None,
+    ring: KeyRing | None = None,
+) -> Iterator[Serving]:
+    """Serve on a free port; without `ring` one key allows everything."""
     loop = uvloop.new_event_loop() if loop_name == "uvloop" else asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -179,7 +185,7 @@ def serving(loop_name: str = "uvloop", limits: Limits | None = None, tls: Server
     failures: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
     handler = FakeHandler()
-    server = Server(handler, [KEY], limits or Limits(), lambda: b"s" * 20, tls)
+    server = Server(handler, ring or KeyRing.of_operators([KEY]), limits or Limits(), lambda: b"s" * 20, tls)
     try:
         served = Serving(loop, server, handler, run(server.start(Address("127.0.0.1", 0))))
         yield served

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from tests.master.bench import Bench
 from tests.metrics.fakes import FakeMaster
 
+from distq.master.calls.gate import Gate
+from distq.net.keyring import KeyRing
 from distq.web.app import create_app
 from distq.web.bearer import BearerKeys
 from distq.web.tasks import PATH, TaskEndpoints
@@ -17,18 +19,20 @@ KEY = "a key of the tests that is long enough"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 
-def endpoints(service: Any, **options: Any) -> TaskEndpoints:
+def endpoints(service: Any, gate: Gate | None = None, **options: Any) -> TaskEndpoints:
     """Return the endpoints of a master with one key, or of none; `options` are those of `BearerKeys`."""
+    ring = options.pop("ring", None) or KeyRing.of_operators([KEY.encode()])
+    gate = gate or Gate(cast("Any", None), {}, {})
     options = {"note_failure": lambda _peer, _reason: None, "over_plain_http": False, **options}
-    return TaskEndpoints(service, BearerKeys((KEY.encode(),), **options))
+    return TaskEndpoints(service, BearerKeys(ring, gate, **options))
 
 
 class HttpBench:
     """The application of a bench's master, and a client with the key."""
 
-    def __init__(self, bench: Bench, host: str = "127.0.0.1") -> None:
+    def __init__(self, bench: Bench, host: str = "127.0.0.1", ring: KeyRing | None = None) -> None:
         self.bench = bench
-        app = create_app(FakeMaster(), endpoints(bench.dispatcher.http_tasks))
+        app = create_app(FakeMaster(), endpoints(bench.dispatcher.http_tasks, bench.dispatcher.gate, ring=ring))
         transport = httpx.ASGITransport(app, client=(host, 4321), raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://distq", headers=AUTHORIZED)
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from distq.cli.app import sentences
 from distq.core.errors import DistqError
 from distq.settings import Address, Role, Settings, SettingsError, load
-from distq.settings.authkey import KEY_LENGTH_MIN
+from distq.settings.authkey import KEY_LENGTH_MIN, Authkey
 from distq.wire.framing import Framer
 
 STDIN: Final = 0
@@ -77,7 +77,8 @@ def _settings(config: Mapping[str, Any]) -> Settings:
     return dataclasses.replace(
         loaded.settings,
         bind=bind,
-        authkeys=(config["authkey"],),
+        authkeys=(Authkey(config["authkey"]),),
+        authkeys_from_file=False,
         plain_queues={**loaded.settings.plain_queues, **config["queues"]},
         drain_s=config["drain_s"],
         tls_cert=None,

@@ -37,11 +37,13 @@ from distq.master.sessions.workers import Workers
 from distq.master.store_watch import StoreWatch
 from distq.master.view import MasterView
 from distq.net.descriptors import TooFewDescriptors, room_for_connections
+from distq.net.keyring import KeyReloader, KeyRing
 from distq.net.serve import Server
 from distq.net.stop_signals import stop_signals
 from distq.net.tls_server import master_tls
 from distq.protocol.hello import Greeting
 from distq.settings.masters_table import advertised
+from distq.settings.role_keys import KeyFiles
 from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
@@ -92,6 +94,9 @@ class Master:
         self._ends_dropped = 0
         """Number of dropped ends of tasks that the log has reported."""
         self._refusals = RefusalLog(self.log)
+        files = KeyFiles(settings)
+        self.keys = KeyRing(files.read())
+        self._key_reloader = KeyReloader(files, self.keys, self._keys_reloaded)
         self._lag: asyncio.TimerHandle | None = None
 
     def prepare_process(self) -> None:
@@ -193,7 +198,7 @@ class Master:
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
         self.server = Server(
             self.process.handler(dispatcher),
-            settings.authkeys,
+            self.keys,
             settings,
             lambda: secrets.token_bytes(NONCE_BYTES),
             master_tls(settings, self.log),
@@ -243,7 +248,9 @@ class Master:
         from distq.web.bearer import BearerKeys  # noqa: PLC0415
         from distq.web.tasks import TaskEndpoints  # noqa: PLC0415
 
-        keys = BearerKeys(self.settings.authkeys, self._note_refused_key, over_plain_http=self.settings.http_plain_keys)
+        keys = BearerKeys(
+            self.keys, self.dispatcher.gate, self._note_refused_key, over_plain_http=self.settings.http_plain_keys
+        )
         return create_app(self.view, TaskEndpoints(self.dispatcher.http_tasks, keys))
 
     async def _drain(self, cycle: asyncio.Task[None], losing: asyncio.Task[str]) -> int:
@@ -294,6 +301,12 @@ class Master:
         self.server.authentication_failures += 1
         self._refusals.note_peer(peer, reason)
 
+    def _keys_reloaded(self, reason: str | None) -> None:
+        if reason is None:
+            self.log.info("keys_reloaded", keys=len(self.keys.keys))
+        else:
+            self.log.warning("keys_not_reloaded", reason=reason)
+
     def _keeps_no_proxies(self, peer: str) -> None:
         if not self._has_warned_of_proxies:
             self._has_warned_of_proxies = True
@@ -317,6 +330,7 @@ class Master:
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
         self._log_drops()
+        self._key_reloader.check()
         self.follower.check()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 

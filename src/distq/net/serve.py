@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.core.plurals import counted
 from distq.net.descriptors import room_for_connections
+from distq.net.keyring import UNKNOWN, KeyRing
 from distq.net.listening import Listeners
 from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from distq.net.connection_limits import ConnectionLimits
     from distq.net.tls_context import ServerTls
     from distq.net.tls_stream import TlsStream
+    from distq.protocol.authority import Authority
 
 CALLS_AHEAD_MAX: Final = 8
 """Maximum unanswered calls of one peer that the server reads ahead; with more it stops reading."""
@@ -66,14 +68,15 @@ class Server:
     def __init__(
         self,
         handler: CallHandler,
-        keys: Sequence[bytes],
+        keys: KeyRing,
         limits: ConnectionLimits,
         nonce: Callable[[], bytes],
         tls: ServerTls | None = None,
     ) -> None:
         self.handler = handler
         self.tls = tls
-        self.keys = tuple(keys)
+        self.keys = keys
+        keys.on_change = self._end_removed
         self.limits = limits
         self.nonce = nonce
         self.connections: set[ServerConnection] = set()
@@ -97,6 +100,12 @@ class Server:
         """Return the protocol of a new connection."""
         tls = None if self.tls is None or without_tls else self.tls.stream()
         return ServerConnection(self, asyncio.get_running_loop(), tls)
+
+    def _end_removed(self, is_valid: Callable[[Authority], bool]) -> None:
+        """End the connections whose keys are no longer valid, or allow something else now: the peers connect again."""
+        for connection in list(self.connections):
+            if connection.authority is not UNKNOWN and not is_valid(connection.authority):
+                connection.abort()
 
     def stop_listening(self) -> None:
         """Accept no more connections; open connections stay open."""
@@ -126,9 +135,11 @@ class ServerConnection(asyncio.BufferedProtocol):
         self.reads_split = False
         """Whether the peer reads split frames; set by the handler."""
         self.open = False
+        self.authority = UNKNOWN
+        """What the peer's key allows, from the end of the handshake on."""
         self._server = server
         self._loop = loop
-        self._reader = ServerReader(server.keys, server.nonce(), server.limits.frame_bytes_max)
+        self._reader = ServerReader(server.keys.keys, server.nonce(), server.limits.frame_bytes_max)
         self._room: memoryview | None = None
         """Where the present read puts its bytes, if it reads a part of a large frame."""
         self._calls: deque[InertCall | bytes] = deque()
@@ -352,6 +363,9 @@ class ServerConnection(asyncio.BufferedProtocol):
                     self._handshake_timer.cancel()
                     self._handshake_timer = None
                 server.unauthenticated.pop(self, None)
+                self.authority = server.keys.authority_of(self._reader.key)
+                if self.authority is UNKNOWN:  # the key was removed during the handshake
+                    self.abort()
             case Closed(reason, authentication_failed):
                 if authentication_failed:
                     self._refuse(reason)

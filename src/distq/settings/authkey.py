@@ -5,6 +5,7 @@ A key that distq makes has only letters, digits, '-' and '_': Compose and dotenv
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from distq.settings.errors import SettingsError
@@ -21,6 +22,20 @@ _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 HOW_TO_MAKE_ONE = "Make one with `distq key new` and give the same key to master, workers and clients"
 
 
+class Authkey(bytes):
+    """The bytes of a key, which no text shows: not its repr, a format, a traceback with local variables, or a log."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<authkey>"
+
+    __str__ = __repr__
+
+    def __format__(self, _spec: str) -> str:
+        return "<authkey>"
+
+
 def new_authkey() -> str:
     """Return a new random key, as text."""
     import secrets  # noqa: PLC0415 - 5 ms of hashes, which `distq health` does not need
@@ -28,7 +43,7 @@ def new_authkey() -> str:
     return secrets.token_urlsafe(KEY_BYTES)
 
 
-def parse_authkeys(text: str) -> tuple[bytes, ...]:
+def parse_authkeys(text: str) -> tuple[Authkey, ...]:
     """Return the keys in a text, which commas or line ends separate; blank parts are left out.
 
     Raises:
@@ -36,12 +51,12 @@ def parse_authkeys(text: str) -> tuple[bytes, ...]:
     """
     parts = (part.strip() for part in text.replace("\n", ",").split(","))
     try:
-        return tuple(part.encode() for part in parts if part)
+        return tuple(Authkey(part.encode()) for part in parts if part)
     except UnicodeEncodeError:
         raise SettingsError(f"DISTQ_AUTHKEY has bytes that are no text in UTF-8. {HOW_TO_MAKE_ONE}.") from None
 
 
-def check_authkeys(keys: tuple[bytes, ...], what: str) -> None:
+def check_authkeys(keys: Sequence[bytes], what: str) -> None:
     """Raise SettingsError if a key has other text around it; the error never repeats the key.
 
     Args:
@@ -64,7 +79,7 @@ def check_authkeys(keys: tuple[bytes, ...], what: str) -> None:
         raise SettingsError(f"{what} holds {wrong}{position}. {hint}: every character counts as part of the key.")
 
 
-def read_authkey_file(path: str) -> tuple[bytes, ...]:
+def read_authkey_file(path: str) -> tuple[Authkey, ...]:
     """Return the keys in a file, at least one.
 
     Raises:

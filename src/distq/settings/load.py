@@ -11,6 +11,7 @@ from distq.settings.address import Address
 from distq.settings.authkey import (
     HOW_TO_MAKE_ONE,
     KEY_LENGTH_MIN,
+    Authkey,
     check_authkeys,
     create_authkey_file,
     is_there,
@@ -20,6 +21,7 @@ from distq.settings.authkey import (
 from distq.settings.cpus import available_cpus
 from distq.settings.dotenv_file import read_dotenv
 from distq.settings.errors import SettingsError
+from distq.settings.role_keys import KeyFiles
 from distq.settings.row import Role, Row
 from distq.settings.store_url import split_secrets, without_values
 from distq.settings.table import ROWS, Settings
@@ -79,6 +81,7 @@ def load(
     warnings += unknown
     try:
         values["authkeys"] = _authkeys(values, texts, role) if needs_authkey else ()
+        values["authkeys_from_file"] = texts["DISTQ_AUTHKEY"].text is None and bool(values["authkeys"])
     except SettingsError as error:
         raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
     settings = Settings(**values)
@@ -160,7 +163,7 @@ def unknown_sentence(name: str) -> str:
     return f"{name} is not a setting; {end}"
 
 
-def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) -> tuple[bytes, ...]:
+def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) -> tuple[Authkey, ...]:
     given = texts["DISTQ_AUTHKEY"].text
     if given is not None:
         keys = parse_authkeys(given)
@@ -168,6 +171,8 @@ def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) 
             check_authkeys(keys, "DISTQ_AUTHKEY")
             return keys
     path = values["authkey_file"]
+    if role is Role.MASTER and path is None and given is None and values["keys_path"] is not None:
+        return ()
     if path is None or given is not None:
         raise SettingsError(f"There is no key: DISTQ_AUTHKEY is not set. {HOW_TO_MAKE_ONE}.")
     if role is Role.MASTER and values["authkey_create"] and not is_there(path):
@@ -176,7 +181,8 @@ def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) 
 
 
 def _check_key_length(settings: Settings) -> list[str]:
-    if min(map(len, settings.authkeys)) >= KEY_LENGTH_MIN:
+    named = KeyFiles(settings).read()
+    if min(len(one.key) for one in named) >= KEY_LENGTH_MIN:
         return []
     problem = (
         f"The authkey has fewer than {KEY_LENGTH_MIN} characters: an attacker can guess it from one recorded handshake."

@@ -13,13 +13,13 @@ from distq.core.policy import Policy
 from distq.core.ranges import COUNTS, DURATION_MAX_S
 from distq.settings import kinds
 from distq.settings.address import Address
+from distq.settings.keys_table import KEYS
 from distq.settings.masters_table import MASTERS, MastersSettings
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row
 from distq.settings.row import row as _row
 from distq.settings.tls_table import TLS
 
 NETWORK = "Network"
-KEYS = "Keys"
 STORAGE = "Storage"
 LOGS = "Logs"
 PLAIN = "Plain queues"
@@ -69,24 +69,6 @@ class Settings(MastersSettings):
         NETWORK,
         DIALLING,
         at_least=0.1,
-    )
-    authkeys: tuple[bytes, ...] = _row(
-        kinds.SECRET,
-        None,
-        "Shared key, or several separated by commas: the master accepts each, clients and workers use the first.",
-        KEYS,
-        ALL,
-        name="DISTQ_AUTHKEY",
-    )
-    authkey_file: str | None = _row(
-        kinds.PATH, None, "File that contains the key; DISTQ_AUTHKEY takes precedence.", KEYS, ALL
-    )
-    authkey_create: bool = _row(
-        kinds.FLAG,
-        "0",
-        "Whether the master creates DISTQ_AUTHKEY_FILE with a random key if the file does not exist.",
-        KEYS,
-        MASTER,
     )
     store: str = _row(
         kinds.STORE,

@@ -5,6 +5,7 @@ import dataclasses
 
 from distq.settings import kinds
 from distq.settings.address import Address
+from distq.settings.keys_table import KeysSettings
 from distq.settings.row import ALL, MASTER, WORKER
 from distq.settings.row import row as _row
 
@@ -12,7 +13,7 @@ TLS = "TLS"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TlsSettings:
+class TlsSettings(KeysSettings):
     """The settings of TLS; a master with a certificate, and a client or worker with a CA, use TLS."""
 
     tls_cert: str | None = _row(

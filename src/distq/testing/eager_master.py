@@ -30,6 +30,7 @@ from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
 from distq.master.main import defaults_of
 from distq.master.sessions.workers import Workers
+from distq.protocol.authority import OPERATOR
 from distq.protocol.exchange import LeasedTask, LeaseReply, read_lease_reply
 from distq.protocol.hello import (
     ExecutorHello,
@@ -85,6 +86,7 @@ class EagerConnection:
     def __init__(self) -> None:
         self.peer = "this process"
         self.state: object = None
+        self.authority = OPERATOR
         self.reads_split = False
         self.open = True
         self.has_called_again = False

@@ -134,10 +134,11 @@ class _Path:
 
 
 def _with_key(keys: BearerKeys, operation: Operation, handler: Answer) -> Answer:
+    called = f"{operation.method} {operation.path}"
     known = [parameter.name for parameter in operation.parameters if parameter.place == "query"]
 
     async def answer(request: Request) -> Response:
-        await keys.check(request)
+        await keys.check(request, called)
         for name in request.query_params:
             if name not in known:
                 takes = ", ".join(known) or "none"

@@ -8,17 +8,19 @@ grows with the failures of its address.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
 
 from distq.web.guard import connection_of
 from distq.web.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+    from distq.net.keyring import KeyRing
+    from distq.protocol.authority import Authority
 
 PAUSE_S: Final = 0.1
 """Seconds before the answer to the first wrong key of an address; each further one doubles them."""
@@ -31,26 +33,43 @@ ADDRESSES_MAX: Final = 1_000
 REALM: Final = 'Bearer realm="distq"'
 
 
+class HttpGate(Protocol):
+    """The part of the master's gate that the HTTP side uses."""
+
+    def check_http(self, authority: Authority, request: str) -> None:
+        """Check a request, as in `POST /api/v1/tasks`; raises Forbidden."""
+        ...
+
+    def check_queue(self, authority: Authority, queue: str) -> None:
+        """Check that a request may use a queue; raises Forbidden."""
+        ...
+
+
 class BearerKeys:
     """The keys of the cluster, as tokens.
 
     Args:
-        keys: every key that the master accepts.
+        keys: the keys that the master accepts, and what each allows.
+        gate: refuses requests that a key does not allow.
         note_failure: counts and logs a wrong key, by the peer's address and a reason.
         over_plain_http: whether other machines may send a key without TLS: DISTQ_HTTP_PLAIN_KEYS.
     """
 
     def __init__(
-        self, keys: Sequence[bytes], note_failure: Callable[[str, str], None], *, over_plain_http: bool
+        self, keys: KeyRing, gate: HttpGate, note_failure: Callable[[str, str], None], *, over_plain_http: bool
     ) -> None:
         self._keys = keys
+        self._gate = gate
         self._note_failure = note_failure
         self._over_plain_http = over_plain_http
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """By address: the number of wrong keys, and the instant of the last one in the event loop's time."""
 
-    async def check(self, request: Request) -> None:
-        """Raise Problem (401, 403) unless the request has a key, and may send it in this way."""
+    async def check(self, request: Request, called: str) -> None:
+        """Raise Problem (401, 403) or Forbidden unless the request has a key that allows it, sent in a safe way.
+
+        `called` is its method and the pattern of its path, as in `POST /api/v1/tasks`.
+        """
         host, port = request.client or ("", 0)
         if not (request.scope["scheme"] == "https" or self._over_plain_http or _is_loopback(host)):
             raise Problem(
@@ -68,12 +87,21 @@ class BearerKeys:
                 "master's DISTQ_AUTHKEY.",
                 headers={"WWW-Authenticate": REALM},
             )
-        if not self._is_known(token.strip().encode("latin-1")):
+        authority = self._keys.authority_of_token(token.strip().encode("latin-1"))
+        if authority is None:
             await self._refuse_key(request, host, port)
+            return
+        self._gate.check_http(authority, called)
+        request.state.authority = authority
 
-    def _is_known(self, token: bytes) -> bool:
-        """Whether a token is a key; every key is compared, in a time that does not depend on the bytes."""
-        return any([hmac.compare_digest(token, key) for key in self._keys])  # noqa: C419 - it must not stop early
+    def check_queue(self, request: Request, queue: str) -> None:
+        """Raise Forbidden unless the key of a checked request may use a queue."""
+        self._gate.check_queue(request.state.authority, queue)
+
+    @staticmethod
+    def is_limited(request: Request) -> bool:
+        """Whether the key of a checked request is for some queues only."""
+        return bool(request.state.authority.queues)
 
     async def _refuse_key(self, request: Request, host: str, port: int) -> None:
         self._note_failure(f"{host}:{port}", "The key of an HTTP request is not one of the cluster.")

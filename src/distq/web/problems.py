@@ -24,6 +24,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = MappingProxyType(
         "BAD_CALL": 422,
         "NAME_TOO_LONG": 422,
         "IDEMPOTENCY_KEY_REUSED": 422,
+        "FORBIDDEN": 403,
         "NO_SUCH_TASK": 404,
         "TASK_EXISTS": 409,
         "CANNOT_CANCEL": 409,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from distq.core.ranges import duration_of, shown
 from distq.core.strict_json import NotStrict, read_strict
 from distq.core.task_ids import id_text, task_key_of
+from distq.protocol.submit import queue_of
 from distq.web.api import text
 from distq.web.guard import connection_of
 from distq.web.json_body import body_of
@@ -58,6 +59,7 @@ class TaskEndpoints:
         """`POST /api/v1/tasks`."""
         key = _header_key(request)
         order = read_order(await body_of(request), key)
+        self.keys.check_queue(request, queue_of(order.envelope))
         accepted = await _outcome(request, self._service.submit(order))
         task_id = id_text(accepted.task_key)
         return _json(
@@ -94,7 +96,10 @@ class TaskEndpoints:
         running = _single(request, "running") or "false"
         if running not in ("true", "false"):
             raise Problem(400, f"The parameter running is true or false, not {shown(running)}.")
-        found = await _outcome(request, self._service.cancel(_task_key(request), running=running == "true"))
+        task_key = _task_key(request)
+        if self.keys.is_limited(request):
+            await self._found(request, task_key, 0.0)  # its queue is checked
+        found = await _outcome(request, self._service.cancel(task_key, running=running == "true"))
         return _json(_described(found))
 
     async def _found(self, request: Request, task_key: int, wait_s: float) -> FoundTask:
@@ -108,9 +113,11 @@ class TaskEndpoints:
             )
         self._waits += wait_s > 0
         try:
-            return await _outcome(request, self._service.find(task_key, wait_s), wait_s)
+            found = await _outcome(request, self._service.find(task_key, wait_s), wait_s)
         finally:
             self._waits -= wait_s > 0
+        self.keys.check_queue(request, found.facts["queue"])
+        return found
 
 
 class _Result(Response):

@@ -112,6 +112,11 @@ class ServerHandshake:
         """Whether both ends have proved the key."""
         return self._step is _Step.DONE
 
+    @property
+    def key(self) -> bytes:
+        """The one of the keys that the other end has proved, empty before."""
+        return self._key
+
     def start(self) -> bytes:
         """Return the body to send first: the challenge of this end."""
         return CHALLENGE + self._challenge

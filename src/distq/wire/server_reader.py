@@ -61,6 +61,11 @@ class ServerReader:
         return pack(self._handshake.start())
 
     @property
+    def key(self) -> bytes:
+        """The key that the peer has proved, empty before."""
+        return self._handshake.key
+
+    @property
     def room(self) -> memoryview | None:
         """The buffer to receive the next bytes of a large frame into, before `received`; None: use `receive`."""
         return self._framer.room

@@ -21,6 +21,7 @@ from distq.master.admin.inspection import stuck
 from distq.master.admin.schedules import Schedules
 from distq.master.calls.dependencies import read_upstream
 from distq.master.calls.exchange import ExchangeCall, ResultQueues, queues_of
+from distq.master.calls.gate import Gate
 from distq.master.calls.http_tasks import HttpTasks
 from distq.master.calls.plain import METHODS, PlainQueues
 from distq.master.calls.plain_peer import PlainPeer
@@ -111,7 +112,8 @@ class Dispatcher:
         self._queues: dict[str, Queue[Task]] = {name: registry.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
         self.schedules = Schedules(cycle)
-        admin = AdminActions(cycle, workers, self.schedules)
+        self.gate = Gate(cycle, workers.sessions, self.schedules.known)
+        self.admin = admin = AdminActions(cycle, workers, self.schedules)
         self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
             methods.ADMIN: lambda connection, call: cycle.ask(admin.request(connection, call.args)),
             methods.BEFORE: self._send_upstream,
@@ -150,10 +152,14 @@ class Dispatcher:
         ident = call.ident
         try:
             if ident == methods.BROKER:
+                if call.method not in connection.authority.broker_calls:
+                    self.gate.check_broker(connection.authority, call)
                 self._answer_method(self._broker_calls, connection, call)
             elif ident is None:
+                self.gate.check_server(connection.authority, call)
                 self._answer_method(self._server_calls, connection, call)
             elif (queue := self._queues.get((halves := object_of(ident))[0])) is not None:
+                self.gate.check_plain(connection.authority, queue, call)
                 self._plain.called(connection, queue, call, halves[1])
             else:
                 connection.reply(refused(f"The master has no object {ident!r}; its objects are {self._objects()}."))

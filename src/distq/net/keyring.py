@@ -1,0 +1,94 @@
+"""The keys that a server accepts, and what each one allows; they may change while the server runs."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from distq.protocol.authority import OPERATOR, Authority
+from distq.settings.errors import SettingsError
+from distq.settings.role_keys import KeyFiles, NamedKey
+
+UNKNOWN: Final = Authority("", ())
+"""The authority of a connection that has not proved a key: it allows nothing."""
+
+
+class KeyRing:
+    """The keys of one server, at least one."""
+
+    def __init__(self, named: Iterable[NamedKey]) -> None:
+        self.uses: dict[tuple[str, str], int] = {}
+        """Number of handshakes and HTTP requests that proved a key, by the key's name and its age."""
+        self.on_change: Callable[[Callable[[Authority], bool]], None] = lambda _is_valid: None
+        """Called after a change with a function that tells whether an authority is still valid."""
+        self._authorities: Mapping[bytes, Authority] = {}
+        self.keys: tuple[bytes, ...] = ()
+        """The keys as a handshake tries them."""
+        self._use(named)
+
+    @classmethod
+    def of_operators(cls, keys: Sequence[bytes]) -> KeyRing:
+        """Return the ring of keys that allow everything, of which the first is the newest."""
+        old = Authority(OPERATOR.name, OPERATOR.roles, is_old=True)
+        return cls(NamedKey(key, old if index else OPERATOR) for index, key in enumerate(keys))
+
+    def replace(self, named: Iterable[NamedKey]) -> None:
+        """Accept these keys from now on, and no others."""
+        self._use(named)
+        self.on_change(lambda authority: any(authority is one for one in self._authorities.values()))
+
+    def _use(self, named: Iterable[NamedKey]) -> None:
+        """Take keys into use. A key that has not changed keeps its authority, and thus its connections."""
+        taken: dict[bytes, Authority] = {}
+        for key, authority in named:
+            known = self._authorities.get(key)
+            taken[key] = known if known is not None and known.is_like(authority) else authority
+        self._authorities, self.keys = taken, tuple(taken)
+        for authority in taken.values():
+            self.uses.setdefault((authority.name, authority.age), 0)
+
+    def authority_of(self, key: bytes) -> Authority:
+        """Return what a key allows that a peer has just proved, and count the use; UNKNOWN if it was removed since."""
+        authority = self._authorities.get(key, UNKNOWN)
+        if authority is not UNKNOWN:
+            self.uses[authority.name, authority.age] += 1
+        return authority
+
+    def authority_of_token(self, token: bytes) -> Authority | None:
+        """Return what a sent key allows, None if it is no key; the time does not depend on the bytes of the keys."""
+        found = None
+        for key in self.keys:
+            if hmac.compare_digest(token, key):
+                found = key
+        return None if found is None else self.authority_of(found)
+
+
+class KeyReloader:
+    """Reads the files of keys again after they have changed.
+
+    Args:
+        files: the files that hold the keys.
+        ring: the ring that gets the keys.
+        on_reload: called after a change with None, or with the reason why the previous keys stay in use.
+    """
+
+    def __init__(self, files: KeyFiles, ring: KeyRing, on_reload: Callable[[str | None], None]) -> None:
+        self._files = files
+        self._ring = ring
+        self._on_reload = on_reload
+        self._signature = files.signature()
+
+    def check(self) -> None:
+        """Read the files if they have changed since the last call."""
+        signature = self._files.signature()
+        if signature == self._signature:
+            return
+        self._signature = signature
+        try:
+            named = self._files.read()
+        except SettingsError as error:
+            self._on_reload(str(error))
+        else:
+            self._ring.replace(named)
+            self._on_reload(None)

@@ -1,0 +1,43 @@
+"""The settings of keys, which the table of settings includes."""
+
+import dataclasses
+
+from distq.settings import kinds
+from distq.settings.row import ALL, MASTER
+from distq.settings.row import row as _row
+
+KEYS = "Keys"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSettings:
+    """The settings of the keys that peers prove; the repr never shows one."""
+
+    authkeys: tuple[bytes, ...] = _row(
+        kinds.SECRET,
+        None,
+        "Shared key, or several separated by commas: the master accepts each, clients and workers use the first.",
+        KEYS,
+        ALL,
+        name="DISTQ_AUTHKEY",
+    )
+    authkey_file: str | None = _row(
+        kinds.PATH, None, "File that contains the key; DISTQ_AUTHKEY takes precedence.", KEYS, ALL
+    )
+    keys_path: str | None = _row(
+        kinds.PATH,
+        None,
+        "File or folder with keys that have names and roles, a line each: NAME ROLE[+ROLE] KEY [QUEUES]; the master "
+        "reads it again after each change.",
+        KEYS,
+        MASTER,
+    )
+    authkeys_from_file: bool = False
+    """Whether `authkeys` come from DISTQ_AUTHKEY_FILE, which the master reads again after each change."""
+    authkey_create: bool = _row(
+        kinds.FLAG,
+        "0",
+        "Whether the master creates DISTQ_AUTHKEY_FILE with a random key if the file does not exist.",
+        KEYS,
+        MASTER,
+    )

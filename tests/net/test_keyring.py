@@ -1,0 +1,121 @@
+"""The ring of a server's keys: which key a peer has proved, and what a reload does to open connections."""
+
+from pathlib import Path
+
+import pytest
+from tests.net.serving import Serving, serving
+
+from distq.net.keyring import UNKNOWN, KeyReloader, KeyRing
+from distq.protocol.authority import Authority
+from distq.settings import Role, load
+from distq.settings.role_keys import KEYS_MAX, KeyFiles, NamedKey
+from distq.wire.errors import AuthenticationFailed
+
+WEB, OLD, TEAM = b"the key of the web program", b"the old key of the program", b"the key of the workers"
+
+
+def named(key: bytes, name: str, *roles: str, is_old: bool = False) -> NamedKey:
+    """A key with its authority."""
+    return NamedKey(key, Authority(name, roles, is_old=is_old))
+
+
+def ring() -> KeyRing:
+    """A ring with three keys of two names."""
+    return KeyRing([named(WEB, "web", "submit"), named(OLD, "web", "submit", is_old=True), named(TEAM, "team", "work")])
+
+
+def authorities(served: Serving) -> list[str]:
+    """The authorities of the open connections."""
+    return sorted(f"{one.authority.name} {one.authority.age}" for one in served.server.connections)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_server_knows_which_key_a_peer_has_proved(loop: str) -> None:
+    """Each connection has the authority of its key, and both ends prove that same key."""
+    with serving(loop, ring=ring()) as served:
+        peers = [served.connect() for _ in range(3)]
+        for peer, key in zip(peers, (WEB, OLD, TEAM), strict=True):
+            peer.authenticate(key)
+            assert peer.ask("echo", 1) == (1,)
+        assert authorities(served) == ["team current", "web current", "web old"]
+        assert served.server.keys.uses == {("web", "current"): 1, ("web", "old"): 1, ("team", "current"): 1}
+        with served.connect() as stranger, pytest.raises(AuthenticationFailed):
+            stranger.authenticate(b"a key that is not in the ring")
+        for peer in peers:
+            peer.socket.close()
+
+
+def test_a_removed_key_ends_its_connections_and_no_others() -> None:
+    """A key that stays keeps its connections; one that is gone, or allows something else now, loses them."""
+    with serving(ring=ring()) as served:
+        peers = [served.connect() for _ in range(3)]
+        for peer, key in zip(peers, (WEB, OLD, TEAM), strict=True):
+            peer.authenticate(key)
+        served.eventually(lambda: len(authorities(served)) == 3)
+        changed = [named(WEB, "web", "submit"), named(TEAM, "team", "read")]
+        served.within(lambda: served.server.keys.replace(changed))
+        assert peers[1].ends()
+        assert peers[2].ends()
+        assert peers[0].ask("echo", 1) == (1,)
+        with served.connect() as again:
+            again.authenticate(TEAM)
+            assert again.ask("echo", 2) == (2,)
+            assert authorities(served) == ["team current", "web current"]
+        with served.connect() as gone, pytest.raises(AuthenticationFailed):
+            gone.authenticate(OLD)
+        for peer in peers:
+            peer.socket.close()
+
+
+def test_a_token_is_found_among_several_keys() -> None:
+    """A bearer token is one of the keys, whole; the ring counts its use."""
+    keys = ring()
+    found = keys.authority_of_token(TEAM)
+    assert found is not None
+    assert found.name == "team"
+    assert keys.authority_of_token(TEAM[:-1]) is None
+    assert keys.authority_of_token(b"") is None
+    assert keys.uses["team", "current"] == 1
+    assert keys.authority_of(b"removed in the meantime") is UNKNOWN
+    assert not UNKNOWN.allows("server", "dummy")
+
+
+def test_changed_files_are_read_and_faulty_ones_change_nothing(tmp_path: Path) -> None:
+    """After a change the ring has the new keys; a file with an error leaves the previous keys, and says why."""
+    file, shared = tmp_path / "keys", tmp_path / "authkey"
+    file.write_text(f"web submit {WEB.decode().replace(' ', '-')}")
+    shared.write_text("the-shared-key-of-the-tests")
+    environ = {"DISTQ_KEYS_PATH": str(file), "DISTQ_AUTHKEY_FILE": str(shared)}
+    files = KeyFiles(load(environ, Role.MASTER).settings)
+    keys = KeyRing(files.read())
+    notes: list[str | None] = []
+    reloader = KeyReloader(files, keys, notes.append)
+    reloader.check()
+    assert notes == []
+    file.write_text(f"web submit {TEAM.decode().replace(' ', '-')}\nweb submit {WEB.decode().replace(' ', '-')}")
+    reloader.check()
+    assert notes == [None]
+    assert len(keys.keys) == 3
+    before = keys.keys
+    file.write_text("web submit")
+    reloader.check()
+    assert "has 2 words" in str(notes[-1])
+    assert keys.keys == before
+    file.unlink()
+    reloader.check()
+    assert "No such file" in str(notes[-1])
+    assert keys.keys == before
+    shared.write_text("another-key-of-the-tests")
+    file.write_text(f"web submit {WEB.decode().replace(' ', '-')}")
+    reloader.check()
+    assert notes[-1] is None
+    assert keys.keys[0] == b"another-key-of-the-tests"
+
+
+def test_the_last_of_as_many_keys_as_allowed_is_found() -> None:
+    """A handshake tries all keys."""
+    keys = KeyRing([named(b"key number %d of the tests" % number, f"k{number}", "read") for number in range(KEYS_MAX)])
+    with serving(ring=keys) as served, served.connect() as peer:
+        peer.authenticate(b"key number %d of the tests" % (KEYS_MAX - 1))
+        assert peer.ask("echo", 1) == (1,)
+        assert authorities(served) == [f"k{KEYS_MAX - 1} current"]

@@ -1,0 +1,137 @@
+"""Keys with names and roles: the lines of their files, what is refused, and that no error or repr shows a key."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from distq.settings import Role, SettingsError, load
+from distq.settings.authkey import Authkey
+from distq.settings.role_keys import KEYS_MAX, KeyFiles, NamedKey
+
+FIRST, SECOND, THIRD = "first-key-of-the-tests", "second-key-of-the-tests", "third-key-of-the-tests"
+
+
+def read(path: Path, **environ: str) -> list[NamedKey]:
+    """The keys of a master with this file or folder."""
+    given = {"DISTQ_KEYS_PATH": str(path), **environ}
+    return KeyFiles(load(given, Role.MASTER).settings).read()
+
+
+def facts(named: list[NamedKey]) -> list[tuple[str, str, str, tuple[str, ...], str]]:
+    """The keys, as a test compares them."""
+    return [
+        (one.key.decode(), *(one.authority.name, one.authority.roles_text), one.authority.queues, one.authority.age)
+        for one in named
+    ]
+
+
+def test_a_file_has_one_key_in_each_line(tmp_path: Path) -> None:
+    """Name, roles, key and queues; comments and empty lines are left out. A name's first key is the present one."""
+    file = tmp_path / "keys"
+    file.write_text(
+        f"# the keys of the tests\n\nweb submit {FIRST} mail.*,reports\r\n"
+        f"web submit {SECOND}\n  ops\tadmin+read  {THIRD}\n"
+    )
+    assert facts(read(file)) == [
+        (FIRST, "web", "submit", ("mail.*", "reports"), "current"),
+        (SECOND, "web", "submit", (), "old"),
+        (THIRD, "ops", "read+admin", (), "current"),
+    ]
+
+
+def test_a_folder_is_read_like_a_mounted_secret(tmp_path: Path) -> None:
+    """All its files are read, in the order of their names; Kubernetes' own links and folders are left out."""
+    data = tmp_path / "..2026_11_28"
+    data.mkdir()
+    (data / "web").write_text(f"web submit {FIRST}\n")
+    (data / "team").write_text(f"team work {SECOND}")
+    (tmp_path / "..data").symlink_to(data.name)
+    for name in ("web", "team"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    assert [one[:2] for one in facts(read(tmp_path))] == [(SECOND, "team"), (FIRST, "web")]
+
+
+def test_the_shared_key_stays_valid_beside_named_keys(tmp_path: Path) -> None:
+    """DISTQ_AUTHKEY allows everything, and its second key is an old one."""
+    file = tmp_path / "keys"
+    file.write_text(f"web submit {FIRST}")
+    assert facts(read(file, DISTQ_AUTHKEY=f"{SECOND},{THIRD}")) == [
+        (SECOND, "authkey", "admin", (), "current"),
+        (THIRD, "authkey", "admin", (), "old"),
+        (FIRST, "web", "submit", (), "current"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no key"),
+        (f"web submit {FIRST}\nweb submit", "line 2, has 2 words"),
+        (f"web submit {FIRST} a b", "has 5 words"),
+        (f"{FIRST} submit web", "fewer than 16 characters"),
+        (f"Web! submit {FIRST}", "no name"),
+        (f"authkey submit {FIRST}", "that of DISTQ_AUTHKEY"),
+        (f"web {FIRST} submit", "a role that does not exist; the roles are submit, work, read, admin"),
+        (f"web submit+boss {FIRST}", "a role that does not exist"),
+        ("web submit short", "fewer than 16 characters"),
+        (f"web submit '{FIRST}'", "quotes"),
+        (f"web submit {FIRST} ,", "no queue as its fourth word"),
+        (f"web submit {FIRST}\nteam work {FIRST}", "'web' and 'team' are the same"),
+        ("\n".join(f"k{n} submit {FIRST}-{n}" for n in range(KEYS_MAX + 1)), "at most 64"),
+    ],
+)
+def test_a_wrong_line_is_refused_without_its_key(tmp_path: Path, text: str, words: str) -> None:
+    """The error names the file and the line, and says what a line is; no word of the line is in it."""
+    file = tmp_path / "keys"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        read(file)
+    assert words in str(caught.value)
+    assert FIRST not in str(caught.value)
+    assert "short" not in str(caught.value)
+
+
+def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """A missing path and an empty folder are errors at the start."""
+    with pytest.raises(SettingsError, match="No such file"):
+        read(tmp_path / "missing")
+    with pytest.raises(SettingsError, match="holds no key"):
+        read(tmp_path)
+
+
+def test_a_master_needs_some_key(tmp_path: Path) -> None:
+    """Without any key the master does not start; clients do not use the file of the master."""
+    file = tmp_path / "keys"
+    file.write_text(f"web submit {FIRST}")
+    with pytest.raises(SettingsError, match="There is no key"):
+        load({}, Role.MASTER)
+    with pytest.raises(SettingsError, match="There is no key"):
+        load({"DISTQ_KEYS_PATH": str(file)}, Role.CLIENT)
+
+
+def test_a_changed_file_has_another_signature(tmp_path: Path) -> None:
+    """A file that is written again or replaced, and a folder with one file more, are noticed."""
+    file = tmp_path / "keys"
+    file.write_text(f"web submit {FIRST}")
+    files = KeyFiles(load({"DISTQ_KEYS_PATH": str(tmp_path)}, Role.MASTER).settings)
+    seen = [files.signature()]
+    assert files.signature() == seen[0]
+    os.utime(file, ns=(1, 1))
+    seen.append(files.signature())
+    (tmp_path / "more").write_text(f"team work {SECOND}")
+    seen.append(files.signature())
+    file.unlink()
+    seen.append(files.signature())
+    assert len(set(seen)) == 4
+
+
+def test_no_text_shows_a_key() -> None:
+    """Reprs, formats and settings hide the key, which stays usable as bytes."""
+    key = Authkey(FIRST.encode())
+    for text in (repr(key), str(key), f"{key}", f"{key!r:>40}", f"{[key]}", f"{NamedKey(key, None)}"):  # type: ignore[arg-type]
+        assert FIRST not in text
+    loaded = load({"DISTQ_AUTHKEY": FIRST}, Role.WORKER)
+    assert FIRST not in repr(loaded.settings)
+    assert loaded.settings.authkeys == (FIRST.encode(),)
+    assert FIRST not in repr(loaded.settings.authkeys)
