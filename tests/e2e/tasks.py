@@ -20,6 +20,11 @@ def square(n: int) -> int:
     return n * n
 
 
+def total(numbers: list[int]) -> int:
+    """Return the sum of a group's results."""
+    return sum(numbers)
+
+
 async def later(n: int) -> int:
     """Return the number after a short wait."""
     await asyncio.sleep(0)

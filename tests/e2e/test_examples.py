@@ -54,6 +54,8 @@ def holds():
     while True:
         time.sleep(0.05)  # a cancellation interrupts the task between two of these calls
 """
+DATABASE = "postgresql://distq@db.example.com/distq"
+"""The database in the examples, which tests replace by one of their own."""
 SERVICES = {
     "master": "master_listened",
     "worker": "master_connected",
@@ -70,6 +72,9 @@ class Shop:
         self.folder = folder
         self.grid = grid
         self._running: list[str] = []
+        self.database = ""
+        """URL of a database of this test, for the examples that name one."""
+        self.schemas = 0
         (folder / "shop").mkdir()
         (folder / "shop" / "__init__.py").touch()
         (folder / "shop" / "tasks.py").write_text(SHOP)
@@ -103,8 +108,15 @@ class Shop:
             if "--renew" in words:
                 assert self.grid.run("tls", "init", str(self.folder / "tls")).ends() == 0
         shutil.rmtree(self.folder / "jobs", ignore_errors=True)
-        for name in ("copy.db", "mended.db", "new/distq.db"):
+        for name in ("copy.db", "mended.db", "new/distq.db", "moved.db"):
             (self.folder / name).unlink(missing_ok=True)
+        if DATABASE in line:
+            self.schemas += 1
+            url = f"{self.database}&schema=shop_{self.schemas}"
+            if words[2].startswith(DATABASE):
+                filled = self.grid.run("store", "copy", f"sqlite:///{self.folder / 'distq.db'}", url)
+                assert filled.ends() == 0, filled.text
+            line = line.replace(DATABASE, f"'{url}'")
         with self.grid.client() as client:
             mail = client.options(queue="mail", delay=3600)
             waiting = [mail.submit_named("shop.tasks:send", ["joe"]) for _ in "ab"]
@@ -175,13 +187,25 @@ def signals_restored() -> Iterator[None]:
 
 @pytest.mark.xdist_group("examples")
 @pytest.mark.usefixtures("signals_restored")
-@pytest.mark.parametrize("line", sorted({one for one in LINES if command_of(one) not in (*SERVICES, *ELSEWHERE)}))
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(one, marks=[pytest.mark.postgresql] if DATABASE in one else [])
+        for one in sorted({one for one in LINES if command_of(one) not in (*SERVICES, *ELSEWHERE)})
+    ],
+)
 def test_an_example_succeeds(
-    shop: Shop, line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    shop: Shop,
+    line: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """It exits with 0, prints something, and its output can be written to a file."""
     monkeypatch.chdir(shop.folder)
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    if DATABASE in line:
+        shop.database = request.getfixturevalue("database")
     command, _, file = shop.prepared(line).partition(" > ")
     if "--watch" in command:
         monkeypatch.setattr(time, "sleep", ends_the_watch)
@@ -210,15 +234,27 @@ def paths(value: Any, documented: Collection[str], at: str = "") -> Iterator[str
 
 
 @pytest.mark.xdist_group("examples")
-@pytest.mark.parametrize("words", sorted(FIELDS))
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(one, marks=[pytest.mark.postgresql] if DATABASE in EXAMPLES[one][0] else [])
+        for one in sorted(FIELDS)
+    ],
+)
 def test_the_fields_of_json_are_those_of_the_reference(
-    shop: Shop, words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    shop: Shop,
+    words: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Each field that the reference names is printed, and no other."""
     monkeypatch.chdir(shop.folder)
     with shop.grid.client() as client:
         assert client.submit_named("shop.tasks:fails", []).exception(SOON_S) is not None
     line = next(line for line in EXAMPLES[words] if command_of(line) == words.split(maxsplit=1)[0])
+    if DATABASE in line:
+        shop.database = request.getfixturevalue("database")
     args = shlex.split(shop.prepared(line))
     capfd.readouterr()
     assert run([*args, *([] if "--json" in args else ["--json"])]) == 0

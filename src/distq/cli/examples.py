@@ -44,6 +44,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "dead purge": ("dead purge 1-2a", "dead purge --all --until 30d --yes"),
         "store": ("store stat", "store backup copy.db"),
         "store backup": ("store backup copy.db", "store backup - > copy.db"),
+        "store copy": (
+            "store copy sqlite:///distq.db postgresql://distq@db.example.com/distq",
+            "store copy postgresql://distq@db.example.com/distq sqlite:///moved.db --json",
+        ),
         "store stat": ("store stat distq.db", "store stat --json"),
         "store check": ("store check distq.db", "store check --json"),
         "store salvage": ("store salvage distq.db mended.db", "store salvage old/distq.db new/distq.db"),

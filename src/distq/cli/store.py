@@ -1,12 +1,13 @@
-"""`distq store`: backs up, inspects, checks and salvages the store's file."""
+"""`distq store`: backs up, copies, inspects, checks and salvages a store."""
 
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import click
 
@@ -14,17 +15,26 @@ from distq.cli.ask import PATIENCE_S, master
 from distq.cli.environment import settings_of_command
 from distq.cli.groups import group
 from distq.cli.options import json_object
-from distq.cli.text import printable
+from distq.cli.text import duration, printable
 from distq.core.errors import DistqError
 from distq.core.plurals import counted
 from distq.core.ports import StoreError
 from distq.protocol.methods import ADMIN, BROKER
 from distq.settings import Role
 
+if TYPE_CHECKING:
+    from distq.storage.copying import StorePlace
+
 COPY_S: Final = 3600.0
 """Maximum seconds in which the master copies a very large file."""
 STANDARD_OUTPUT: Final = "-"
 FILE_HELP: Final = "FILE is the file of DISTQ_STORE by default."
+URL_HELP: Final = (
+    "FROM and TO are written as DISTQ_STORE is. The password of a database is read from DISTQ_STORE_PASSWORD_FILE or "
+    ".pgpass, so that no list of processes shows it."
+)
+PROGRESS_S: Final = 5.0
+"""Seconds between two lines that show the progress of a copy."""
 
 
 class Damaged(DistqError):
@@ -37,7 +47,7 @@ class Damaged(DistqError):
 
 @group("store")
 def command() -> None:
-    """Back up, inspect, check or salvage the file that stores all tasks."""
+    """Back up, copy, inspect, check or salvage the store of all tasks."""
 
 
 @command.command("backup")
@@ -93,6 +103,64 @@ def _save(path: Path, fetch: Callable[[Callable[[bytes], object]], None]) -> Non
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+@command.command("copy", epilog=URL_HELP)
+@click.argument("source", metavar="FROM")
+@click.argument("to", metavar="TO")
+@json_object
+@click.pass_context
+def copy(context: click.Context, source: str, to: str, as_json: bool) -> None:
+    """Copy everything in the store FROM to the store TO, which must be empty, while no master runs on either.
+
+    All rows go along: tasks in every state with their payloads and results, dead letters, schedules, limits and
+    pauses. Ids stay. If the command is interrupted, repeat it: it continues. Until it is complete, no master
+    starts on TO. Then start the masters with DISTQ_STORE=TO, and none on FROM.
+    """
+    from distq.storage.copying import copy as copy_rows
+
+    password_file = settings_of_command(context, Role.MASTER, needs_authkey=False).store_password_file
+    from_place, to_place = _place(source, password_file), _place(to, password_file)
+    started_at = time.perf_counter()
+    done = copy_rows(from_place, to_place, _ProgressLines())
+    seconds = time.perf_counter() - started_at
+    shown = {"from": from_place.url, "to": to_place.url, **done._asdict(), "duration_s": round(seconds, 3)}
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for queue, states in done.tasks.items():
+        counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+        click.echo(f"{'queue':10} {printable(queue)}: {counts}")
+    click.echo(f"{'rows':10} {done.rows:,}; written by this run: {done.written:,} in {duration(seconds)}")
+    click.echo(f"{'bytes':10} {done.written_bytes:,}")
+    click.echo(f"{to_place.url} is complete. Start masters there, and no longer on {from_place.url}.")
+
+
+class _ProgressLines:
+    """Prints how many rows are copied, at most once in PROGRESS_S, on standard error."""
+
+    def __init__(self) -> None:
+        self._printed_at = time.perf_counter()
+
+    def __call__(self, done: int, rows: int) -> None:
+        if time.perf_counter() - self._printed_at >= PROGRESS_S:
+            self._printed_at = time.perf_counter()
+            click.echo(f"rows copied: {done:,} of {rows:,}", err=True)
+
+
+def _place(text: str, password_file: str | None) -> "StorePlace":
+    """Read an argument as DISTQ_STORE is read. Raises a usage error."""
+    from distq.settings.store_url import parse_store, split_secrets, without_values
+    from distq.storage.copying import StorePlace
+
+    try:
+        url, secrets = split_secrets(parse_store(text))
+    except ValueError as exc:
+        raise click.UsageError(
+            f"{without_values(text)!r} is no store{f' ({exc})' if str(exc) else ''}: write sqlite:///path or "
+            "postgresql://user@host/database."
+        ) from None
+    return StorePlace(url, secrets, password_file)
 
 
 @command.command("stat", epilog=FILE_HELP)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distq.core import head, moves
 from distq.core.checkpoints import CURSORS
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from distq.core.ports import Heads
     from distq.core.registry import Registry
     from distq.core.state import LedgerState
+
+UNFINISHED_COPY: Final = (1 << 63) - 1
+"""The key of the row that marks a store to which `distq store copy` has not copied all rows; no task has this key."""
 
 
 class UnreadableRow(StoreError):
@@ -83,8 +86,18 @@ class Loader:
         return [*self.cursors, *self.schedules]
 
     def tasks(self) -> Iterator[Task]:
-        """The tasks in submit order; raises UnreadableRow."""
+        """The tasks in submit order.
+
+        Raises:
+            UnreadableRow: this distq cannot read a row.
+            StoreError: not all rows were copied to this store.
+        """
         heads, self._heads = self._heads, {}
+        if UNFINISHED_COPY in heads:
+            raise StoreError(
+                "The store has only a part of its tasks, because `distq store copy` was interrupted: repeat that "
+                "command, or name another store in DISTQ_STORE."
+            )
         for key in sorted(heads):
             try:
                 task = self._task(key, heads[key])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from distq.core.head import unpack
-from distq.core.loading import is_readable
+from distq.core.loading import UNFINISHED_COPY, is_readable
 from distq.core.plurals import counted
 from distq.core.ports import StoreError
 from distq.core.states import STATE_NAMES
@@ -60,7 +60,10 @@ def inspect(path: Path, *, checks_every_page: bool) -> Report:
     try:
         problems = _integrity(link) if checks_every_page else []
         tasks: dict[str, Counter[str]] = {}
-        for _, head in _rows(link, "heads", problems):
+        for key, head in _rows(link, "heads", problems):
+            if key == UNFINISHED_COPY:
+                problems.append("an interrupted `distq store copy` has not copied all rows to this file")
+                continue
             try:
                 known = unpack(head)
             except ValueError as error:

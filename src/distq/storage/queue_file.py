@@ -133,6 +133,13 @@ class QueueFile:
         except SqliteError as exc:
             raise StoreUnusable(explain(self.path, exc)) from exc
 
+    def raise_epoch(self, epoch: int) -> None:
+        """Make the next epoch larger than `epoch`."""
+        try:
+            self._run("UPDATE counters SET value = max(value, ?) WHERE name = 'epoch'", (epoch,))
+        except SqliteError as exc:
+            raise StoreUnusable(explain(self.path, exc)) from exc
+
     # -- commit and read -----------------------------------------------------------------------
 
     def commit(self, writes: Writes) -> None:

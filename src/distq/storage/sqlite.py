@@ -83,6 +83,10 @@ class SqliteStore:
         self.epoch = await self._thread.run(self._file.lead)
         self.leader = address
 
+    async def raise_epoch(self, epoch: int) -> None:
+        """Make the next epoch larger than `epoch`: the ids of new tasks begin with their epoch. Raises StoreError."""
+        await self._thread.run(self._file.raise_epoch, epoch)
+
     async def lost(self) -> str:
         """Wait for an error that ends this store, and return it: no other process can take the lock away."""
         await self._over.wait()
