@@ -376,6 +376,24 @@ MASTER = [
         [Query(f"sum(rate(distq_auth_failures_total{{{OF_MASTER}}}{RANGE}))", "failures")],
     ),
     Panel(
+        "Connections by key",
+        "Open connections by the name of their key. A key that is old can be removed when no program uses it.",
+        "short",
+        [Query(f"sum by (key, age) (distq_key_connections{{{OF_MASTER}}})", "{{key}} ({{age}})")],
+    ),
+    Panel(
+        "Use of old keys",
+        "Handshakes and HTTP requests with a key for which there is a newer one.",
+        "ops",
+        [Query(f'sum by (key) (rate(distq_key_uses_total{{{OF_MASTER},age="old"}}{RANGE}))', "{{key}}")],
+    ),
+    Panel(
+        "Forbidden calls",
+        "Calls that the master refused because the key lacks a role or a queue.",
+        "ops",
+        [Query(f"sum by (key) (rate(distq_forbidden_calls_total{{{OF_MASTER}}}{RANGE}))", "{{key}}")],
+    ),
+    Panel(
         "Commit time",
         "Time for one commit, including the sync to disk. Submits and results wait for it.",
         "s",

@@ -23,6 +23,9 @@ class FakeMaster:
     target_drain_s: float = 60.0
     auth_failures: int = 0
     connections_refused: int = 0
+    key_uses: dict[tuple[str, str], int] = field(default_factory=dict)
+    forbidden_calls: dict[str, int] = field(default_factory=dict)
+    all_key_connections: dict[tuple[str, str], int] = field(default_factory=dict)
     unknown_settles: int = 0
     loop_lag: Histogram = field(default_factory=Histogram)
     store_health: dict[str, object] = field(default_factory=dict)
@@ -49,6 +52,10 @@ class FakeMaster:
     def now(self) -> float:
         """Return the time that the test has set."""
         return self.time
+
+    def key_connections(self) -> Mapping[tuple[str, str], int]:
+        """Return the connections that the test has set."""
+        return self.all_key_connections
 
     def not_ready(self) -> str | None:
         """Return the reason that the test has set."""

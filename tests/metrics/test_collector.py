@@ -50,6 +50,9 @@ def busy_master() -> FakeMaster:
     master.clock_steps, master.clock_stepped_s = 2, -3600.5
     master.undelivered_bytes, master.client_sessions = 9_000, 8
     master.leases_expired = {"gpu": 4}
+    master.key_uses = {("web", "current"): 6, ("web", "old"): 0}
+    master.all_key_connections = {("web", "current"): 2, ("web", "old"): 1}
+    master.forbidden_calls = {"web": 3}
     master.scheduled_runs = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
     master.all_counters = {("work", "plain"): counters}
@@ -109,6 +112,9 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_client_sessions", {}, 8),
         ("distq_clock_stepped_seconds", {}, -3600.5),
         ("distq_auth_failures_total", {}, 2),
+        ("distq_key_uses_total", {"key": "web", "age": "old"}, 0),
+        ("distq_key_connections", {"key": "web", "age": "old"}, 1),
+        ("distq_forbidden_calls_total", {"key": "web"}, 3),
         ("distq_connections_turned_down_total", {}, 6),
         ("distq_connections", {"role": "unproved"}, 1),
         ("distq_workers", {"pool": "default", "state": "active"}, 1),

@@ -82,6 +82,7 @@ class FakeMaster:
                         case Authenticated():
                             pass
                         case Closed():
+                            connection.sendall(event.refusal)
                             self.closed.put(event)
                             return
 

@@ -70,14 +70,27 @@ def test_a_removed_key_ends_its_connections_and_no_others() -> None:
 def test_a_token_is_found_among_several_keys() -> None:
     """A bearer token is one of the keys, whole; the ring counts its use."""
     keys = ring()
-    found = keys.authority_of_token(TEAM)
+    found = keys.authority_of_token(TEAM, "h:1")
     assert found is not None
     assert found.name == "team"
-    assert keys.authority_of_token(TEAM[:-1]) is None
-    assert keys.authority_of_token(b"") is None
+    assert keys.authority_of_token(TEAM[:-1], "h:1") is None
+    assert keys.authority_of_token(b"", "h:1") is None
     assert keys.uses["team", "current"] == 1
-    assert keys.authority_of(b"removed in the meantime") is UNKNOWN
+    assert keys.authority_of(b"removed in the meantime", "h:1") is UNKNOWN
     assert not UNKNOWN.allows("server", "dummy")
+
+
+def test_the_first_use_of_an_old_key_by_each_address_is_reported() -> None:
+    """The report names the key and the peer; it comes again after the keys have changed."""
+    keys, seen = ring(), list[tuple[str, str]]()
+    keys.on_old_key = lambda name, peer: seen.append((name, peer))
+    for peer in ("10.0.0.1:1", "10.0.0.1:2", "10.0.0.2:1", "10.0.0.2:2 (name)"):
+        keys.authority_of(OLD, peer)
+        keys.authority_of(WEB, peer)
+    assert seen == [("web", "10.0.0.1:1"), ("web", "10.0.0.2:1")]
+    keys.replace([named(WEB, "web", "submit"), named(OLD, "web", "submit", is_old=True)])
+    keys.authority_of(OLD, "10.0.0.1:3")
+    assert seen[2:] == [("web", "10.0.0.1:3")]
 
 
 def test_changed_files_are_read_and_faulty_ones_change_nothing(tmp_path: Path) -> None:

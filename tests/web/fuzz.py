@@ -26,8 +26,9 @@ from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
 
 from distq.master.main import Master
+from distq.net import failed_keys
 from distq.settings import Role, load
-from distq.web import bearer, openapi, tasks
+from distq.web import openapi, tasks
 
 WAIT_MAX_S: Final = 0.05
 """Maximum seconds that a request waits here: most requests wait for tasks that no worker runs."""
@@ -58,7 +59,7 @@ def served(grid: Cluster) -> Iterator[str]:
         await master.run()
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), name="master")
-    with mock.patch.object(bearer, "PAUSE_S", 0.0), mock.patch.object(tasks, "WAIT_MAX_S", WAIT_MAX_S):
+    with mock.patch.object(failed_keys, "PAUSE_S", 0.0), mock.patch.object(tasks, "WAIT_MAX_S", WAIT_MAX_S):
         thread.start()
         try:
             assert started.wait(SOON_S)

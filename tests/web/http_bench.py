@@ -10,6 +10,7 @@ from tests.master.bench import Bench
 from tests.metrics.fakes import FakeMaster
 
 from distq.master.calls.gate import Gate
+from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import KeyRing
 from distq.web.app import create_app
 from distq.web.bearer import BearerKeys
@@ -24,7 +25,7 @@ def endpoints(service: Any, gate: Gate | None = None, **options: Any) -> TaskEnd
     ring = options.pop("ring", None) or KeyRing.of_operators([KEY.encode()])
     gate = gate or Gate(cast("Any", None), {}, {})
     options = {"note_failure": lambda _peer, _reason: None, "over_plain_http": False, **options}
-    return TaskEndpoints(service, BearerKeys(ring, gate, **options))
+    return TaskEndpoints(service, BearerKeys(ring, gate, FailedKeys(), **options))
 
 
 class HttpBench:

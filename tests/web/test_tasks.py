@@ -8,7 +8,8 @@ from tests.master.bench import Bench, on_bench
 from tests.web.http_bench import AUTHORIZED, KEY, HttpBench
 
 from distq.core.strict_json import DEPTH_MAX
-from distq.web import bearer, tasks
+from distq.net import failed_keys
+from distq.web import tasks
 from distq.web.json_body import BODY_BYTES_MAX
 
 JSON = {"Content-Type": "application/json"}
@@ -152,7 +153,7 @@ def test_a_body_beyond_the_limit_is_refused() -> None:
 )
 def test_a_request_without_a_key_is_refused(authorization: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the request is read before, and the answer says how to send a key."""
-    monkeypatch.setattr(bearer, "PAUSE_S", 0.0)
+    monkeypatch.setattr(failed_keys, "PAUSE_S", 0.0)
 
     @on_bench()
     async def test(bench: Bench) -> None:

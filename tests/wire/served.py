@@ -81,6 +81,7 @@ class Served:
                         case Authenticated():
                             self.authenticated += 1
                         case Closed():
+                            connection.sendall(event.refusal)
                             self.closed.append(event)
                             return
 

@@ -96,6 +96,7 @@ class Master:
         self._refusals = RefusalLog(self.log)
         files = KeyFiles(settings)
         self.keys = KeyRing(files.read())
+        self.keys.on_old_key = lambda name, peer: self.log.warning("old_key_used", key=name, peer=peer)
         self._key_reloader = KeyReloader(files, self.keys, self._keys_reloaded)
         self._lag: asyncio.TimerHandle | None = None
 
@@ -213,6 +214,7 @@ class Master:
             self.store_watch,
             dispatcher.schedules,
             clock,
+            dispatcher.gate,
             instance=instance,
             store=settings.store,
             target_drain_s=settings.target_drain_s,
@@ -249,7 +251,11 @@ class Master:
         from distq.web.tasks import TaskEndpoints  # noqa: PLC0415
 
         keys = BearerKeys(
-            self.keys, self.dispatcher.gate, self._note_refused_key, over_plain_http=self.settings.http_plain_keys
+            self.keys,
+            self.dispatcher.gate,
+            self.server.unauthenticated.failed,
+            self._note_refused_key,
+            over_plain_http=self.settings.http_plain_keys,
         )
         return create_app(self.view, TaskEndpoints(self.dispatcher.http_tasks, keys))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distq.core.queue import Queue
     from distq.core.task import Task
     from distq.master.admin.schedules import Schedules
+    from distq.master.calls.gate import Gate
     from distq.master.cycle.broker import Broker
     from distq.master.cycle.clock import SystemClock
     from distq.master.store_watch import StoreWatch
@@ -38,6 +39,7 @@ class MasterView:
         watch: StoreWatch,
         schedules: Schedules,
         clock: SystemClock,
+        gate: Gate,
         *,
         instance: str,
         store: str,
@@ -50,6 +52,7 @@ class MasterView:
         self._watch = watch
         self._schedules = schedules
         self._clock = clock
+        self._gate = gate
         self.instance = instance
         self.store = store
         self.target_drain_s = target_drain_s
@@ -70,6 +73,22 @@ class MasterView:
     def auth_failures(self) -> int:
         """Number of peers that did not have the key."""
         return self._server.authentication_failures
+
+    @property
+    def key_uses(self) -> Mapping[tuple[str, str], int]:
+        """Number of handshakes and HTTP requests by the name and the age of the key that they proved."""
+        return self._server.keys.uses
+
+    @property
+    def forbidden_calls(self) -> Mapping[str, int]:
+        """Number of calls that keys did not allow, by the name of the key."""
+        return {name: self._gate.refused_count.get(name, 0) for name, _ in self._server.keys.uses}
+
+    def key_connections(self) -> Mapping[tuple[str, str], int]:
+        """Number of open connections by the name and the age of their key, also of keys without any."""
+        found = Counter(dict.fromkeys(self._server.keys.uses, 0))
+        found.update((one.authority.name, one.authority.age) for one in self._server.connections if one.authority.name)
+        return found
 
     @property
     def connections_refused(self) -> int:

@@ -143,6 +143,24 @@ METRICS: tuple[Metric, ...] = (
         (),
         "Sum of the changes of the machine's clock since the master started; negative if it was set back.",
     ),
+    Metric(
+        "distq_key_connections",
+        "gauge",
+        ("key", "age"),
+        "Open connections by the name of their key; age old if a newer key has the same name, else current.",
+    ),
+    Metric(
+        "distq_key_uses_total",
+        "counter",
+        ("key", "age"),
+        "Handshakes and HTTP requests that proved a key, by its name; age old if a newer key has the same name.",
+    ),
+    Metric(
+        "distq_forbidden_calls_total",
+        "counter",
+        ("key",),
+        "Calls and HTTP requests that the master refused because the key lacks a role or a queue.",
+    ),
     Metric("distq_auth_failures_total", "counter", (), "Connections and HTTP requests that failed to authenticate."),
     Metric(
         "distq_connections_turned_down_total",

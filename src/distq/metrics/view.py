@@ -58,6 +58,14 @@ class MasterMetrics(Protocol):
         """The value of DISTQ_TARGET_DRAIN_S."""
 
     @property
+    def key_uses(self) -> Mapping[tuple[str, str], int]:
+        """Handshakes and HTTP requests by the name and the age (current, old) of the key that they proved."""
+
+    @property
+    def forbidden_calls(self) -> Mapping[str, int]:
+        """Calls and HTTP requests that keys did not allow, by the name of the key."""
+
+    @property
     def auth_failures(self) -> int:
         """Connections and HTTP requests that failed to authenticate."""
 
@@ -126,6 +134,9 @@ class MasterMetrics(Protocol):
 
     def not_ready(self) -> str | None:
         """Return the reason why the master does not accept tasks, as a sentence; None if it does."""
+
+    def key_connections(self) -> Mapping[tuple[str, str], int]:
+        """Open connections by the name and the age of their key."""
 
     def queues(self) -> Iterable[Queue[Task]]:
         """Return all queues."""

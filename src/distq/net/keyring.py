@@ -10,6 +10,8 @@ from distq.protocol.authority import OPERATOR, Authority
 from distq.settings.errors import SettingsError
 from distq.settings.role_keys import KeyFiles, NamedKey
 
+OLD_SEEN_MAX: Final = 1_000
+"""Maximum pairs of a key's name and an address that are reported for their use of an old key until the next change."""
 UNKNOWN: Final = Authority("", ())
 """The authority of a connection that has not proved a key: it allows nothing."""
 
@@ -22,6 +24,9 @@ class KeyRing:
         """Number of handshakes and HTTP requests that proved a key, by the key's name and its age."""
         self.on_change: Callable[[Callable[[Authority], bool]], None] = lambda _is_valid: None
         """Called after a change with a function that tells whether an authority is still valid."""
+        self.on_old_key: Callable[[str, str], None] = lambda _name, _peer: None
+        """Called with a key's name and a peer's address when that address first uses an old key of the name."""
+        self._old_seen: set[tuple[str, str]] = set()
         self._authorities: Mapping[bytes, Authority] = {}
         self.keys: tuple[bytes, ...] = ()
         """The keys as a handshake tries them."""
@@ -45,23 +50,28 @@ class KeyRing:
             known = self._authorities.get(key)
             taken[key] = known if known is not None and known.is_like(authority) else authority
         self._authorities, self.keys = taken, tuple(taken)
-        for authority in taken.values():
-            self.uses.setdefault((authority.name, authority.age), 0)
+        self._old_seen.clear()
+        labels = [(authority.name, authority.age) for authority in taken.values()]
+        self.uses = {label: self.uses.get(label, 0) for label in labels}
 
-    def authority_of(self, key: bytes) -> Authority:
+    def authority_of(self, key: bytes, peer: str) -> Authority:
         """Return what a key allows that a peer has just proved, and count the use; UNKNOWN if it was removed since."""
         authority = self._authorities.get(key, UNKNOWN)
         if authority is not UNKNOWN:
             self.uses[authority.name, authority.age] += 1
+            host = peer.partition(" (")[0].rpartition(":")[0]
+            if authority.is_old and (authority.name, host) not in self._old_seen and len(self._old_seen) < OLD_SEEN_MAX:
+                self._old_seen.add((authority.name, host))
+                self.on_old_key(authority.name, peer)
         return authority
 
-    def authority_of_token(self, token: bytes) -> Authority | None:
+    def authority_of_token(self, token: bytes, peer: str) -> Authority | None:
         """Return what a sent key allows, None if it is no key; the time does not depend on the bytes of the keys."""
         found = None
         for key in self.keys:
             if hmac.compare_digest(token, key):
                 found = key
-        return None if found is None else self.authority_of(found)
+        return None if found is None else self.authority_of(found, peer)
 
 
 class KeyReloader:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.core.plurals import counted
 from distq.net.descriptors import room_for_connections
+from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import UNKNOWN, KeyRing
 from distq.net.listening import Listeners
 from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
+from distq.net.unauthenticated import Unauthenticated
 from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
 from distq.wire.framing import Buffer, pack
@@ -80,14 +82,13 @@ class Server:
         self.limits = limits
         self.nonce = nonce
         self.connections: set[ServerConnection] = set()
-        self.unauthenticated: dict[ServerConnection, None] = {}
-        """Connections whose peer has not proved the key yet, the oldest first."""
         self.authentication_failures = 0
         self.refused_count = 0
         """Number of connections that the server closed immediately because there were too many."""
         self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
-        self.unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
-        """Maximum connections without a proved key: at most half of all, so that peers with the key find room."""
+        # At most half of all connections, so that peers with the key find room.
+        unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
+        self.unauthenticated = Unauthenticated(unauthenticated_max, limits.handshake_s, FailedKeys())
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         """Received bytes of any connection, which it reads at once; a large frame has a buffer of its own."""
         self._listeners = Listeners()
@@ -149,7 +150,6 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._is_writable = True
         self._is_behind = False
         """Whether the transport holds bytes that it must send before the next reply."""
-        self._handshake_timer: asyncio.TimerHandle | None = None
         self._tls = tls
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -170,12 +170,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             return
         self.open = True
         server.connections.add(self)
-        server.unauthenticated[self] = None
-        if len(server.unauthenticated) > server.unauthenticated_max:
-            oldest = next(iter(server.unauthenticated))
-            del server.unauthenticated[oldest]  # now: more connections may arrive before asyncio reports its end
-            oldest.abort()
-        self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
+        server.unauthenticated.add(self)
         tune(self._socket)
         if self._tls is None:
             self._write((self._reader.start(),))
@@ -235,12 +230,10 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
-        if self._handshake_timer is not None:
-            self._handshake_timer.cancel()
+        self._server.unauthenticated.remove(self)
         if self.open:
             self.open = False
             self._server.handler.connection_closed(self)
-        self._server.unauthenticated.pop(self, None)
         self._server.connections.discard(self)
         self._calls.clear()
         self._socket.detach()  # the transport closes the descriptor
@@ -349,9 +342,23 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._refuse(NO_HELLO)
 
     def _refuse(self, reason: str) -> None:
+        self._note_refusal(reason)
+        self._transport.close()
+
+    def _note_refusal(self, reason: str) -> None:
         self._server.authentication_failures += 1
         self._server.handler.connection_refused(self, reason)
-        self._transport.close()
+
+    def _refuse_later(self, reason: str, refusal: bytes) -> None:
+        """Refuse a wrong key after a pause; meanwhile the connection may be closed to make room for others."""
+        self._note_refusal(reason)
+        self._transport.pause_reading()
+
+        def refuse() -> None:
+            self._write((refusal,))
+            self._transport.close()
+
+        self._server.unauthenticated.pause(self, self.peer.partition(" (")[0].rpartition(":")[0], refuse)
 
     def _handle(self, event: Send | Authenticated | Closed, data: Buffer) -> None:
         server = self._server
@@ -359,15 +366,14 @@ class ServerConnection(asyncio.BufferedProtocol):
             case Send(data):
                 self._write((data,))
             case Authenticated():
-                if self._handshake_timer is not None:
-                    self._handshake_timer.cancel()
-                    self._handshake_timer = None
-                server.unauthenticated.pop(self, None)
-                self.authority = server.keys.authority_of(self._reader.key)
+                server.unauthenticated.remove(self)
+                self.authority = server.keys.authority_of(self._reader.key, self.peer)
                 if self.authority is UNKNOWN:  # the key was removed during the handshake
                     self.abort()
-            case Closed(reason, authentication_failed):
-                if authentication_failed:
+            case Closed(reason, authentication_failed, refusal):
+                if refusal:
+                    self._refuse_later(reason, refusal)
+                elif authentication_failed:
                     self._refuse(reason)
                 elif data[: len(TLS_HELLO)] == TLS_HELLO and self in server.unauthenticated:
                     self._refuse(NO_TLS_AT_THIS_PORT)

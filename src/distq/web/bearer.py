@@ -7,9 +7,7 @@ grows with the failures of its address.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,17 +17,10 @@ from distq.web.problems import Problem
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from distq.net.failed_keys import FailedKeys
     from distq.net.keyring import KeyRing
     from distq.protocol.authority import Authority
 
-PAUSE_S: Final = 0.1
-"""Seconds before the answer to the first wrong key of an address; each further one doubles them."""
-PAUSE_MAX_S: Final = 5.0
-"""Maximum seconds before such an answer: longer than a person notices, shorter than a connection lives."""
-FAILURES_KEPT_S: Final = 60.0
-"""Seconds after its last wrong key for which the failures of an address are remembered."""
-ADDRESSES_MAX: Final = 1_000
-"""Maximum addresses whose failures are remembered, to bound memory; the oldest go."""
 REALM: Final = 'Bearer realm="distq"'
 
 
@@ -51,19 +42,25 @@ class BearerKeys:
     Args:
         keys: the keys that the master accepts, and what each allows.
         gate: refuses requests that a key does not allow.
+        failed: the pauses of addresses with wrong keys.
         note_failure: counts and logs a wrong key, by the peer's address and a reason.
         over_plain_http: whether other machines may send a key without TLS: DISTQ_HTTP_PLAIN_KEYS.
     """
 
     def __init__(
-        self, keys: KeyRing, gate: HttpGate, note_failure: Callable[[str, str], None], *, over_plain_http: bool
+        self,
+        keys: KeyRing,
+        gate: HttpGate,
+        failed: FailedKeys,
+        note_failure: Callable[[str, str], None],
+        *,
+        over_plain_http: bool,
     ) -> None:
         self._keys = keys
         self._gate = gate
         self._note_failure = note_failure
         self._over_plain_http = over_plain_http
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        """By address: the number of wrong keys, and the instant of the last one in the event loop's time."""
+        self._failed = failed
 
     async def check(self, request: Request, called: str) -> None:
         """Raise Problem (401, 403) or Forbidden unless the request has a key that allows it, sent in a safe way.
@@ -87,7 +84,7 @@ class BearerKeys:
                 "master's DISTQ_AUTHKEY.",
                 headers={"WWW-Authenticate": REALM},
             )
-        authority = self._keys.authority_of_token(token.strip().encode("latin-1"))
+        authority = self._keys.authority_of_token(token.strip().encode("latin-1"), f"{host}:{port}")
         if authority is None:
             await self._refuse_key(request, host, port)
             return
@@ -105,22 +102,16 @@ class BearerKeys:
 
     async def _refuse_key(self, request: Request, host: str, port: int) -> None:
         self._note_failure(f"{host}:{port}", "The key of an HTTP request is not one of the cluster.")
-        await connection_of(request).pause(self._pause_s(host))
+        pause_s = self._failed.begin_pause(host)
+        try:
+            await connection_of(request).pause(pause_s)
+        finally:
+            self._failed.end_pause(host)
         raise Problem(
             401,
             "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY.",
             headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
         )
-
-    def _pause_s(self, host: str) -> float:
-        """Seconds before the answer to a further wrong key of an address."""
-        now = asyncio.get_running_loop().time()
-        count, last_at = self._failures.pop(host, (0, now))
-        count = 1 if now - last_at > FAILURES_KEPT_S else count + 1
-        self._failures[host] = count, now
-        if len(self._failures) > ADDRESSES_MAX:
-            self._failures.popitem(last=False)
-        return min(PAUSE_S * 2.0 ** min(count - 1, 20), PAUSE_MAX_S)
 
 
 def _is_loopback(host: str) -> bool:

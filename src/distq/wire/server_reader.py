@@ -39,6 +39,8 @@ class Closed(NamedTuple):
 
     reason: str
     authentication_failed: bool
+    refusal: bytes = b""
+    """Bytes to send before the close, now or later, if the peer has a wrong key."""
 
 
 Event = Send | Authenticated | InertCall | PeerRefused | Closed
@@ -116,9 +118,8 @@ class ServerReader:
         try:
             events.extend(Send(pack(body)) for body in self._handshake.receive(frame))
         except AuthenticationFailed as exc:
-            if exc.reply is not None:
-                events.append(Send(pack(exc.reply)))
-            self._close(events, str(exc), authentication_failed=True)
+            refusal = b"" if exc.reply is None else pack(exc.reply)
+            self._close(events, str(exc), authentication_failed=True, refusal=refusal)
             return
         if self._handshake.done:
             self.authenticated = True
@@ -126,11 +127,11 @@ class ServerReader:
             self._framer.takes_split = True
             events.append(Authenticated())
 
-    def _close(self, events: list[Event], reason: str, *, authentication_failed: bool) -> None:
+    def _close(self, events: list[Event], reason: str, *, authentication_failed: bool, refusal: bytes = b"") -> None:
         self._closed = True
         self.authenticated = False
         self._framer = Framer(0)
-        events.append(Closed(reason, authentication_failed))
+        events.append(Closed(reason, authentication_failed, refusal))
 
 
 def _read(frame: bytes) -> InertCall | PeerRefused:
