@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from distq.protocol.heartbeat import ExecutorEnd
+from distq.settings import ROWS
 from distq.worker.supervisor import cause
 from distq.worker.supervisor.cause import Cause
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from distq.worker.shared.lease_id import LeaseId
     from distq.worker.shared.page import Blame
 
+SECRETS: Final = frozenset(row.name for row in ROWS if row.is_secret) | {"DISTQ_STORE"}
+"""Settings that executors do not inherit: keys, and the address of the store, which may contain a password."""
 NOT_STARTED: Final = "an executor could not be started"
 KINDS: Final = {
     cause.OUT_OF_MEMORY: "oom",
@@ -89,5 +92,5 @@ def exit_reason_by(end: Cause, blame: Blame) -> ExitReason:
 
 
 def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of executors: without the key, which programs that a task starts would inherit."""
-    return {name: text for name, text in environ.items() if name != "DISTQ_AUTHKEY"}
+    """The environment of executors: without keys and passwords, which programs that a task starts would inherit."""
+    return {name: text for name, text in environ.items() if name not in SECRETS}

@@ -39,10 +39,9 @@ ABSENT_LOG_S: Final = 30.0
 
 
 class WorkerNotAdmitted(DistqError):
-    """The master does not serve this worker."""
+    """The master does not serve this worker; the text says why, and what to do."""
 
     code = "TURNED_AWAY"
-    hint = "Give master and worker versions of distq that speak one protocol."
     exit_code = 3
 
 
