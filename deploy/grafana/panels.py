@@ -445,9 +445,13 @@ MASTER = [
     ),
     Panel(
         "Rejected connections",
-        "Connections that the master closed immediately because its connection limit was reached.",
+        "Connections that the master closed immediately because its connection limit was reached, and everything that "
+        "a limit has refused or ended, by the limit's setting.",
         "ops",
-        [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "refused")],
+        [
+            Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "refused"),
+            Query(f"sum by (limit) (rate(distq_limits_met_total{{{OF_MASTER}}}{RANGE})) > 0", "{{limit}}"),
+        ],
         warn=0.001,
     ),
 ]

@@ -26,6 +26,7 @@ class FakeMaster:
     key_uses: dict[tuple[str, str], int] = field(default_factory=dict)
     forbidden_calls: dict[str, int] = field(default_factory=dict)
     all_key_connections: dict[tuple[str, str], int] = field(default_factory=dict)
+    limits_met: dict[str, int] = field(default_factory=dict)
     unknown_settles: int = 0
     loop_lag: Histogram = field(default_factory=Histogram)
     store_health: dict[str, object] = field(default_factory=dict)

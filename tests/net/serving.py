@@ -32,6 +32,8 @@ class Limits(NamedTuple):
     handshake_s: float = 60.0
     unauthenticated_max: int = 1000
     connections_max: int | None = None
+    connections_per_address_max: int | None = None
+    unread_s: float = 60.0
 
 
 class FakeHandler:
@@ -87,13 +89,13 @@ class Serving:
 
         return asyncio.run_coroutine_threadsafe(act(), self.loop).result(SOON_S)
 
-    def connect(self) -> Peer:
-        """A peer that has not proved the key."""
-        return Peer(socket.create_connection(self.address, SOON_S))
+    def connect(self, host: str = "127.0.0.1") -> Peer:
+        """A peer at a loopback address that has not proved the key."""
+        return Peer(socket.create_connection(self.address, SOON_S, (host, 0)))
 
-    def peer(self) -> Peer:
-        """A peer that has proved the key."""
-        peer = self.connect()
+    def peer(self, host: str = "127.0.0.1") -> Peer:
+        """A peer at a loopback address that has proved the key."""
+        peer = self.connect(host)
         peer.authenticate()
         return peer
 

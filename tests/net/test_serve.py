@@ -6,14 +6,20 @@ import statistics
 import struct
 import time
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 from tests.net.serving import Limits, Serving, serving
 from tests.waiting import eventually
 from tests.wire.bombs import BOMBS
 
+from distq.net.admission import UNREAD_S, Admission
+from distq.net.descriptors import OWN_DESCRIPTORS
+from distq.net.failed_keys import FailedKeys
 from distq.net.listening import CannotListen
 from distq.net.serve import CALLS_AHEAD_MAX
+from distq.net.unauthenticated import Unauthenticated
+from distq.net.unread import UnreadReplies
 from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack
@@ -75,7 +81,7 @@ def test_connections_beyond_the_limit_are_closed() -> None:
         first, second = served.peer(), served.peer()
         with served.connect() as third:
             assert third.ends()
-        assert served.server.refused_count == 1
+        assert served.server.admission.refused_count == 1
         first.socket.close()
         served.eventually(lambda: len(served.server.connections) == 1)
         with served.peer() as fourth:
@@ -207,6 +213,87 @@ def test_a_peer_that_does_not_read_is_not_answered_ahead(served: Serving) -> Non
         big_calls = sum(method == "big" for method, _ in served.handler.called_with)
         assert big_calls <= 2
         assert [len(slow.answer()) for _ in range(8)] == [8 << 20] * 8
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_peer_that_reads_nothing_is_disconnected(loop: str) -> None:
+    """The server frees what it holds for the peer; a peer for which nothing waits stays."""
+    with serving(loop, Limits(unread_s=0.3)) as served, served.peer() as idle, served.peer() as stuck:
+        stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        stuck.send("big", 64 << 20)
+        served.eventually(lambda: len(served.server.connections) == 1)
+        assert served.server.admission.met[UNREAD_S] == 1
+        assert served.handler.reasons[0].startswith("it has read nothing for 0.3 s of the ")
+        assert idle.ask("echo", 1) == (1,)
+
+
+def test_a_peer_that_reads_slowly_stays() -> None:
+    """Each time that some bytes have gone the time begins again; when none have gone, the connection ends."""
+
+    async def scene() -> str:
+        transport, end = mock.Mock(), asyncio.get_running_loop().create_future()
+        transport.get_write_buffer_size.side_effect = [3000, 2000, 2000, 1000, 1000, 1000]
+        UnreadReplies(0.01, Admission(Limits(), 100)).begin(transport, end.set_result)
+        await end
+        assert transport.get_write_buffer_size.call_count == 6
+        return str(end.result())
+
+    reason = "it has read nothing for 0.01 s of the 1,000 bytes that wait for it (DISTQ_UNREAD_S)"
+    assert asyncio.run(scene()) == reason
+
+
+def test_one_address_leaves_room_for_the_others() -> None:
+    """Connections of one address beyond its limit are refused and counted; another address still gets its own."""
+    with serving(limits=Limits(connections_per_address_max=2)) as served:
+        inside = [served.peer(), served.peer()]
+        refused = served.connect()
+        assert refused.ends()
+        assert served.handler.reasons == [
+            "the limit of 2 open connections of one address is reached (DISTQ_CONNECTIONS_PER_ADDRESS_MAX)"
+        ]
+        with served.peer(host="127.0.0.2") as elsewhere:
+            assert elsewhere.ask("echo", 1) == (1,)
+        inside.pop().socket.close()
+        served.eventually(lambda: len(served.server.connections) == 1)
+        with served.peer() as again:
+            assert again.ask("echo", 1) == (1,)
+        for peer in (*inside, refused):
+            peer.socket.close()
+
+
+def test_a_tenth_of_the_connections_is_left_to_other_addresses() -> None:
+    """That is the limit of one address when none is set; a limit above that of all connections is that limit."""
+    assert Admission(Limits(connections_max=100), 1000).per_address_max == 90
+    assert Admission(Limits(connections_max=5), 1000).per_address_max == 5
+    assert Admission(Limits(connections_max=5, connections_per_address_max=9), 1000).per_address_max == 5
+
+
+def test_five_thousand_idle_workers_of_one_address_fit_the_defaults() -> None:
+    """Each has two connections, and address translation gives all the same address."""
+    admission = Admission(Limits(), (1 << 20) - OWN_DESCRIPTORS)
+    for number in range(10_000):
+        assert admission.refusal("192.0.2.1", number) == ""
+        admission.opened("192.0.2.1")
+    assert not any(admission.met.values())
+
+
+def test_unauthenticated_peers_of_one_address_displace_those_of_no_other() -> None:
+    """The busiest address loses its oldest connection: a flood from one host ends no handshake of another."""
+
+    async def scene() -> None:
+        admission = Admission(Limits(unauthenticated_max=3), 100)
+        waiting = Unauthenticated(admission, 60.0, FailedKeys())
+        honest, *garbage = [mock.Mock() for _ in range(6)]
+        waiting.add(honest, "192.0.2.1")
+        for peer in garbage:
+            waiting.add(peer, "198.51.100.7")
+        assert [peer.abort.called for peer in (honest, *garbage)] == [False, True, True, True, False, False]
+        assert (len(waiting), admission.met["unauthenticated_max"]) == (3, 3)
+        for peer in (honest, *garbage):
+            waiting.remove(peer)
+        assert (len(waiting), waiting._hosts, waiting._by_host) == (0, {}, {})
+
+    asyncio.run(scene())
 
 
 def test_a_reply_after_the_end_of_the_connection_is_dropped(served: Serving) -> None:

@@ -15,6 +15,7 @@ from tests.wire import bombs, kinds
 
 from distq.wire.errors import BadCall
 from distq.wire.inert import Inert, read_call
+from distq.wire.opcodes import disarm
 
 GROWTH_MIB_MAX = 200
 SECONDS_MAX = 5.0
@@ -64,6 +65,14 @@ def outcome(frame: bytes) -> str:
         sentence = str(exc)
     assert sentence.endswith(".")
     return sentence
+
+
+@pytest.mark.parametrize("digits", [b"0", b"9" * 13, b"9" * 5000])
+@pytest.mark.parametrize("before", [b"", b"N" * 40])
+def test_a_number_to_remember_without_an_end_of_its_line_is_refused_at_once(before: bytes, digits: bytes) -> None:
+    """The reader never goes back: three such bytes took it half a second, and a few thousand took it for seconds."""
+    with pytest.raises(BadCall, match=r"the pickle cannot be read\."):
+        disarm(before + b"p" + digits + b".")
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda pair: b".".join(pair).decode())

@@ -13,17 +13,16 @@ from distq.core.counters import COUNTED_MAX, OTHER, OTHERS_MAX, TaskCounters
 from distq.core.dead_letters import DeadLetterLimits
 from distq.core.errors import TooManyNames
 from distq.core.option_values import NO_LABELS, PRIORITY_DEFAULT
+from distq.core.plurals import counted
 from distq.core.policy import OPEN, Policy
 from distq.core.queue import Eligibility, Queue
 from distq.core.retry import Backoff
 from distq.core.task import Envelope, Task
 
-QUEUES_MAX: Final = 10_000
-"""Maximum queues at the same time, because each has its own series in the metrics."""
 RECENT_MAX: Final = 10_000
 """Maximum envelopes that are kept without tasks because clients used their options recently; more cost memory."""
 TIDIED_PER_CALL: Final = 100
-"""Maximum queues that are checked for an unused one when there are QUEUES_MAX, so that a refusal is fast."""
+"""Maximum queues that are checked for an unused one when there are `queues_max`, so that a refusal is fast."""
 
 
 class Defaults(NamedTuple):
@@ -40,6 +39,11 @@ class Defaults(NamedTuple):
     dead_letters: DeadLetterLimits = DeadLetterLimits()
     queues: Mapping[str, Policy] = MappingProxyType({})
     """The policies of single queues, by queue name."""
+    queues_max: int = 10_000
+    """Maximum queues at the same time, because each has its own series in the metrics."""
+    schedules_max: int = 10_000
+    sessions_max: int = 100_000
+    """Maximum client sessions, of about a kilobyte each."""
 
 
 class RecentEnvelopes:
@@ -82,6 +86,8 @@ class Registry:
         self.eligibility: Eligibility[Task] = Eligibility()
         self.counters_of_gone = TaskCounters()
         """The sums of the counters that were dropped: tasks that were submitted and completed."""
+        self.limits_met = dict.fromkeys(("queues_max", "schedules_max", "sessions_max"), 0)
+        """Number of times that each of these limits has refused or ended something."""
         self._defaults = defaults
         self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()
         """All queues that are still referenced: a worker may serve a queue that is no longer in `queues`."""
@@ -97,9 +103,12 @@ class Registry:
         """
         queue = self.queues.get(name)
         if queue is None:
-            if len(self.queues) >= QUEUES_MAX and not self._drop_unused():
+            most = self._defaults.queues_max
+            if len(self.queues) >= most and not self._drop_unused():
+                self.limits_met["queues_max"] += 1
                 raise TooManyNames(
-                    f"there are {QUEUES_MAX:,} queues with tasks, limits or workers, and {name!r} would be one more."
+                    f"there are {counted(most, 'queue')} with tasks, limits or workers (DISTQ_QUEUES_MAX), and "
+                    f"{name!r} would be one more."
                 )
             queue = self._known.get(name)
             if queue is None:
@@ -126,7 +135,7 @@ class Registry:
             # A rate must remember its leases until their period is over: the next `discard_unused` checks that.
             if queue.rate_window is not None or queue.policy_key is not None or not queue.unused(0.0):
                 self.queues[name] = queue
-        return len(self.queues) < QUEUES_MAX
+        return len(self.queues) < self._defaults.queues_max
 
     def discard_unused(self, now: float) -> list[int]:
         """Drop what was not used since the last call; returns the keys of stored policies that are no longer needed."""

@@ -9,7 +9,6 @@ from distq.core.errors import DistqError
 
 SCHEDULES: Final = -(1 << 61)
 """Keys of stored schedules are below this number and above the keys of policies."""
-SCHEDULES_MAX: Final = 10_000
 NAME_BYTES_MAX: Final = 128
 CRON_BYTES_MAX: Final = 512
 """Maximum bytes of a cron expression: enough for five fields that each list all their values."""

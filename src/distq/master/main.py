@@ -364,6 +364,9 @@ def defaults_of(settings: Settings) -> Defaults:
         result_ttl_s=settings.result_ttl_s,
         time_limit_s=settings.time_limit_s,
         backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
+        queues_max=settings.queues_max,
+        schedules_max=settings.schedules_max,
+        sessions_max=settings.sessions_max,
     )
 
 

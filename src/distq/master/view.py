@@ -93,7 +93,12 @@ class MasterView:
     @property
     def connections_refused(self) -> int:
         """Number of connections that the server closed immediately because it had too many."""
-        return self._server.refused_count
+        return self._server.admission.refused_count
+
+    @property
+    def limits_met(self) -> Mapping[str, int]:
+        """Number of times that a limit has refused or closed something, by its setting in lower case."""
+        return {**self._server.admission.met, **self._broker.ledger.registry.limits_met}
 
     @property
     def unknown_settles(self) -> int:

@@ -44,6 +44,7 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from counter("distq_forbidden_calls_total", [((name,), n) for name, n in view.forbidden_calls.items()])
     yield from counter("distq_auth_failures_total", [((), view.auth_failures)])
     yield from counter("distq_connections_turned_down_total", [((), view.connections_refused)])
+    yield from counter("distq_limits_met_total", [((limit,), count) for limit, count in view.limits_met.items()])
     yield from gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
     yield from counter(
         "distq_schedule_moments_total", [((outcome,), count) for outcome, count in view.scheduled_runs.items()]

@@ -74,6 +74,10 @@ class MasterMetrics(Protocol):
         """Connections that the server refused because there were too many."""
 
     @property
+    def limits_met(self) -> Mapping[str, int]:
+        """Number of times that a limit has refused or closed something, by its setting in lower case."""
+
+    @property
     def unknown_settles(self) -> int:
         """Outcomes of tasks that the ledger does not know."""
 

@@ -14,3 +14,7 @@ class ConnectionLimits(Protocol):
     def unauthenticated_max(self) -> int: ...  # noqa: D102
     @property
     def connections_max(self) -> int | None: ...  # noqa: D102
+    @property
+    def connections_per_address_max(self) -> int | None: ...  # noqa: D102
+    @property
+    def unread_s(self) -> float: ...  # noqa: D102

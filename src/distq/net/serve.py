@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from distq.core.plurals import counted
+from distq.net.admission import FRAME_BYTES_MAX, Admission
 from distq.net.descriptors import room_for_connections
 from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import UNKNOWN, KeyRing
@@ -20,6 +20,7 @@ from distq.net.listening import Listeners
 from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
 from distq.net.unauthenticated import Unauthenticated
+from distq.net.unread import UnreadReplies
 from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
 from distq.wire.framing import Buffer, pack
@@ -83,12 +84,9 @@ class Server:
         self.nonce = nonce
         self.connections: set[ServerConnection] = set()
         self.authentication_failures = 0
-        self.refused_count = 0
-        """Number of connections that the server closed immediately because there were too many."""
-        self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
-        # At most half of all connections, so that peers with the key find room.
-        unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
-        self.unauthenticated = Unauthenticated(unauthenticated_max, limits.handshake_s, FailedKeys())
+        self.admission = Admission(limits, room_for_connections())
+        self.unauthenticated = Unauthenticated(self.admission, limits.handshake_s, FailedKeys())
+        self.unread = UnreadReplies(limits.unread_s, self.admission)
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         """Received bytes of any connection, which it reads at once; a large frame has a buffer of its own."""
         self._listeners = Listeners()
@@ -150,6 +148,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._is_writable = True
         self._is_behind = False
         """Whether the transport holds bytes that it must send before the next reply."""
+        self._host = "unknown"
         self._tls = tls
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -161,16 +160,15 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
-        if len(server.connections) >= server.connections_max:
-            server.refused_count += 1
-            server.handler.connection_refused(
-                self, f"the limit of {counted(server.connections_max, 'open connection')} is reached"
-            )
+        self._host = peer[0] if peer else "unknown"
+        if reason := server.admission.refusal(self._host, len(server.connections)):
+            server.handler.connection_refused(self, reason)
             self._transport.abort()
             return
         self.open = True
         server.connections.add(self)
-        server.unauthenticated.add(self)
+        server.admission.opened(self._host)
+        server.unauthenticated.add(self, self._host)
         tune(self._socket)
         if self._tls is None:
             self._write((self._reader.start(),))
@@ -204,6 +202,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             if isinstance(event, InertCall):
                 todo.append(event)
             elif isinstance(event, PeerRefused):
+                self._server.admission.met[FRAME_BYTES_MAX] += event.is_too_large
                 todo.append(event.reply)
             else:
                 self._handle(event, data)
@@ -230,19 +229,23 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
+        self._server.unread.end(self._transport)
         self._server.unauthenticated.remove(self)
         if self.open:
             self.open = False
             self._server.handler.connection_closed(self)
+            self._server.admission.closed(self._host)
         self._server.connections.discard(self)
         self._calls.clear()
         self._socket.detach()  # the transport closes the descriptor
 
     def pause_writing(self) -> None:  # noqa: D102
         self._is_writable = False
+        self._server.unread.begin(self._transport, lambda why: self._server.handler.connection_refused(self, why))
 
     def resume_writing(self) -> None:  # noqa: D102
         self._is_writable = True
+        self._server.unread.end(self._transport)
         self._next()
 
     # -- the handler's side --------------------------------------------------------------------

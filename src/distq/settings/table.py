@@ -14,7 +14,8 @@ from distq.core.ranges import COUNTS, DURATION_MAX_S
 from distq.settings import kinds
 from distq.settings.address import Address
 from distq.settings.keys_table import KEYS
-from distq.settings.masters_table import MASTERS, MastersSettings
+from distq.settings.limits_table import LIMITS, LimitsSettings
+from distq.settings.masters_table import MASTERS
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row
 from distq.settings.row import row as _row
 from distq.settings.tls_table import TLS
@@ -25,12 +26,11 @@ LOGS = "Logs"
 PLAIN = "Plain queues"
 WORKERS = "Workers"
 DELIVERY = "Delivery and retries"
-LIMITS = "Limits"
 SCALING = "Autoscaling"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(MastersSettings):
+class Settings(LimitsSettings):
     """All settings, parsed and checked by `distq.settings.load`; the repr never shows a key."""
 
     address: tuple[Address, ...] = _row(
@@ -342,20 +342,6 @@ class Settings(MastersSettings):
         LIMITS,
         ALL,
         at_least=64 * 1024,
-    )
-    handshake_s: float = _row(
-        kinds.DURATION, "5s", "How long a peer may take to authenticate.", LIMITS, MASTER, at_least=0.1
-    )
-    unauthenticated_max: int = _row(
-        kinds.COUNT, "1000", "Maximum connections that have not authenticated yet.", LIMITS, MASTER, at_least=1
-    )
-    connections_max: int | None = _row(
-        kinds.COUNT.or_word(kinds.AUTO),
-        kinds.AUTO,
-        "Maximum open connections of the master; auto is the number that its file descriptors allow.",
-        LIMITS,
-        MASTER,
-        at_least=1,
     )
     target_drain_s: float = _row(
         kinds.DURATION,

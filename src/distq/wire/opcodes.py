@@ -152,7 +152,7 @@ def _special(frame: bytes, position: int, end: int) -> tuple[int, bytes | None]:
         line_end = frame.find(b"\n", position, position + 12)
         size, replacement = line_end + 1 - position, None
         digits = frame[position + 1 : line_end]
-        if not digits.isdigit():
+        if line_end < 0 or not digits.isdigit():
             raise BadCall("This is not a call: the pickle cannot be read.")
         _check_index(int(digits), position)
     else:

@@ -32,6 +32,7 @@ class PeerRefused(NamedTuple):
     """A frame was not a call, or too large; `reply` is the whole frame to send as its answer, with its length."""
 
     reply: bytes
+    is_too_large: bool = False
 
 
 class Closed(NamedTuple):
@@ -109,7 +110,7 @@ class ServerReader:
             reply = pack(refused(f"{exc} {exc.hint}"))
             if exc.frame_bytes <= SHORT_BODY_BYTES_MAX:
                 self._framer.skip()
-                events.append(PeerRefused(reply))
+                events.append(PeerRefused(reply, is_too_large=True))
                 return
             events.append(Send(reply))
         self._close(events, str(exc), authentication_failed=False)

@@ -3,7 +3,6 @@
 import pytest
 from tests.master.bench import DEFAULTS, Bench, done, on_bench
 
-from distq.core import registry
 from distq.core.states import LATER, SUCCEEDED
 from distq.master.cycle.housekeeping import NAMES_KEPT_S
 from distq.wire.errors import RemoteRefusal
@@ -49,10 +48,11 @@ def test_p7_the_number_of_queues_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         client = bench.client()
         known = bench.ledger.registry
         assert (await bench.submit(client, 1, [b"a"]))[0] is True
-        monkeypatch.setattr(registry, "QUEUES_MAX", len(known.queues))
+        monkeypatch.setattr(known, "_defaults", DEFAULTS._replace(queues_max=len(known.queues)))
         refused = await bench.submit(client, 2, [b"a"], queue="one more")
         assert isinstance(refused, RemoteRefusal)
-        assert "arguments" in str(refused)
+        assert "DISTQ_QUEUES_MAX" in str(refused)
+        assert known.limits_met["queues_max"] == 1
         assert (await bench.submit(client, 3, [b"a"]))[0] is True
         assert bench.counts("q") == {"ready": 2}
         assert "one more" not in known.queues

@@ -10,7 +10,7 @@ from tests.master.bench import DEFAULTS, WAITING, Bench, FakeConnection, on_benc
 
 from distq.core.loading import UnreadableRow
 from distq.master.calls.submit import ANSWERS_KEPT
-from distq.master.sessions import clients, result_backlog
+from distq.master.sessions import result_backlog
 from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession, incomplete
 from distq.wire.errors import RemoteRefusal
 
@@ -291,14 +291,7 @@ async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Benc
     assert bench.dispatcher.clients.sessions == {}
 
 
-@pytest.fixture
-def ten_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limit the master to ten sessions, which a test can fill."""
-    monkeypatch.setattr(clients, "SESSIONS_MAX", 10)
-
-
-@pytest.mark.usefixtures("ten_sessions")
-@on_bench()
+@on_bench(defaults=DEFAULTS._replace(sessions_max=10))
 async def test_p7_the_sessions_of_killed_clients_are_bounded(bench: Bench) -> None:
     """Connected clients keep their sessions; of the others the oldest ends, and its row is deleted."""
     here = [bench.client(f"here {number}") for number in range(4)]
@@ -318,6 +311,7 @@ async def test_p7_the_sessions_of_killed_clients_are_bounded(bench: Bench) -> No
     bench.client("last")
     await bench.run_until_idle()
     assert len(sessions) == 10
+    assert bench.ledger.registry.limits_met["sessions_max"] == 45
     assert "last" in sessions
 
 

@@ -8,7 +8,6 @@ from distq.core.ranges import seconds, shown, text
 from distq.core.schedule import (
     CATCH_UPS,
     NAME_BYTES_MAX,
-    SCHEDULES_MAX,
     BadSchedule,
     BadTiming,
     ScheduleProgress,
@@ -116,8 +115,8 @@ class ScheduleAction(CallRequest):
         if known is not None and known.entry is not None and (known.spec, known.body) == (spec, body):
             self._plan_again(cycle, known, now)
             return True  # the schedule is unchanged and goes on as before
-        if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
-            raise BadSchedule(f"the master has {SCHEDULES_MAX:,} schedules, which is the limit; remove one first.")
+        if known is None:
+            self.schedules.check_room()
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
         self.new_progress = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
+from distq.core.plurals import counted
 from distq.core.schedule import (
     ALL,
     NONE,
@@ -155,6 +156,13 @@ class Schedules:
         faulty = sum(bool(one.fault) for one in self.known.values())
         paused = sum(one.progress.paused and not one.fault for one in self.known.values())
         return {"active": len(self.known) - paused - faulty, "paused": paused, "faulty": faulty}
+
+    def check_room(self, more: int = 0) -> None:
+        """Raise BadSchedule if there are as many schedules as the master keeps, `more` new ones included."""
+        most = self._cycle.ledger.defaults.schedules_max
+        if len(self.known) + more >= most:
+            self._cycle.ledger.registry.limits_met["schedules_max"] += 1
+            raise BadSchedule(f"the master has {counted(most, 'schedule')} (DISTQ_SCHEDULES_MAX); remove one first.")
 
     def new_key(self) -> int:
         """Return the key of the stored row of a new schedule."""

@@ -30,8 +30,6 @@ IDLE_S: Final = 3600.0
 """Seconds for which the master keeps the session of a client that sends nothing, so that the client can resume it."""
 EXAMINED_MAX: Final = 200
 """Maximum sessions whose idleness one cycle checks, so that the check delays no other request."""
-SESSIONS_MAX: Final = 100_000
-"""Maximum sessions, of about a kilobyte each; beyond it a session without a connection ends before `IDLE_S` is over."""
 
 SESSION: Final = struct.Struct("!QQ")
 """A session's stored row: its highest submit number and that submit's first task key; the session's key follows."""
@@ -126,7 +124,7 @@ class Clients:
             session.answers[session.high] = (True, first, *conflicts)
 
     def _add(self, key: str, row_key: int) -> ClientSession:
-        if len(self.sessions) >= SESSIONS_MAX:
+        if len(self.sessions) >= self._cycle.ledger.defaults.sessions_max:
             self._cycle.ask(MakeRoom(self))
         session = self.sessions[key] = ClientSession(key, row_key, self.bodies)
         session.seen_at = session.looked_at = self._cycle.clock.now()
@@ -139,6 +137,7 @@ class Clients:
         """End the first session without a connection among the next `EXAMINED_MAX`."""
         for session in [*islice(self.sessions.values(), EXAMINED_MAX)]:
             if not session.connections:
+                self._cycle.ledger.registry.limits_met["sessions_max"] += 1
                 self.end(session)
                 return
             session.looked_at = now
@@ -245,7 +244,7 @@ class IdleTimeout(Request):
 
 
 class MakeRoom(Request):
-    """Due when a new session would exceed `SESSIONS_MAX`."""
+    """Due when a new session would exceed DISTQ_SESSIONS_MAX."""
 
     __slots__ = ("clients",)
 

@@ -1,0 +1,76 @@
+"""The settings that limit what a peer, or one kind of thing, costs the master; the table of settings has them."""
+
+import dataclasses
+
+from distq.settings import kinds
+from distq.settings.masters_table import MastersSettings
+from distq.settings.row import MASTER
+from distq.settings.row import row as _row
+
+LIMITS = "Limits"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSettings(MastersSettings):
+    """The limits of a master on its connections, and on what clients can make without submitting a task."""
+
+    handshake_s: float = _row(
+        kinds.DURATION, "5s", "How long a peer may take to authenticate.", LIMITS, MASTER, at_least=0.1
+    )
+    unread_s: float = _row(
+        kinds.DURATION,
+        "1m",
+        "How long a peer may read nothing of a reply before the master closes its connection; no result is lost.",
+        LIMITS,
+        MASTER,
+        at_least=1.0,
+    )
+    unauthenticated_max: int = _row(
+        kinds.COUNT,
+        "1000",
+        "Maximum connections that have not authenticated yet; the master closes the oldest of the address that has "
+        "the most.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    connections_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum open connections of the master; auto is the number that its file descriptors allow.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    connections_per_address_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum open connections from one IP address; auto leaves a tenth of DISTQ_CONNECTIONS_MAX to the others.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    sessions_max: int = _row(
+        kinds.COUNT,
+        "100000",
+        "Maximum client sessions; beyond it the oldest session without a connection ends, and its client asks about "
+        "its tasks.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    queues_max: int = _row(
+        kinds.COUNT,
+        "10000",
+        "Maximum queues with tasks, limits or workers; the master refuses submits to further ones.",
+        LIMITS,
+        MASTER,
+        at_least=10,
+    )
+    schedules_max: int = _row(
+        kinds.COUNT,
+        "10000",
+        "Maximum schedules; the master refuses further ones.",
+        LIMITS,
+        MASTER,
+    )
