@@ -107,6 +107,13 @@ def missing_postgresql() -> str | None:
 
 
 @functools.cache
+def missing_chromium() -> str | None:
+    """Return why tests in a browser cannot run here, or None if they can."""
+    found = shutil.which("chromium")
+    return None if found else "no Chromium is installed: on Debian `apt-get install chromium` brings it"
+
+
+@functools.cache
 def missing_promtool() -> str | None:
     """Return why tests with promtool cannot run here, or None if they can."""
     return None if shutil.which("promtool") else "promtool is not on the PATH"
@@ -143,6 +150,7 @@ def missing_pythons() -> str | None:
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {
+    "chromium": missing_chromium,
     "engine": missing_engine,
     "cluster": missing_cluster,
     "grafana": missing_grafana,

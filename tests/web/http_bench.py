@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import httpx
+from starlette.applications import Starlette
 from tests.master.bench import Bench
 from tests.metrics.fakes import FakeMaster
 
@@ -14,6 +15,7 @@ from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import KeyRing
 from distq.web.app import create_app
 from distq.web.bearer import BearerKeys
+from distq.web.page.endpoints import PageEndpoints
 from distq.web.tasks import PATH, TaskEndpoints
 
 KEY = "a key of the tests that is long enough"
@@ -25,7 +27,13 @@ def endpoints(service: Any, gate: Gate | None = None, **options: Any) -> TaskEnd
     ring = options.pop("ring", None) or KeyRing.of_operators([KEY.encode()])
     gate = gate or Gate(cast("Any", None), {}, {})
     options = {"note_failure": lambda _peer, _reason: None, "over_plain_http": False, **options}
-    return TaskEndpoints(service, BearerKeys(ring, gate, FailedKeys(), **options))
+    return TaskEndpoints(service, BearerKeys([ring], gate, FailedKeys(), **options))
+
+
+def application(view: Any, tasks: Any = None, admin: Any = None, **options: Any) -> Starlette:
+    """Return the application of a master, with the service of its tasks and that of operators' calls."""
+    made = endpoints(tasks, **options)
+    return create_app(view, made, PageEndpoints(view, admin, made.keys))
 
 
 class HttpBench:
@@ -33,7 +41,8 @@ class HttpBench:
 
     def __init__(self, bench: Bench, host: str = "127.0.0.1", ring: KeyRing | None = None) -> None:
         self.bench = bench
-        app = create_app(FakeMaster(), endpoints(bench.dispatcher.http_tasks, bench.dispatcher.gate, ring=ring))
+        dispatcher = bench.dispatcher
+        app = application(FakeMaster(), dispatcher.http_tasks, dispatcher.http_admin, gate=dispatcher.gate, ring=ring)
         transport = httpx.ASGITransport(app, client=(host, 4321), raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://distq", headers=AUTHORIZED)
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import ASGIApp
 from tests.core.build import envelope, new_ledger
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
-from tests.web.http_bench import endpoints
+from tests.web.http_bench import application
 
 from distq import __version__
 from distq.core.counters import TaskCounters
@@ -18,7 +18,7 @@ from distq.core.states import DEAD, LEASED, READY
 from distq.core.task import Task
 from distq.metrics.accept import NEWER, USUAL
 from distq.web import api
-from distq.web.app import create_app, create_worker_app
+from distq.web.app import create_worker_app
 
 PATHS = [
     *("/metrics", "/livez", "/readyz"),
@@ -69,7 +69,7 @@ class Client:
 @pytest.fixture
 def client(master: FakeMaster) -> Client:
     """Make a client of the master's application."""
-    return Client(create_app(master, endpoints(None)))
+    return Client(application(master))
 
 
 def test_metrics_have_their_exact_type(client: Client) -> None:

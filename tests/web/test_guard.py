@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 from tests.metrics.fakes import FakeMaster
-from tests.web.http_bench import endpoints
+from tests.web.http_bench import application
 
 from distq.settings.address import Address
 from distq.web import guard
-from distq.web.app import create_app
 from distq.web.server import HttpServer
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
@@ -23,7 +22,7 @@ def play(scene: Scene) -> None:
     """Serve while the scene runs."""
 
     async def serve() -> None:
-        server = HttpServer(create_app(FakeMaster(), endpoints(None)))
+        server = HttpServer(application(FakeMaster()))
         address = await server.start(Address("127.0.0.1", 0))
         await ask(address)  # before the first answer connections wait in the backlog
         try:

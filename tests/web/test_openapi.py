@@ -9,11 +9,10 @@ from starlette.routing import Route
 from tests.master.bench import Bench, on_bench
 from tests.metrics.fakes import FakeMaster
 from tests.tidy.tree import ROOT
-from tests.web.http_bench import HttpBench, endpoints
+from tests.web.http_bench import HttpBench, application
 
 from distq.web import openapi
 from distq.web.__main__ import FILE
-from distq.web.app import create_app
 from distq.web.problems import STATUS_BY_CODE
 from distq.web.task_order import TASK_FIELDS
 
@@ -35,7 +34,7 @@ async def test_the_master_answers_the_document(bench: Bench) -> None:
 
 def test_every_path_of_the_api_is_described_with_its_methods() -> None:
     """The document has no other path."""
-    routes = create_app(FakeMaster(), endpoints(None)).routes
+    routes = application(FakeMaster()).routes
     served = {route.path for route in routes if isinstance(route, Route) and route.path.startswith("/api/")}
     assert served == {*openapi.document()["paths"], openapi.PATH}
 

@@ -8,16 +8,15 @@ import httpx
 import pytest
 import uvloop
 from tests.metrics.fakes import FakeMaster
-from tests.web.http_bench import endpoints
+from tests.web.http_bench import application
 
 from distq.settings.address import Address
-from distq.web.app import create_app
 from distq.web.server import CannotServe, HttpServer
 
 
 async def serve_once(host: str) -> tuple[int, str]:
     """Start, send one request, stop; the port is closed afterwards."""
-    server = HttpServer(create_app(FakeMaster(), endpoints(None)))
+    server = HttpServer(application(FakeMaster()))
     address = await server.start(Address(host, 0))
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://{address}/readyz")
@@ -38,7 +37,7 @@ def test_signals_stay_as_they_were() -> None:
     """The master handles SIGTERM, and drains first."""
 
     async def handlers_while_serving() -> list[object]:
-        server = HttpServer(create_app(FakeMaster(), endpoints(None)))
+        server = HttpServer(application(FakeMaster()))
         address = await server.start(Address("127.0.0.1", 0))
         async with httpx.AsyncClient() as client:
             await client.get(f"http://{address}/livez")
@@ -63,7 +62,7 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotServe, match=f"127.0.0.1:{port}: Address already in use") as caught:
-            asyncio.run(HttpServer(create_app(FakeMaster(), endpoints(None))).start(Address("127.0.0.1", port)))
+            asyncio.run(HttpServer(application(FakeMaster())).start(Address("127.0.0.1", port)))
     assert "DISTQ_HTTP_ADDRESS" in caught.value.hint
     assert caught.value.exit_code == 2
 
@@ -72,14 +71,14 @@ def test_a_host_that_is_not_ours_is_a_sentence() -> None:
     """The host is an unknown name, or an address of another machine."""
     for host in ("no-such-host.invalid", "192.0.2.1"):
         with pytest.raises(CannotServe, match=host):
-            asyncio.run(HttpServer(create_app(FakeMaster(), endpoints(None))).start(Address(host, 9001)))
+            asyncio.run(HttpServer(application(FakeMaster())).start(Address(host, 9001)))
 
 
 def test_a_server_that_was_never_started_and_one_that_has_stopped_can_be_stopped() -> None:
     """A master whose start fails stops each of its parts, started or not."""
 
     async def stop() -> None:
-        server = HttpServer(create_app(FakeMaster(), endpoints(None)))
+        server = HttpServer(application(FakeMaster()))
         await server.stop()
         address = await server.start(Address("127.0.0.1", 0))
         await server.stop()

@@ -107,7 +107,7 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
 
     No code of the task runs: classes and functions in its arguments are shown by their names.
     """
-    from distq.cli.payloads import describe, failure_of
+    from distq.tasks.payload_text import describe, failure_of
 
     row = admin(context, "dead_show", {"id": ident})
     payload, error = row.pop("payload"), row.pop("error")

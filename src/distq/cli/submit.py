@@ -119,8 +119,8 @@ def print_outcome(future: "TaskFuture[Any]", timeout_s: float | None, as_json: b
 
 def _shown(body: bytes) -> Any:
     """Return a result without running code of it: plain values, and names in the place of objects."""
-    from distq.cli.payloads import Described, read
     from distq.tasks.codec import is_json
+    from distq.tasks.payload_text import Described, read
     from distq.wire.errors import BadCall
 
     if is_json(body):
@@ -148,9 +148,9 @@ Failed = tuple[str, str, str, str]
 
 def _failure(task_key: int | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
     """Return how a task failed; nothing is unpickled."""
-    from distq.cli.payloads import failure_of
     from distq.client.outcome import unpacked
     from distq.core.states import DEAD
+    from distq.tasks.payload_text import failure_of
 
     state, body, causes = outcome
     if state == DEAD and body:

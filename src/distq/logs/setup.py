@@ -93,7 +93,7 @@ def log_record(event: str, level: int, level_name: str, **fields: object) -> Non
 
 
 def log_output(event: str, **fields: object) -> None:
-    """Log the output of a task at any configured level: the level leaves out only distq's own events."""
+    """Log the output of a task, or an action of an operator, at any configured level."""
     structlog.wrap_logger(None, wrapper_class=_all_levels).info(event, **_given(fields))
 
 

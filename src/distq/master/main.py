@@ -124,6 +124,7 @@ class Master:
         if self._lag is not None:
             self._lag.cancel()
         self.dispatcher.http_tasks.end()
+        self.dispatcher.http_admin.end()
         if code:
             server.abort()  # another master may lead: no reply that waits to be sent may arrive
         else:
@@ -248,16 +249,19 @@ class Master:
     def _http_app(self) -> Any:
         from distq.web.app import create_app  # noqa: PLC0415 - the master listens before it imports its HTTP side
         from distq.web.bearer import BearerKeys  # noqa: PLC0415
+        from distq.web.page.endpoints import PageEndpoints  # noqa: PLC0415
         from distq.web.tasks import TaskEndpoints  # noqa: PLC0415
 
+        settings, dispatcher = self.settings, self.dispatcher
         keys = BearerKeys(
-            self.keys,
-            self.dispatcher.gate,
+            (self.keys, KeyRing.of_tokens(settings.http_tokens)),
+            dispatcher.gate,
             self.server.unauthenticated.failed,
             self._note_refused_key,
-            over_plain_http=self.settings.http_plain_keys,
+            over_plain_http=settings.http_plain_keys,
         )
-        return create_app(self.view, TaskEndpoints(self.dispatcher.http_tasks, keys))
+        page = PageEndpoints(self.view, dispatcher.http_admin, keys)
+        return create_app(self.view, TaskEndpoints(dispatcher.http_tasks, keys), page)
 
     async def _drain(self, cycle: asyncio.Task[None], losing: asyncio.Task[str]) -> int:
         """Wait at most DISTQ_DRAIN_S until the leased tasks are settled; return the exit code."""

@@ -17,7 +17,7 @@ UNKNOWN: Final = Authority("", ())
 
 
 class KeyRing:
-    """The keys of one server, at least one."""
+    """The keys of one server."""
 
     def __init__(self, named: Iterable[NamedKey]) -> None:
         self.uses: dict[tuple[str, str], int] = {}
@@ -37,6 +37,13 @@ class KeyRing:
         """Return the ring of keys that allow everything, of which the first is the newest."""
         old = Authority(OPERATOR.name, OPERATOR.roles, is_old=True)
         return cls(NamedKey(key, old if index else OPERATOR) for index, key in enumerate(keys))
+
+    @classmethod
+    def of_tokens(cls, tokens: Sequence[bytes]) -> KeyRing:
+        """Return the ring of DISTQ_HTTP_TOKEN, whose tokens allow everything over HTTP; no handshake tries them."""
+        return cls(
+            NamedKey(token, Authority("http-token", OPERATOR.roles, is_old=at > 0)) for at, token in enumerate(tokens)
+        )
 
     def replace(self, named: Iterable[NamedKey]) -> None:
         """Accept these keys from now on, and no others."""

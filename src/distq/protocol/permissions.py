@@ -66,6 +66,7 @@ TABLE: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "pause": _OPERATORS,
         "queue_reset": _OPERATORS,
         "queue_set": _OPERATORS,
+        "related": _OPERATORS,
         "resume": _OPERATORS,
         "schedule_declare": _W,
         "schedule_list": _R,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from distq.core.plurals import counted
 from distq.settings.errors import SettingsError
 from distq.settings.text_file import read_text_file
 
@@ -43,7 +44,23 @@ def new_authkey() -> str:
     return secrets.token_urlsafe(KEY_BYTES)
 
 
-def parse_authkeys(text: str) -> tuple[Authkey, ...]:
+def parse_http_tokens(text: str) -> tuple[Authkey, ...]:
+    """Return the tokens of DISTQ_HTTP_TOKEN, which commas separate.
+
+    Raises:
+        SettingsError: a token is short, or has other text around it.
+    """
+    tokens = parse_authkeys(text, "DISTQ_HTTP_TOKEN")
+    check_authkeys(tokens, "DISTQ_HTTP_TOKEN")
+    if tokens and (shortest := min(map(len, tokens))) < KEY_LENGTH_MIN:
+        raise SettingsError(
+            f"DISTQ_HTTP_TOKEN holds a token of {counted(shortest, 'character')}; a token has at least "
+            f"{KEY_LENGTH_MIN}, because a shorter one can be guessed. Make one with `distq key new`."
+        )
+    return tokens
+
+
+def parse_authkeys(text: str, name: str = "DISTQ_AUTHKEY") -> tuple[Authkey, ...]:
     """Return the keys in a text, which commas or line ends separate; blank parts are left out.
 
     Raises:
@@ -53,7 +70,7 @@ def parse_authkeys(text: str) -> tuple[Authkey, ...]:
     try:
         return tuple(Authkey(part.encode()) for part in parts if part)
     except UnicodeEncodeError:
-        raise SettingsError(f"DISTQ_AUTHKEY has bytes that are no text in UTF-8. {HOW_TO_MAKE_ONE}.") from None
+        raise SettingsError(f"{name} has bytes that are no text in UTF-8. {HOW_TO_MAKE_ONE}.") from None
 
 
 def check_authkeys(keys: Sequence[bytes], what: str) -> None:

@@ -41,3 +41,11 @@ class KeysSettings:
         KEYS,
         MASTER,
     )
+    http_tokens: tuple[bytes, ...] = _row(
+        kinds.SECRET,
+        None,
+        "Token, or several separated by commas, that HTTP and its page at / accept in place of a key.",
+        KEYS,
+        MASTER,
+        name="DISTQ_HTTP_TOKEN",
+    )

@@ -16,6 +16,7 @@ from distq.settings.authkey import (
     create_authkey_file,
     is_there,
     parse_authkeys,
+    parse_http_tokens,
     read_authkey_file,
 )
 from distq.settings.cpus import available_cpus
@@ -84,6 +85,7 @@ def load(
         values["authkeys_from_file"] = texts["DISTQ_AUTHKEY"].text is None and bool(values["authkeys"])
     except SettingsError as error:
         raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
+    values["http_tokens"] = parse_http_tokens(texts["DISTQ_HTTP_TOKEN"].text or "") if role is Role.MASTER else ()
     settings = Settings(**values)
     _cross_check(settings)
     if role is not Role.MASTER:

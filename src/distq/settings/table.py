@@ -50,7 +50,7 @@ class Settings(LimitsSettings):
     http_address: Address | None = _row(
         kinds.ADDRESS.or_word(kinds.OFF),
         "127.0.0.1:9001",
-        "Address of the HTTP server for /metrics, /livez, /readyz and /api/v1.",
+        "Address of the HTTP server for the page at /, /metrics, /livez, /readyz and /api/v1.",
         NETWORK,
         MASTER | WORKER,
         default_of_worker=kinds.OFF,

@@ -49,7 +49,7 @@ class TlsSettings(KeysSettings):
     http_plain_keys: bool = _row(
         kinds.FLAG,
         "0",
-        "Whether /api/v1/tasks accepts keys over HTTP without TLS from other machines; from its own it always does.",
+        "Whether HTTP accepts keys and tokens without TLS from other machines; from its own it always does.",
         TLS,
         MASTER,
     )

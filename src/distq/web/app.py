@@ -19,6 +19,7 @@ from distq.web import api, openapi
 from distq.web.autoscale import autoscale
 from distq.web.bearer import BearerKeys
 from distq.web.operations import OPERATIONS, Operation
+from distq.web.page.endpoints import PageEndpoints
 from distq.web.problems import FRESH, RETRY_AFTER_S, Problem, answer_of, problem_of
 from distq.web.tasks import TaskEndpoints
 
@@ -27,7 +28,7 @@ Answers = Mapping[str, Mapping[str, Answer]]
 """The handlers by path and method."""
 
 
-def create_app(view: MasterMetrics, tasks: TaskEndpoints) -> Starlette:
+def create_app(view: MasterMetrics, tasks: TaskEndpoints, page: PageEndpoints) -> Starlette:
     """Return the master's application."""
 
     async def scaling(request: Request) -> Response:
@@ -50,6 +51,7 @@ def create_app(view: MasterMetrics, tasks: TaskEndpoints) -> Starlette:
         "/livez": {"GET": _alive},
         "/readyz": {"GET": _ready(view.not_ready, lambda: _of_store(view))},
         openapi.PATH: {"GET": _openapi},
+        **page.answers(),
     }
     for operation in OPERATIONS:
         handler = handlers[operation.operation_id]
@@ -90,8 +92,8 @@ def create_standby_app(view: StandbyMetrics) -> Starlette:
         "/readyz": {"GET": _ready(not_ready, role)},
         openapi.PATH: {"GET": _openapi},
     }
-    for operation in OPERATIONS:
-        answers.setdefault(operation.path, {})[operation.method] = elsewhere
+    for path, method in (("/", "GET"), *((operation.path, operation.method) for operation in OPERATIONS)):
+        answers.setdefault(path, {})[method] = elsewhere
     return _app(answers)
 
 

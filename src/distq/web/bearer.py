@@ -8,7 +8,7 @@ grows with the failures of its address.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from distq.web.guard import connection_of
@@ -40,7 +40,7 @@ class BearerKeys:
     """The keys of the cluster, as tokens.
 
     Args:
-        keys: the keys that the master accepts, and what each allows.
+        rings: the keys that the master accepts, and the tokens of DISTQ_HTTP_TOKEN; what each allows.
         gate: refuses requests that a key does not allow.
         failed: the pauses of addresses with wrong keys.
         note_failure: counts and logs a wrong key, by the peer's address and a reason.
@@ -49,14 +49,14 @@ class BearerKeys:
 
     def __init__(
         self,
-        keys: KeyRing,
+        rings: Sequence[KeyRing],
         gate: HttpGate,
         failed: FailedKeys,
         note_failure: Callable[[str, str], None],
         *,
         over_plain_http: bool,
     ) -> None:
-        self._keys = keys
+        self.rings = rings
         self._gate = gate
         self._note_failure = note_failure
         self._over_plain_http = over_plain_http
@@ -67,7 +67,22 @@ class BearerKeys:
 
         `called` is its method and the pattern of its path, as in `POST /api/v1/tasks`.
         """
-        host, port = request.client or ("", 0)
+        self.check_transport(request)
+        token = bearer_token(request)
+        if token is None:
+            raise Problem(
+                401,
+                "This needs a key of the cluster: send the header 'Authorization: Bearer KEY', with a key of the "
+                "master's DISTQ_AUTHKEY.",
+                headers={"WWW-Authenticate": REALM},
+            )
+        authority = await self.authority_of(request, token)
+        self._gate.check_http(authority, called)
+        request.state.authority = authority
+
+    def check_transport(self, request: Request) -> None:
+        """Raise Problem (403) if the request came from another machine without TLS."""
+        host, _ = request.client or ("", 0)
         if not (request.scope["scheme"] == "https" or self._over_plain_http or _is_loopback(host)):
             raise Problem(
                 403,
@@ -75,21 +90,15 @@ class BearerKeys:
                 "way could read it. Set DISTQ_TLS_CERT and DISTQ_TLS_KEY, or, in a network that you trust or behind a "
                 "proxy with TLS, DISTQ_HTTP_PLAIN_KEYS=1. Change a key that was sent in plain text.",
             )
-        sent = request.headers.getlist("authorization")
-        scheme, _, token = (sent[0] if len(sent) == 1 else "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Problem(
-                401,
-                "This needs a key of the cluster: send the header 'Authorization: Bearer KEY', with a key of the "
-                "master's DISTQ_AUTHKEY.",
-                headers={"WWW-Authenticate": REALM},
-            )
-        authority = self._keys.authority_of_token(token.strip().encode("latin-1"), f"{host}:{port}")
-        if authority is None:
-            await self._refuse_key(request, host, port)
-            return
-        self._gate.check_http(authority, called)
-        request.state.authority = authority
+
+    async def authority_of(self, request: Request, token: bytes) -> Authority:
+        """Return what a token allows; raises Problem (401), after a pause, if it is no key."""
+        peer = peer_of(request)
+        found = [ring.authority_of_token(token, peer) for ring in self.rings]  # all: the time says nothing of the key
+        for authority in found:
+            if authority is not None:
+                return authority
+        raise await self._refusal(request)
 
     def check_queue(self, request: Request, queue: str) -> None:
         """Raise Forbidden unless the key of a checked request may use a queue."""
@@ -100,18 +109,33 @@ class BearerKeys:
         """Whether the key of a checked request is for some queues only."""
         return bool(request.state.authority.queues)
 
-    async def _refuse_key(self, request: Request, host: str, port: int) -> None:
-        self._note_failure(f"{host}:{port}", "The key of an HTTP request is not one of the cluster.")
+    async def _refusal(self, request: Request) -> Problem:
+        """Count and log a wrong key, and return the refusal after a pause."""
+        host, _ = request.client or ("", 0)
+        self._note_failure(peer_of(request), "The key of an HTTP request is not one of the cluster.")
         pause_s = self._failed.begin_pause(host)
         try:
             await connection_of(request).pause(pause_s)
         finally:
             self._failed.end_pause(host)
-        raise Problem(
+        return Problem(
             401,
             "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY.",
             headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
         )
+
+
+def peer_of(request: Request) -> str:
+    """The address that sent a request, as logs show it."""
+    host, port = request.client or ("", 0)
+    return f"{host}:{port}"
+
+
+def bearer_token(request: Request) -> bytes | None:
+    """The token of a request's `Authorization` header, None without one."""
+    sent = request.headers.getlist("authorization")
+    scheme, _, token = (sent[0] if len(sent) == 1 else "").partition(" ")
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" and token.strip() else None
 
 
 def _is_loopback(host: str) -> bool:

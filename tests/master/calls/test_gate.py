@@ -46,6 +46,7 @@ admin_action  live                              -      -    read
 admin_action  pause                             -      -    -
 admin_action  queue_reset                       -      -    -
 admin_action  queue_set                         -      -    -
+admin_action  related                           -      -    -
 admin_action  resume                            -      -    -
 admin_action  schedule_declare                  -      work -
 admin_action  schedule_list                     -      -    read

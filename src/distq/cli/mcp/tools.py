@@ -143,7 +143,7 @@ def _list_dead_letters(reader: ClusterReader, arguments: Arguments) -> dict[str,
 
 
 def _show_dead_letter(reader: ClusterReader, arguments: Arguments) -> dict[str, Any]:
-    from distq.cli.payloads import describe, failure_of
+    from distq.tasks.payload_text import describe, failure_of
 
     row = reader.ask("dead_show", id=arguments["id"])
     payload, error = row.pop("payload"), row.pop("error")

@@ -16,6 +16,7 @@ from distq.master.admin.inspection import ShowStack, ShowTask
 from distq.master.admin.live_page import LivePage
 from distq.master.admin.queue_limits import ACTIONS as LIMIT_ACTIONS
 from distq.master.admin.queue_limits import SetQueueLimits
+from distq.master.admin.related_tasks import RelatedTasks
 from distq.master.admin.schedule_calls import ACTIONS as SCHEDULE_ACTIONS
 from distq.master.admin.schedule_calls import ScheduleAction
 from distq.master.admin.task_list import ListTasks
@@ -45,6 +46,7 @@ class AdminActions:
             "dead_show": DeadShow,
             "list": partial(ListTasks, cycle),
             "live": lambda connection, asked: LivePage(connection, workers, asked),
+            "related": lambda connection, asked: RelatedTasks(connection, workers, asked),
             "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
             "show": lambda connection, asked: ShowTask(connection, workers, asked),
             "stack": lambda connection, asked: ShowStack(connection, workers, asked),

@@ -22,6 +22,7 @@ from distq.master.admin.schedules import Schedules
 from distq.master.calls.dependencies import read_upstream
 from distq.master.calls.exchange import ExchangeCall, ResultQueues, queues_of
 from distq.master.calls.gate import Gate
+from distq.master.calls.http_admin import HttpAdmin
 from distq.master.calls.http_tasks import HttpTasks
 from distq.master.calls.plain import METHODS, PlainQueues
 from distq.master.calls.plain_peer import PlainPeer
@@ -114,6 +115,7 @@ class Dispatcher:
         self.schedules = Schedules(cycle)
         self.gate = Gate(cycle, workers.sessions, self.schedules.known)
         self.admin = admin = AdminActions(cycle, workers, self.schedules)
+        self.http_admin = HttpAdmin(cycle, admin, self.gate)
         self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
             methods.ADMIN: lambda connection, call: cycle.ask(admin.request(connection, call.args)),
             methods.BEFORE: self._send_upstream,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from distq.cli.payloads import CHARS_MAX, NAMES_MAX, READ_BYTES_MAX, describe, failure_of, read
 from distq.client.by_value import ByValueSender
 from distq.core.plurals import counted
 from distq.tasks.failure import pack_failure
 from distq.tasks.payload import pack_chunk, pack_json
+from distq.tasks.payload_text import CHARS_MAX, NAMES_MAX, READ_BYTES_MAX, describe, failure_of, read
 from distq.wire.inert import read_call
 from distq.wire.splice import item
 
@@ -54,11 +54,11 @@ def test_plain_values_are_shown_as_python_writes_them() -> None:
 def test_objects_are_shown_by_the_names_of_their_classes() -> None:
     """The text includes the arguments that make them."""
     assert shown(dt.timedelta(1)) == "f(datetime.timedelta(1, 0, 0))"
-    assert "Order({'number': 5})" in shown(Order(5)).replace("tests.cli.test_payloads.", "")
+    assert "Order({'number': 5})" in shown(Order(5)).replace("tests.tasks.test_payload_text.", "")
     assert "collections.OrderedDict" in shown(OrderedDict(a=1))
     assert shown(len, Order) in (
-        "f(len, tests.cli.test_payloads.Order)",
-        "f(__builtin__.len, tests.cli.test_payloads.Order)",
+        "f(len, tests.tasks.test_payload_text.Order)",
+        "f(__builtin__.len, tests.tasks.test_payload_text.Order)",
     )
 
 
@@ -100,7 +100,7 @@ def test_an_error_is_shown_as_its_executor_reported_it() -> None:
     except KeyError as error:
         kind, text, lines = failure_of(pack_failure(error))
     assert (kind, text) == ("builtins:KeyError", "'gone'")
-    assert "test_payloads.py" in lines
+    assert "test_payload_text.py" in lines
     assert failure_of(b"") == ("", "", "")
     assert failure_of(b"\x80nothing")[0] == "unreadable"
 

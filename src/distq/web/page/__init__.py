@@ -1,0 +1,1 @@
+"""The page at `/` of a master: what it shows, who may see more and act, and its three files."""

@@ -1,0 +1,219 @@
+"""The page of a real master in a real browser: its views, its events, its session and its actions."""
+
+import http.client
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+from tests.e2e.cluster import KEY, Cluster
+from tests.waiting import SOON_S
+
+pytestmark = [pytest.mark.chromium, pytest.mark.xdist_group("chromium"), pytest.mark.timeout(300)]
+
+TOKEN = "a token of the tests for browsers"
+HOSTILE = '"><img src=x onerror=alert(1)>'
+"""A name that would run a script if the page took it for HTML."""
+VIEWS = ("queues", "workers", "running", "tasks?state=ended", "dead", "schedules")
+DIVIDE = "tests.e2e.tasks:divide"
+expect.set_options(timeout=SOON_S * 1000)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Yield the browser of Debian."""
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def master(grid: Cluster) -> Cluster:
+    """Return a cluster whose master serves the page and accepts a token."""
+    started = grid.master(DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}", DISTQ_HTTP_TOKEN=TOKEN)
+    started.logs("http_listened")
+    return grid
+
+
+def submit(grid: Cluster, name: str, *args: Any, **fields: Any) -> str:
+    """Submit a task over HTTP, and return its id."""
+    connection = http.client.HTTPConnection("127.0.0.1", grid.http_port, timeout=SOON_S)
+    try:
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        connection.request("POST", "/api/v1/tasks", json.dumps({"name": name, "args": args, **fields}), headers)
+        return str(json.loads(connection.getresponse().read())["id"])
+    finally:
+        connection.close()
+
+
+@contextmanager
+def opened(chromium: Browser, grid: Cluster, view: str = "", **options: Any) -> Iterator[Page]:
+    """Open the page; the test fails if a script fails, the policy forbids something, or a dialog of a script opens."""
+    context = chromium.new_context(**options)
+    page = context.new_page()
+    problems: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        problems.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("dialog", dismiss)
+    page.goto(f"http://127.0.0.1:{grid.http_port}/{view and '#/'}{view}")
+    expect(page.get_by_text("Connected to the master.")).to_be_visible()
+    yield page
+    context.close()
+    assert problems == []
+
+
+def sign_in(page: Page, token: str = TOKEN) -> None:
+    """Type a token into the dialog."""
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Token").fill(token)
+    page.locator("#sign-in").get_by_role("button", name="Sign in").click()
+
+
+def confirm(page: Page, question: str) -> None:
+    """Confirm an action whose dialog has this text."""
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(question)
+    dialog.get_by_role("button", name="Confirm").click()
+
+
+def show(page: Page, view: str) -> None:
+    """Go to another view, and wait until it has its data."""
+    page.evaluate("view => { location.hash = `#/${view}`; }", view)
+    expect(page.locator("main h1")).to_be_visible()
+    expect(page.get_by_text("Searching.")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_view_is_accessible_and_fits(chromium: Browser, master: Cluster, scheme: str, width: int) -> None:
+    """Axe finds nothing in any view, with and without a session, and none is wider than the screen."""
+    master.tasks(2)
+    dead = submit(master, DIVIDE, 1, 0)
+    submit(master, HOSTILE, HOSTILE, queue=HOSTILE)
+    options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    with opened(chromium, master, **options) as page:
+        for is_signed_in in (False, True):
+            if is_signed_in:
+                sign_in(page)
+                expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+            for view in (*VIEWS, f"task/{dead}"):
+                show(page, view)
+                found = Axe().run(page)
+                assert found.violations_count == 0, f"{view}\n{found.generate_report()}"
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+def test_names_and_errors_of_tasks_are_text(chromium: Browser, master: Cluster) -> None:
+    """A task's name, queue and argument that are HTML are shown as they are, and run nothing."""
+    task_id = submit(master, HOSTILE, HOSTILE, queue=HOSTILE)
+    with opened(chromium, master) as page:
+        expect(page.get_by_role("link", name=HOSTILE, exact=True)).to_be_visible()
+        sign_in(page)
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        page.get_by_role("link", name=HOSTILE, exact=True).click()
+        page.get_by_role("link", name=task_id).click()
+        expect(page.get_by_role("heading", name=HOSTILE)).to_be_visible()
+        expect(page.get_by_role("region", name="Arguments")).to_contain_text(HOSTILE)
+        assert page.locator("img").count() == 0
+
+
+def test_numbers_are_live_and_come_back_after_a_restart(chromium: Browser, grid: Cluster) -> None:
+    """The page needs no reload: neither for new tasks nor for a new master."""
+    settings = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
+    first = grid.master(**settings)
+    first.logs("http_listened")
+    with opened(chromium, grid) as page:
+        row = page.get_by_role("row", name="mail")
+        submit(grid, "f", queue="mail")
+        expect(row.get_by_role("cell").nth(1)).to_have_text("1")
+        submit(grid, "f", queue="mail")
+        expect(row.get_by_role("cell").nth(1)).to_have_text("2")
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{grid.http_port}/")
+    expect(page.get_by_text("Connected to the master.")).to_be_visible()
+    first.destroy()
+    expect(page.get_by_text("The master does not answer")).to_be_visible()
+    grid.master(**settings).logs("http_listened")
+    expect(page.get_by_text("Connected to the master.")).to_be_visible()
+    context.close()
+
+
+def test_a_reader_without_a_token_sees_no_argument_and_no_button(chromium: Browser, master: Cluster) -> None:
+    """A wrong token is refused in the dialog, which then accepts the right one."""
+    master.tasks()
+    dead = submit(master, DIVIDE, 12345, 0)
+    with opened(chromium, master, f"task/{dead}") as page:
+        expect(page.get_by_text("Sign in to see the arguments")).to_be_visible()
+        assert "12345" not in page.content()
+        assert page.locator("main button").count() == 0
+
+
+def test_one_tasks_life_is_a_timeline(chromium: Browser, master: Cluster) -> None:
+    """A dead letter shows its attempt, cause, arguments and traceback; retry moves it, and is asked first."""
+    worker = master.tasks()
+    dead = submit(master, DIVIDE, 12345, 0)
+    worker.logs("task_failed")
+    with opened(chromium, master, "dead") as page:
+        sign_in(page)
+        page.get_by_role("link", name=dead).click()
+        expect(page.locator("ol.timeline li.failed").first).to_contain_text("ZeroDivisionError")
+        expect(page.locator("ol.timeline")).to_contain_text("Submitted.")
+        expect(page.get_by_role("region", name="Arguments")).to_contain_text("divide(12345, 0)")
+        expect(page.get_by_role("region", name="Error and traceback")).to_contain_text("Traceback")
+        page.get_by_role("button", name="Retry").click()
+        page.keyboard.press("Escape")  # declines
+        page.get_by_role("button", name="Retry").click()
+        confirm(page, f"Retry task {dead}?")
+        expect(page.locator(".notice")).to_have_text("Done: 1.")
+    worker.logs("task_failed", times=2)
+    (action,) = master.processes[0].logs("http_action_taken")
+    assert (action["action"], dead in action["asked"], TOKEN in master.processes[0].text) == ("dead_retry", True, False)
+
+
+def test_dead_letters_are_retried_in_bulk_by_keyboard(chromium: Browser, master: Cluster) -> None:
+    """The question says how many they are; the keyboard alone is enough."""
+    worker = master.tasks()
+    for number in range(3):
+        submit(master, DIVIDE, number, 0)
+    worker.logs("task_failed", times=3)
+    with opened(chromium, master, "dead") as page:
+        sign_in(page)
+        retry = page.get_by_role("button", name="Retry all that match")
+        retry.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog")).to_contain_text("Retry 3 dead letters?")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator(".notice")).to_have_text("Done: 3.")
+    worker.logs("task_failed", times=6)
+
+
+def test_a_queue_is_paused_and_resumed(chromium: Browser, master: Cluster) -> None:
+    """The list shows it with the next event."""
+    submit(master, "f", queue="mail")
+    with opened(chromium, master) as page:
+        sign_in(page)
+        row = page.get_by_role("row", name="mail")
+        row.get_by_role("button", name="Pause").click()
+        confirm(page, "Pause the queue mail?")
+        expect(row).to_contain_text("paused")
+        row.get_by_role("button", name="Resume").click()
+        confirm(page, "Resume the queue mail?")
+        expect(row.get_by_role("button", name="Pause")).to_be_visible()
+        row.get_by_role("button", name="Purge").click()
+        confirm(page, "Cancel the 1 waiting tasks")
+        expect(row.get_by_role("cell").nth(1)).to_have_text("0")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("button", name="Pause")).to_have_count(0)
