@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -121,6 +121,13 @@ format: $(DEV) ## format the Python files
 lock: $(DEV) ## pin the dependencies; UPGRADE=--upgrade takes the newest versions
 	@$(COMPILE) --output-file requirements.lock
 	@$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+audit: $(DEV) ## look for known vulnerabilities in the pinned dependencies: ARGS=--strict fails if the index has no data
+	@$(BIN)/python -m tools.audit $(ARGS)
+
+sbom: $(DEV) ## write the bill of materials of a release, in CycloneDX, to dist/distq.cdx.json
+	@mkdir -p dist
+	@$(BIN)/python -m tools.sbom dist/distq.cdx.json
 
 build: $(DEV) ## build the wheel and the source archive in dist/
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python
