@@ -121,6 +121,8 @@ format: $(DEV) ## format the Python files
 lock: $(DEV) ## pin the dependencies; UPGRADE=--upgrade takes the newest versions
 	@$(COMPILE) --output-file requirements.lock
 	@$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(subst pyproject.toml,images/postgresql.in,$(COMPILE)) --constraint requirements-dev.lock \
+		--output-file images/postgresql.lock
 
 audit: $(DEV) ## look for known vulnerabilities in the pinned dependencies: ARGS=--strict fails if the index has no data
 	@$(BIN)/python -m tools.audit $(ARGS)

@@ -1,4 +1,4 @@
-# Builds both images:
+# Builds the images:
 #
 #   docker buildx bake                                          for this machine, like `docker compose build`
 #   REGISTRY=registry.example/distq/ docker buildx bake release --push
@@ -23,16 +23,16 @@ variable "BUILD_BASE" {
 }
 
 group "default" {
-  targets = ["master", "worker"]
+  targets = ["master", "master-postgresql", "worker"]
 }
 
 group "release" {
-  targets = ["release-master", "release-worker"]
+  targets = ["release-master", "release-master-postgresql", "release-worker"]
 }
 
 target "image" {
   name       = part
-  matrix     = { part = ["master", "worker"] }
+  matrix     = { part = ["master", "master-postgresql", "worker"] }
   context    = "."
   dockerfile = "images/Dockerfile"
   target     = part
@@ -42,7 +42,7 @@ target "image" {
 
 target "release" {
   name      = "release-${part}"
-  matrix    = { part = ["master", "worker"] }
+  matrix    = { part = ["master", "master-postgresql", "worker"] }
   inherits  = [part]
   platforms = ["linux/amd64", "linux/arm64"]
   attest    = ["type=sbom", "type=provenance,mode=max"]

@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 
 POOL_NAME: Final = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"
 """Pattern of a pool's name: short enough for names of objects, which contain it, to stay below 63 characters."""
-ANSWERED_IN_WORDS: Final = ("replicaCount", "workers", "resources", "env", "autoscaling", "master.replicas")
+ANSWERED_IN_WORDS: Final = ("replicaCount", "workers", "resources", "env", "autoscaling")
 """Values of other charts, and of no chart. The schema allows them because `_checks.tpl` says what to use instead."""
 
 OUR_MOUNTS: Final = ("/etc/distq", "/etc/distq-tls", "/tmp")  # noqa: S108 - paths in containers
@@ -57,7 +57,7 @@ TYPES: Final[Mapping[str, Schema]] = {
         },
     },
     "masterVolumeMounts": _mounts(*OUR_MOUNTS, "/var/lib/distq"),
-    "masterVolumes": _volumes("authkey", "tls", "tmp", "data"),
+    "masterVolumes": _volumes("authkey", "tls", "tmp", "data", "store"),
     "names": _list_of(_object({"name": {"type": "string"}}, required=["name"])),
     "object": {"type": "object"},
     "objects": _list_of({"type": "object"}),
@@ -100,10 +100,8 @@ def schema_of(tree: Mapping[str, Any], comments: Mapping[str, Comment]) -> Schem
     definitions: dict[str, Schema] = dict(TYPES)
     definitions["pool"] = sections["workerDefaults"]
     sections["workerDefaults"] = {"$ref": "#/definitions/pool"}
-    for path in ANSWERED_IN_WORDS:
-        section, _, name = path.rpartition(".")
-        place = sections[section]["properties"] if section else sections
-        place[name] = {"description": "Not a value of this chart: the error says what to use instead."}
+    for name in ANSWERED_IN_WORDS:
+        sections[name] = {"description": "Not a value of this chart: the error says what to use instead."}
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of distq's chart"}
     return {**head, **_object(sections), "definitions": {name: definitions[name] for name in sorted(definitions)}}
 

@@ -40,12 +40,28 @@ renders them first.
 {{- fail (printf "There is no value `%s`. Use %s." $name $instead) -}}
 {{- end -}}
 {{- end -}}
-{{- if hasKey .Values.master "replicas" -}}
-{{- fail "master.replicas is not a value: two masters on one volume would be two writers of one file. Scale the workers instead, by workerDefaults.replicas." -}}
-{{- end -}}
 {{- end -}}
 
 {{- define "distq.checks.master" -}}
+{{- $database := include "distq.database" . -}}
+{{- $replicas := int (include "distq.whole" .Values.master.replicas) -}}
+{{- if and (gt $replicas 1) (not $database) -}}
+{{- fail (printf "master.replicas is %d, but two masters on one volume would be two writers of one file. Set master.store to a PostgreSQL database, or scale the workers instead, by workerDefaults.replicas." $replicas) -}}
+{{- end -}}
+{{- if $database -}}
+{{- if hasKey (.Values.master.env | default dict) "DISTQ_STORE" -}}
+{{- fail "master.env.DISTQ_STORE and master.store both name a store. Remove master.env.DISTQ_STORE." -}}
+{{- end -}}
+{{- if .Values.master.storage.existingClaim -}}
+{{- fail "master.storage.existingClaim has no effect with master.store, a database. Remove it, or copy its file to the database first: `distq store copy`." -}}
+{{- end -}}
+{{- if regexMatch "^[a-z]+://[^/?]*:[^/?]*@" .Values.master.store.url -}}
+{{- fail "master.store.url contains a password, which would be readable in the Deployment. Put it into a Secret, and name that in master.store.existingSecret." -}}
+{{- end -}}
+{{- if and .Values.master.podDisruptionBudget.enabled (regexMatch "^0*%?$" (toString .Values.master.podDisruptionBudget.maxUnavailable)) -}}
+{{- fail "master.podDisruptionBudget.maxUnavailable is 0 or 0%, which blocks every node drain. Set it to at least 1, or set podDisruptionBudget.enabled to false." -}}
+{{- end -}}
+{{- end -}}
 {{- $claim := .Values.master.storage.existingClaim -}}
 {{- if $claim -}}
 {{- range (lookup "apps/v1" "StatefulSet" .Release.Namespace "" | default dict).items -}}
@@ -59,7 +75,7 @@ renders them first.
 {{- end -}}
 {{- end -}}
 {{- $capacity := dig "DISTQ_CAPACITY" 0 .Values.master.env | toString | replace "_" "" | float64 -}}
-{{- if and $capacity (not $claim) -}}
+{{- if and $capacity (not $claim) (not $database) -}}
 {{- /* A small task takes about 400 bytes, and 20% of the volume stays free: docs/how-to/sizing.md. */ -}}
 {{- $room := mulf (divf (include "distq.bytes" .Values.master.storage.size | float64) 400) 0.8 -}}
 {{- if gt $capacity $room -}}
@@ -130,6 +146,9 @@ renders them first.
 {{- end -}}
 {{- if and .keda.enabled (eq .keda.trigger "prometheus") (not .keda.prometheusAddress) -}}
 {{- fail (printf "%s.keda.trigger is prometheus: set %s.keda.prometheusAddress, or use the trigger metrics-api, which asks the master." $at $at) -}}
+{{- end -}}
+{{- if and .keda.enabled (eq .keda.trigger "metrics-api") (gt (int (include "distq.whole" $.root.Values.master.replicas)) 1) -}}
+{{- fail (printf "%s.keda asks any of %s masters by the trigger metrics-api, and only the one that leads answers. Set %s.keda.trigger to prometheus." $at (include "distq.whole" $.root.Values.master.replicas) $at) -}}
 {{- end -}}
 {{- if and .keda.enabled (not .concurrency) -}}
 {{- fail (printf "%s is scaled by KEDA, which needs the number of slots of a pod: set %s.concurrency." $at $at) -}}

@@ -51,6 +51,55 @@ distq/pool: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* Not empty if a database is the store. */}}
+{{- define "distq.database" -}}
+{{- with .Values.master.store }}{{ if or .url .existingSecret }}yes{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* The kind of the object that creates the master's pods, as kubectl writes it. */}}
+{{- define "distq.masterKind" -}}
+{{ ternary "deployment" "statefulset" (ne (include "distq.database" .) "") }}
+{{- end -}}
+
+{{/* The master's image values, with the repository that has what the store needs. */}}
+{{- define "distq.masterImage" -}}
+{{- $default := ternary "distq-master-postgresql" "distq-master" (ne (include "distq.database" .) "") -}}
+{{ merge (dict "repository" (.Values.master.image.repository | default $default)) .Values.master.image | toYaml }}
+{{- end -}}
+
+{{/* Environment variables of the master that name the database. */}}
+{{- define "distq.storeEnv" -}}
+{{- $store := .Values.master.store -}}
+{{- if $store.url }}
+DISTQ_STORE: {{ $store.url | quote }}
+{{- if $store.existingSecret }}
+DISTQ_STORE_PASSWORD_FILE: /etc/distq-store/password
+{{- end }}
+{{- else }}
+DISTQ_STORE: {valueFrom: {secretKeyRef: {name: {{ $store.existingSecret | quote }}, key: {{ $store.urlKey | quote }}}}}
+{{- end }}
+# The list of variables is sorted, and Kubernetes replaces only variables that come before.
+ADDRESS_OF_POD: {valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+DISTQ_ADVERTISE: $(ADDRESS_OF_POD):9000
+{{- end -}}
+
+{{/* The master's values for scheduling; several masters are kept apart unless a value says otherwise. */}}
+{{- define "distq.masterScheduling" -}}
+{{- $master := deepCopy .Values.master -}}
+{{- if gt (int (include "distq.whole" $master.replicas)) 1 -}}
+{{- if not $master.topologySpreadConstraints -}}
+{{- $_ := set $master "topologySpreadConstraints" (list (dict "maxSkew" 1 "topologyKey" "topology.kubernetes.io/zone" "whenUnsatisfiable" "ScheduleAnyway")) -}}
+{{- end -}}
+{{- if not $master.affinity -}}
+{{- $labels := include "distq.podSelector" (dict "root" . "component" "master") | fromYaml -}}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels) -}}
+{{- $preferred := list (dict "weight" 100 "podAffinityTerm" $term) -}}
+{{- $_ := set $master "affinity" (dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" $preferred)) -}}
+{{- end -}}
+{{- end -}}
+{{ pick $master "hostUsers" "priorityClassName" "topologySpreadConstraints" "nodeSelector" "tolerations" "affinity" | toYaml }}
+{{- end -}}
+
 {{/* The master's address for workers and clients in this namespace. */}}
 {{- define "distq.address" -}}
 {{ include "distq.fullname" . }}-master:9000

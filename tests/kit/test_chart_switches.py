@@ -175,7 +175,7 @@ def test_monitors_find_the_master_once_and_each_pool() -> None:
 @pytest.mark.parametrize(
     ("mistake", "sentence"),
     [
-        ("master.replicas=2", "two masters on one volume would be two writers of one file"),
+        ("master.replicas=2", "Set master.store to a PostgreSQL database"),
         ("replicaCount=3", "There is no value `replicaCount`. Use workerDefaults.replicas"),
         ("autoscaling.enabled=true", "There is no value `autoscaling`. Use workerDefaults.hpa or workerDefaults.keda"),
         ("master.env.DISTQ_ADRESS=x", "master.env.DISTQ_ADRESS is no setting of distq"),
