@@ -164,7 +164,7 @@ def test_one_tasks_life_is_a_timeline(chromium: Browser, master: Cluster) -> Non
     """A dead letter shows its attempt, cause, arguments and traceback; retry moves it, and is asked first."""
     worker = master.tasks()
     dead = submit(master, DIVIDE, 12345, 0)
-    worker.logs("task_failed")
+    master.processes[0].logs("task_buried")
     with opened(chromium, master, "dead") as page:
         sign_in(page)
         page.get_by_role("link", name=dead).click()
@@ -187,7 +187,7 @@ def test_dead_letters_are_retried_in_bulk_by_keyboard(chromium: Browser, master:
     worker = master.tasks()
     for number in range(3):
         submit(master, DIVIDE, number, 0)
-    worker.logs("task_failed", times=3)
+    master.processes[0].logs("task_buried", times=3)
     with opened(chromium, master, "dead") as page:
         sign_in(page)
         retry = page.get_by_role("button", name="Retry all that match")

@@ -194,12 +194,35 @@ def test_monitors_find_the_master_once_and_each_pool() -> None:
         ),
         (f"{POOL}.podDisruptionBudget.maxUnavailable=0", "blocks every node drain"),
         (f"{POOL}.tasksFrom.configMap=a,{POOL}.tasksFrom.claim=b", "names 2 sources"),
+        ("page.ingress.enabled=true", "page.ingress.enabled needs page.ingress.host"),
+        ("page.httpRoute.enabled=true", "page.httpRoute.enabled needs page.httpRoute.parentRefs"),
         ("master.env.DISTQ_CAPACITY=1000000000", "Raise master.storage.size, or lower the capacity"),
     ],
 )
 def test_contradicting_values_are_an_error_that_says_what_to_do(mistake: str, sentence: str) -> None:
     """Rendering fails, so nothing is applied."""
     assert sentence in fails("helm", "template", "distq", CHART, "--set", mistake)
+
+
+def test_the_page_is_reached_from_outside_only_by_a_switch() -> None:
+    """An Ingress and an HTTPRoute have the page's paths alone: metrics and the API stay inside the cluster."""
+    assert not [kind for kind, _ in render() if kind in {"Ingress", "HTTPRoute"}]
+    rules = render(CI / "page-values.yaml")["Ingress", "distq-master-page"]["spec"]["rules"]
+    (host,) = rules
+    assert host["host"] == "distq.example.com"
+    paths = [(path["path"], path["pathType"]) for path in host["http"]["paths"]]
+    assert paths == [("/", "Exact"), ("/page", "Prefix"), ("/api/v1/overview", "Exact")]
+    gateway = {"name": "public", "namespace": "gateways"}
+    values = {"page": {"httpRoute": {"enabled": True, "parentRefs": [gateway], "hostnames": ["distq.example.com"]}}}
+    route = render(values)["HTTPRoute", "distq-master-page"]["spec"]
+    assert (route["parentRefs"], route["hostnames"]) == ([gateway], ["distq.example.com"])
+    (rule,) = route["rules"]
+    assert [match["path"] for match in rule["matches"]] == [
+        {"type": "Exact", "value": "/"},
+        {"type": "PathPrefix", "value": "/page"},
+        {"type": "Exact", "value": "/api/v1/overview"},
+    ]
+    assert rule["backendRefs"] == [{"name": "distq-master", "port": 9001}]
 
 
 def test_an_old_kubernetes_gets_an_error_for_image_volumes() -> None:
