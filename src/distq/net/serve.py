@@ -139,8 +139,6 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._server = server
         self._loop = loop
         self._reader = ServerReader(server.keys.keys, server.nonce(), server.limits.frame_bytes_max)
-        self._room: memoryview | None = None
-        """Where the present read puts its bytes, if it reads a part of a large frame."""
         self._calls: deque[InertCall | bytes] = deque()
         self._is_busy = False
         self._is_reading = True
@@ -180,15 +178,14 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._received(data)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102
-        self._room = room = self._reader.room if self._tls is None else None
-        return self._server.receive_buffer if room is None else room
+        room = self._reader.room
+        return self._server.receive_buffer if room is None or self._tls is not None else room
 
     def buffer_updated(self, nbytes: int) -> None:  # noqa: D102
-        if self._room is None:
+        reader = self._reader
+        if reader.room is None or self._tls is not None:
             self._received(self._server.receive_buffer[:nbytes])
-            return
-        self._room = None
-        if self._reader.received(nbytes):
+        elif reader.received(nbytes):
             self._loop.call_soon(self._received, b"")  # the event loop holds the buffer until this method returns
         else:
             self._acknowledge()

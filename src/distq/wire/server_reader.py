@@ -50,10 +50,12 @@ Event = Send | Authenticated | InertCall | PeerRefused | Closed
 class ServerReader:
     """One connection as the master sees it: a handshake, then calls."""
 
-    __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated")
+    __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated", "room")
 
     def __init__(self, keys: Sequence[bytes], nonce: bytes, frame_bytes_max: int) -> None:
         self.authenticated = False
+        self.room: memoryview | None = None
+        """The buffer to receive the next bytes of a large frame into, before `received`; None: use `receive`."""
         self._closed = False
         self._frame_bytes_max = frame_bytes_max
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
@@ -68,26 +70,26 @@ class ServerReader:
         """The key that the peer has proved, empty before."""
         return self._handshake.key
 
-    @property
-    def room(self) -> memoryview | None:
-        """The buffer to receive the next bytes of a large frame into, before `received`; None: use `receive`."""
-        return self._framer.room
-
     def received(self, count: int) -> bool:
         """Take the first `count` bytes of `room`; True if they complete the frame: `receive(b"")` returns its event.
 
         An event loop that still holds `room` releases it first, or the frame would be copied.
         """
         self._framer.received(count)
-        return self._framer.room is None
+        self.room = self._framer.room
+        return self.room is None
 
     def receive(self, data: Buffer) -> list[Event]:
         """Take bytes that were read from the connection, return their events."""
         framer = self._framer
-        if self.authenticated and (whole := framer.whole(data)) is not None:
+        whole = framer.whole(data)
+        if whole is not None and self.authenticated:
             return [_read(whole)]
         events: list[Event] = []
         if self._closed:
+            return events
+        if whole is not None:
+            self._shake(whole, events)
             return events
         framer.push(data)
         while not self._closed:
@@ -102,6 +104,7 @@ class ServerReader:
                 events.append(_read(frame))
             else:
                 self._shake(frame, events)
+        self.room = self._framer.room
         return events
 
     def _pass_over(self, exc: FrameTooLarge, events: list[Event]) -> None:
