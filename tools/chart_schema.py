@@ -57,7 +57,7 @@ TYPES: Final[Mapping[str, Schema]] = {
         },
     },
     "masterVolumeMounts": _mounts(*OUR_MOUNTS, "/var/lib/distq"),
-    "masterVolumes": _volumes("authkey", "tls", "tmp", "data", "store"),
+    "masterVolumes": _volumes("authkey", "keys", "tls", "tmp", "data", "store"),
     "names": _list_of(_object({"name": {"type": "string"}}, required=["name"])),
     "object": {"type": "object"},
     "objects": _list_of({"type": "object"}),

@@ -203,13 +203,13 @@ initContainers:
 - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
-{{/* Volumes of every pod: (dict "root" $ "tmpSize" …). Kubernetes evicts a pod that writes more than tmpSize to /tmp. */}}
+{{/* Volumes of every pod: (dict "root" $ "tmpSize" … "secret" … "key" …); without "secret" it has the authkey. Kubernetes evicts a pod that writes more than tmpSize to /tmp. */}}
 {{- define "distq.volumes" -}}
 - name: authkey
   secret:
-    secretName: {{ include "distq.authkeySecret" .root | quote }}
+    secretName: {{ .secret | default (include "distq.authkeySecret" .root) | quote }}
     defaultMode: 0440
-    items: [{key: {{ .root.Values.authkey.key | quote }}, path: authkey}]
+    items: [{key: {{ ternary .key .root.Values.authkey.key (not (empty .secret)) | quote }}, path: authkey}]
 - name: tmp
   emptyDir: {{ if .tmpSize }}{sizeLimit: {{ .tmpSize | quote }}}{{ else }}{}{{ end }}
 {{- end -}}

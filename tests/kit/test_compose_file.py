@@ -257,6 +257,20 @@ def test_a_folder_of_certificates_switches_tls_on(tmp_path: Path, folder: str, c
         assert mount["source"] == (str(tmp_path / "certificates") if folder else "tls")
 
 
+@pytest.mark.engine
+@pytest.mark.parametrize(("folder", "path"), [("", ""), ("./role-keys", "/etc/distq-keys")])
+def test_a_folder_of_keys_with_roles_is_for_the_master_alone(tmp_path: Path, folder: str, path: str) -> None:
+    """The path of a host's `.env` is never used in a container."""
+    services = services_of(tmp_path, dotenv({"DISTQ_KEYS_PATH": "/home/me/keys", "KEYS_FOLDER": folder}))
+    assert services["master"]["environment"]["DISTQ_KEYS_PATH"] == path
+    (mount,) = [one for one in services["master"]["volumes"] if one["target"] == "/etc/distq-keys"]
+    assert mount["read_only"] is True
+    assert mount["source"] == (str(tmp_path / "role-keys") if folder else "keys")
+    for name, service in services.items():
+        others = [one["target"] for one in service.get("volumes", [])] if name != "master" else []
+        assert "/etc/distq-keys" not in others
+
+
 def test_only_distqs_containers_mount_the_certificates() -> None:
     """They are the containers whose settings name the files."""
     mounts = {
