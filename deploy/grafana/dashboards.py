@@ -12,7 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.grafana.panels import FLOW, LIMITS, MASTER, PER_TASK, RELIABILITY, SERVICE_LEVEL, WORKERS, Panel, Query
+from deploy.grafana.panels import (
+    FLOW,
+    LIMITS,
+    MASTER,
+    PER_TASK,
+    RELIABILITY,
+    SERVICE_LEVEL,
+    SEVERAL_MASTERS,
+    WORKERS,
+    Panel,
+    Query,
+)
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as shapes
@@ -136,7 +147,7 @@ DASHBOARDS = (
         "distq: master",
         "Health of the master and of its store.",
         ("namespace",),
-        {"Master": MASTER},
+        {"Master": MASTER, "Several masters": SEVERAL_MASTERS},
     ),
 )
 

@@ -455,3 +455,37 @@ MASTER = [
         warn=0.001,
     ),
 ]
+
+SEVERAL_MASTERS = [
+    Panel(
+        "Leaders",
+        "Masters on one database: 1 is the leader, 0 stands by. Empty for a master on a file.",
+        "short",
+        [Query(f"distq_leader{{{OF_MASTER}}}", "{{instance}}")],
+    ),
+    Panel(
+        "Changes of the leader",
+        "How often another master began to lead, in the last hour: hand-overs, take-overs and restarts.",
+        "short",
+        [
+            Query(
+                f"max(max_over_time(distq_leader_epoch{{{OF_MASTER}}}[1h]))"
+                f" - min(min_over_time(distq_leader_epoch{{{OF_MASTER}}}[1h]))",
+                "changes",
+            )
+        ],
+        warn=5,
+    ),
+    Panel(
+        "Standby masters",
+        "Masters that could take over, as the leader counts them.",
+        "short",
+        [Query(f"max(distq_standby_masters{{{OF_MASTER}}})", "stand by")],
+    ),
+    Panel(
+        "Passed connections",
+        "Connections that each standby passes on to the leader, or that wait for one.",
+        "short",
+        [Query(f"distq_passed_connections{{{OF_MASTER}}}", "{{instance}}")],
+    ),
+]

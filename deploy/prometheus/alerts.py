@@ -19,6 +19,8 @@ RUNBOOK = Path("docs") / "how-to" / "runbook.md"
 
 QUEUE = "by (namespace, queue)"
 POOL = "by (namespace, pool)"
+SERVICE = "by (namespace, job)"
+"""The masters of one installation: a namespace may have several."""
 READY = f'sum {QUEUE} (distq_queue_tasks{{state="ready"}})'
 
 
@@ -41,6 +43,30 @@ ALERTS = (
         "critical",
         "No master is reachable: no task is leased, and submits wait.",
         "the master is stopped",
+    ),
+    Alert(
+        "DistqNoLeader",
+        f"max {SERVICE} (distq_leader) == 0",
+        "1m",
+        "critical",
+        "Masters stand by, and none leads: no task is leased, and submits wait.",
+        "no master can lead",
+    ),
+    Alert(
+        "DistqTwoLeaders",
+        f"sum {SERVICE} (distq_leader) > 1",
+        "2m",
+        "critical",
+        "{{ $value }} masters say that they lead.",
+        "two masters of one Service are on different databases",
+    ),
+    Alert(
+        "DistqNoStandby",
+        f"max {SERVICE} (distq_standby_masters) == 0 and max {SERVICE} (max_over_time(distq_standby_masters[1d])) > 0",
+        "10m",
+        "warning",
+        "No master could take over from the leader; within the last day one could.",
+        "the standbys are stopped",
     ),
     Alert(
         "DistqNoWorkersForNonEmptyQueue",

@@ -161,6 +161,19 @@ CASES: Final[dict[str, Case]] = {
     "DistqScheduleFaulty": Case(
         gauge("distq_schedules", 1, state="faulty"), 7, gauge("distq_schedules", 1, state="paused")
     ),
+    "DistqNoLeader": Case(
+        {**gauge("distq_leader", 0, job="m", instance="a"), **gauge("distq_leader", 0, job="m", instance="b")},
+        2,
+        {**gauge("distq_leader", 1, job="m", instance="a"), **gauge("distq_leader", 0, job="m", instance="b")},
+    ),
+    "DistqTwoLeaders": Case(
+        {**gauge("distq_leader", 1, job="m", instance="a"), **gauge("distq_leader", 1, job="m", instance="b")},
+        3,
+        {**gauge("distq_leader", 1, job="m", instance="a"), **gauge("distq_leader", 1, job="other", instance="b")},
+    ),
+    "DistqNoStandby": Case(
+        {'distq_standby_masters{job="m"}': "1x5 0x120"}, 20, gauge("distq_standby_masters", 0, job="m")
+    ),
     "DistqClockStepped": Case(rising("distq_clock_steps_total", 1), 5, rising("distq_clock_steps_total", 0)),
     "DistqAuthFailures": Case(rising("distq_auth_failures_total", 1), 10, rising("distq_auth_failures_total", 0.2)),
     "DistqQueuePaused": Case(gauge("distq_queue_paused", 1, queue="q"), 61, gauge("distq_queue_paused", 0, queue="q")),
@@ -223,7 +236,7 @@ def test_promtool_finds_no_fault_in_the_alerts() -> None:
 def test_an_alert_uses_metrics_and_labels_that_exist(alert: Alert) -> None:
     """Every name in an expression is in the catalogue, with the labels that it is filtered and summed by."""
     names = {re.sub("_bucket$", "", name) for name in re.findall(r"\bdistq_\w+", alert.expr)}
-    known = {"namespace", "le"}.union(*(BY_NAME[name].labels for name in names))
+    known = {"namespace", "job", "le"}.union(*(BY_NAME[name].labels for name in names))
     grouped = {label for by in re.findall(r"(?:by|on) \(([^)]*)\)", alert.expr) for label in by.split(", ")}
     assert set(re.findall(r"[{,]\s*(\w+)=", alert.expr)) | grouped <= known
     assert set(re.findall(r"\$labels\.(\w+)", alert.summary)) <= grouped
