@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from distq.tasks.current import current as current
     from distq.tasks.failure import DependencyUnreadable as DependencyUnreadable
     from distq.tasks.failure import ResultNotSent as ResultNotSent
+    from distq.tasks.failure import ResultRefused as ResultRefused
     from distq.tasks.failure import ResultUnreadable as ResultUnreadable
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from distq.tasks.lifespan import LifespanUnusable as LifespanUnusable
     from distq.tasks.lifespan import injected as injected
     from distq.tasks.lifespan import lifespan as lifespan
+    from distq.tasks.seal import EncryptionUnavailable as EncryptionUnavailable
     from distq.tasks.task_error import TaskError as TaskError
     from distq.wire.errors import AuthenticationFailed as AuthenticationFailed
     from distq.wire.errors import FrameTooLarge as FrameTooLarge
@@ -93,6 +95,7 @@ __all__ = [
     "Discard",
     "DistqError",
     "EmbeddedMaster",
+    "EncryptionUnavailable",
     "ExtraMissing",
     "FrameTooLarge",
     "FutureOfParent",
@@ -111,6 +114,7 @@ __all__ = [
     "RefusedSubmit",
     "RemoteRefusal",
     "ResultNotSent",
+    "ResultRefused",
     "ResultUnreadable",
     "Retry",
     "Scheduled",
@@ -182,6 +186,8 @@ _HOMES = {
     "RefusedSubmit": "distq.client.refusals",
     "RemoteRefusal": "distq.wire.errors",
     "ResultNotSent": "distq.tasks.failure",
+    "ResultRefused": "distq.tasks.failure",
+    "EncryptionUnavailable": "distq.tasks.seal",
     "ResultUnreadable": "distq.tasks.failure",
     "Retry": "distq.tasks.control",
     "Scheduled": "distq.client.encoder",

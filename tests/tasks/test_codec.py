@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import distq
+from distq.core.option_values import ACCEPT_JSON
 from distq.core.outcome import Outcome
 from distq.protocol.exchange import LeasedEnvelope, LeasedTask
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.failure import unpack_failure
 from distq.tasks.payload import pack_json, with_dependencies
 from distq.worker.executor.current_task import current_of
-from distq.worker.executor.functions import JSON, Functions
+from distq.worker.executor.functions import Functions
 from distq.worker.executor.handler import RunOutcome
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ async def _act_later(x: object, role: Any = distq.injected(_role)) -> str:
     return f"{x} as {role['role']}"
 
 
-def functions(accept: str = JSON) -> Functions:
+def functions(accept: str = ACCEPT_JSON) -> Functions:
     """Return an executor's functions."""
     return Functions(None, accept, LIMIT, lambda _: None)
 
 
-def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | RunOutcome:
+def run(payload: bytes, accept: str = ACCEPT_JSON, task: Any = _act) -> bytes | RunOutcome:
     """Run a task in this process."""
     return functions(accept).runner_of("task", task.distq_name if hasattr(task, "distq_name") else NAME[task])(payload)
 
@@ -121,14 +122,14 @@ class Never:
 
 def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path) -> None:
     """Plain items are pickles."""
-    some = Functions(lambda item: item, JSON, LIMIT, lambda _: None)
+    some = Functions(lambda item: item, ACCEPT_JSON, LIMIT, lambda _: None)
     ran = some.runner_of("plain", "plain")(pickle.dumps(Trap(flag)))
     assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.UNKNOWN
     assert not flag.exists()
 
 
-@pytest.mark.parametrize("accept", [JSON, "pickle"])
+@pytest.mark.parametrize("accept", [ACCEPT_JSON, "pickle"])
 @pytest.mark.parametrize("task", [_act, _act_later])
 def test_an_injected_argument_cannot_come_from_a_submitter(accept: str, task: Any) -> None:
     """By its name it is refused; by its place it is one argument too many."""

@@ -15,8 +15,8 @@ from distq.client.encoder import bare
 from distq.client.forks import at_fork, notice
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
-from distq.client.outbox import SubmitOptions
-from distq.client.session import ClientRuntime, check_size
+from distq.client.outbox import SubmitOptions, check_size
+from distq.client.session import ClientRuntime
 from distq.client.session_port import MakeSession, SessionPort
 from distq.client.session_stage import described, described_html
 from distq.client.submitter import Submitter
@@ -338,9 +338,16 @@ def _of_worker() -> dict[str, str]:
     task_access = access.access
     if task_access is None:
         return {}
+    keys = {
+        "DISTQ_SIGNING_KEY": b",".join(task_access.signing_keys).decode(),
+        "DISTQ_ENCRYPTION_KEY": b",".join(task_access.encryption_keys).decode(),
+    }
     tls = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), task_access.tls or (), strict=False)
     return {
         **{name: path for name, path in tls if path is not None},
+        **{name: text for name, text in keys.items() if text},
+        "DISTQ_UNSIGNED": task_access.unsigned,
+        "DISTQ_ACCEPT": task_access.accept,
         "DISTQ_ADDRESS": ",".join(str(Address(*one)) for one in task_access.addresses),
         "DISTQ_AUTHKEY": task_access.authkey.decode(),
         "DISTQ_FRAME_BYTES_MAX": str(task_access.frame_bytes_max),

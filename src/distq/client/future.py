@@ -14,7 +14,7 @@ from distq.client.callbacks import call_safely
 from distq.client.future_state import CANCELLED_HERE, FutureState
 from distq.client.inside_task import wait_inside_task
 from distq.client.lazy_future import LazyFuture, shared_lock
-from distq.client.outcome import FailedOutcome
+from distq.client.outcome import FailedOutcome, opened
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.core.states import SUCCEEDED
@@ -184,6 +184,7 @@ class TaskFuture(LazyFuture[R]):
             TaskExpired: the task expired before an executor could begin it.
             TaskLost: the master no longer has the task.
             ResultUnreadable: the task succeeded, and its result cannot be unpickled in this program.
+            ResultRefused: the outcome is not signed, or encrypted with a key that this client does not have.
             ResultNotSent: the task ran to its end, and its executor could not send the result.
             RefusedSubmit: the master refused the task: TaskExists, QueueFull, TasksFull and others.
             NoSlotLeft: this code is a task, and tasks that wait hold every slot on which the other task could run.
@@ -236,16 +237,16 @@ class TaskFuture(LazyFuture[R]):
         return self._exception
 
     def packed_outcome(self, limit_s: float | None) -> bytes | FailedOutcome:
-        """The outcome as its executor wrote it, of which nothing is unpickled.
+        """The outcome as its executor wrote it, opened if it was sealed; nothing of it is unpickled.
 
-        Raises TimeoutError, CancelledError, or the error with which the client failed the future.
+        Raises TimeoutError, CancelledError, ResultRefused, or the error with which the client failed the future.
         """
         self.wait_until_ended(limit_s)
         self._mark_seen()
         if self._packed is None:
             error = self._exception or AssertionError("the outcome was unpickled before")
             raise error.with_traceback(None)
-        return self._packed
+        return opened(self._packed, self.task_key, self.reads)
 
     def _get_snapshot(self) -> tuple[bool, bool, R | None, BaseException | None]:
         """Done, cancelled, result, exception: asyncio reads these from Python 3.15 on, instead of calling `result`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
-from distq.client.outcome import FailedOutcome, unpacked
+from distq.client.outcome import FailedOutcome, OutcomeReader, unpacked
 from distq.core.states import CANCELLED as TASK_CANCELLED
 from distq.core.states import SUCCEEDED
 from distq.core.task import BY_CLIENT
@@ -42,6 +42,8 @@ class FutureState(Generic[R]):
     """Set if the master refused the submit, until the program has read the error."""
     _packed: bytes | FailedOutcome | None = None
     """The outcome as it arrived, until the program reads it."""
+    reads: OutcomeReader | None = None
+    """Reads the outcome, for a client that has keys or unpickles nothing; None for the ordinary way."""
     _is_running: bool = False
     """Whether the task ran at the last answer of the master."""
 
@@ -103,6 +105,11 @@ class FutureState(Generic[R]):
             return f"finished raised {type(self._exception).__name__}"
         return f"finished returned {type(self._result).__name__}"
 
+    def forget_seal(self) -> None:
+        """Note that the outcome is that of another task, which another client may have sealed."""
+        if self.reads is not None:
+            self.reads = self.reads._replace(seal_id=None)
+
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
         """Set the outcome that the master has sent."""
         if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
@@ -136,5 +143,5 @@ class FutureState(Generic[R]):
 
     def _unpickle(self, body: bytes | FailedOutcome) -> None:
         """Unpickle the outcome; two threads may do so at the same time."""
-        self._result, self._exception = unpacked(body, self.task_key)
+        self._result, self._exception = unpacked(body, self.task_key, self.reads)
         self._packed = None

@@ -16,6 +16,7 @@ from distq.client.future import TaskFuture, claim
 from distq.client.future_state import FutureState
 from distq.client.locks import Wakeup
 from distq.core.constraints import Headers
+from distq.core.errors import PayloadTooLarge
 from distq.protocol.submit import WireTuple, with_headers, write_entry
 from distq.tasks.options import BLOCK, RAISE
 
@@ -199,6 +200,12 @@ def _claimed(sendings: list[PendingSubmit[F]]) -> list[PendingSubmit[F]]:
         return sendings
     claimed_ids = set(map(id, claimed))
     return [sending for sending in sendings if id(sending.future) in claimed_ids]
+
+
+def check_size(body: bytes, bytes_max: int) -> None:
+    """Raise PayloadTooLarge for a payload of more than `bytes_max` bytes."""
+    if len(body) > bytes_max:
+        raise PayloadTooLarge(f"the arguments have {len(body):,} bytes, and {bytes_max:,} are allowed.")
 
 
 def packed(batch: Sequence[PendingSubmit[F]]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from distq.client.outcome import OutcomeReader
     from distq.tasks.current import Progress
 
 
@@ -14,6 +15,8 @@ class Readable(Protocol):
 
     task_key: int | None
     """The key of its task; None until the master has accepted the task."""
+    reads: OutcomeReader | None
+    """Reads its outcome; None for the ordinary way."""
 
     @property
     def task_id(self) -> str | None:

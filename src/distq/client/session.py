@@ -16,16 +16,16 @@ from distq.client.future import TaskFuture, cancel_all, settle_all
 from distq.client.known_master import KnownMaster
 from distq.client.locks import CalledInside
 from distq.client.master_connection import MasterConnection, Outage, is_connection_error, new_session
-from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
+from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions, check_size
 from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals
 from distq.client.result_receiver import RESULTS_WAIT_S, ResultReceiver
+from distq.client.seals import prepared, sealed_arguments, seals_of
 from distq.client.session_stage import stage_of
 from distq.client.steps import MasterCall, run
 from distq.client.stuck_tasks import StuckTasks
 from distq.client.submit_sender import SubmitSender
 from distq.client.submit_steps import SubmitSteps
-from distq.core.errors import PayloadTooLarge
 from distq.net.dial import CannotReach, Connection
 from distq.protocol.hello import Greeting
 from distq.protocol.methods import BROKER
@@ -49,6 +49,7 @@ class ClientRuntime:
     def __init__(self, settings: Settings, *, waits_at_exit: bool = True) -> None:
         self._settings = settings
         self._payload_bytes_max = settings.payload_bytes_max
+        self._seals = seals_of(settings)
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._closing = False
@@ -111,6 +112,8 @@ class ClientRuntime:
         if API in sys.modules:  # without this check, programs that do not trace would pay a call for each task
             options = options.carrying(outgoing(*options.envelope[:2]))
         future: TaskFuture[Any] = TaskFuture(self._receiver, options.envelope[1])
+        if self._seals is not None:
+            body = self._seals.sealed_for(future, options, body, self._payload_bytes_max)
         sending = PendingSubmit(options, body, future)
         if options.full is not None:
             self._start()
@@ -133,21 +136,18 @@ class ClientRuntime:
 
     def send_together(self, tasks: Sequence[tuple[SubmitOptions, bytes]]) -> TaskFuture[Any]:
         """Send several tasks in one submit; blocks and raises as `Submitter.chain` does."""
-        for _, body in tasks:
-            check_size(body, self._payload_bytes_max)
+        future: TaskFuture[Any] = TaskFuture(self._receiver, tasks[-1][0].envelope[1])
+        tasks = prepared(self._seals, future, tasks, self._payload_bytes_max)
         if self._checks_first or not self._sender.master_connection.is_up or self._outbox.full:
             self._wait_for_master()
         self._start()
-        future: TaskFuture[Any] = TaskFuture(self._receiver, tasks[-1][0].envelope[1])
         patience_s = tasks[-1][0].patience_s(self._settings.connect_wait_s)
-        headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
-        self._sender.send_now(
-            [PendingSubmit(options.carrying(headers), body, future) for options, body in tasks], patience_s
-        )
+        self._sender.send_now([PendingSubmit(options, body, future) for options, body in tasks], patience_s)
         return future
 
     def administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         """The master's answer to an operator's request; raises the error with which the master refuses it."""
+        arguments = sealed_arguments(self._seals, action, arguments)
         if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
         return self.control.run(control_steps.administer(action, arguments))
@@ -157,6 +157,7 @@ class ClientRuntime:
         if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
         future: TaskFuture[Any] = TaskFuture(self._receiver)
+        future.reads = None if self._seals is None else self._seals.reader
         future.claim()
         self._pending.adopt(future, task_key)
         self._receiver.expected.set()
@@ -365,12 +366,6 @@ class ClientRuntime:
     def is_cut_off(self) -> bool:
         """Whether no master has answered for DISTQ_CONNECT_WAIT_S."""
         return self._outage.lasted_s >= self._settings.connect_wait_s
-
-
-def check_size(body: bytes, bytes_max: int) -> None:
-    """Raise PayloadTooLarge for a payload of more than `bytes_max` bytes."""
-    if len(body) > bytes_max:
-        raise PayloadTooLarge(f"the arguments have {len(body):,} bytes, and {bytes_max:,} are allowed.")
 
 
 def no_result(_: object) -> CannotReach:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from distq.client.outcome import unpacked
+from distq.client.outcome import OutcomeReader, unpacked
 from distq.client.steps import MasterCall, Pause, StepsWithPauses, run
 from distq.core.errors import DistqError
 from distq.protocol.methods import STREAM
@@ -31,6 +31,7 @@ class Awaited(Protocol):
     """What the steps of a stream need of a future."""
 
     task_key: int | None
+    reads: OutcomeReader | None
 
     @property
     def task_id(self) -> str | None:
@@ -67,7 +68,7 @@ def values_of(parts: list[bytes | None], first: int, future: Awaited) -> Iterato
     for number, part in enumerate(parts, first):
         if part is None:
             raise TaskPartsGone(f"part {number} of task {future.task_id} is not kept any more.")
-        value, error = unpacked(part, future.task_key)
+        value, error = unpacked(part, future.task_key, future.reads, None if future.reads is None else number)
         if error is not None:
             raise error
         yield value

@@ -13,7 +13,7 @@ from distq.client.steps import MasterCall, Steps
 from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
 from distq.protocol.methods import SUBMIT
-from distq.protocol.submit import SubmitAccepted, SubmitRefused, read_answer
+from distq.protocol.submit import RETURN, SubmitAccepted, SubmitRefused, read_answer
 from distq.tasks import access
 from distq.wire.errors import RemoteRefusal
 
@@ -165,6 +165,8 @@ class SubmitSteps(Generic[F]):
         for index, other, stands_for_it in conflicts:
             if not stands_for_it:
                 self.refuse([batch[index]], RefusedUnique(other))
+            elif (constraints := batch[index].options.constraints) is not None and constraints[4] == RETURN:
+                batch[index].future.forget_seal()
         if keys := [other for other in others.values() if other is not None]:
             yield from self._pending.ask_about(keys)
         self._pending.accept(number)  # last: after an interruption before this call, all steps are done again

@@ -7,6 +7,8 @@ PLAIN: Final = "plain"
 TASK: Final = "task"
 """Kind of a task that names a Python function."""
 
+ACCEPT_JSON: Final = "json"
+"""The value of DISTQ_ACCEPT with which a worker or a client unpickles nothing."""
 PRIORITIES: Final = 10
 PRIORITY_DEFAULT: Final = 5
 

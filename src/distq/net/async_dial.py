@@ -24,7 +24,7 @@ from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, TlsFailed, WireError
 from distq.wire.framing import Buffer, Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
-from distq.wire.messages import decode_reply, pack_call
+from distq.wire.messages import decode_plain_reply, pack_call
 
 DIAL_S: Final = 5.0
 
@@ -112,7 +112,7 @@ class AsyncConnection(asyncio.Protocol):
         """Return the answer to the oldest call without one; raises as `call` does."""
         try:
             async with asyncio.timeout(timeout_s):
-                return decode_reply(await self._receive())
+                return decode_plain_reply(await self._receive())
         except TimeoutError:
             self._end("no answer came in time")
             raise self._error() from None

@@ -22,7 +22,7 @@ from distq.net.tls_files import TlsFiles
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
 from distq.wire.framing import Buffer, Framer, pack_parts
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
-from distq.wire.messages import decode_reply, pack_call
+from distq.wire.messages import decode_plain_reply, pack_call
 
 if TYPE_CHECKING:
     from distq.net.tls_stream import TlsStream
@@ -67,11 +67,11 @@ class HasFileno(Protocol):
 class Connection:
     """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
-    __slots__ = ("_framer", "_poll", "_readable", "_socket", "_tls", "address", "sends_split")
+    __slots__ = ("_framer", "_poll", "_readable", "_socket", "_tls", "address", "decode", "sends_split")
 
     def __init__(self, connected: socket.socket, address: Address, tls: TlsStream | None = None) -> None:
         connected.setblocking(False)
-        self.address = address
+        self.address, self.decode = address, decode_plain_reply
         self.sends_split = False
         """Whether the master reads split frames; set by the caller that has read its greeting."""
         self._socket = connected
@@ -123,7 +123,7 @@ class Connection:
         except BaseException:
             self.close()  # after Ctrl-C the next call would read the answer to this one
             raise
-        return decode_reply(reply)
+        return self.decode(reply)
 
     def ask(
         self,
@@ -143,7 +143,7 @@ class Connection:
 
     def answer(self, *, timeout_s: float | None = None) -> object:
         """Return the answer to the call of the last `ask`; raises as `call` does."""
-        return decode_reply(self._receive(None if timeout_s is None else _clock() + timeout_s))
+        return self.decode(self._receive(None if timeout_s is None else _clock() + timeout_s))
 
     @property
     def is_answering(self) -> bool:

@@ -22,6 +22,7 @@ from distq.settings.authkey import (
 from distq.settings.cpus import available_cpus
 from distq.settings.dotenv_file import read_dotenv
 from distq.settings.errors import SettingsError
+from distq.settings.payload_keys import FIELDS, read_payload_keys
 from distq.settings.role_keys import KeyFiles
 from distq.settings.row import Role, Row
 from distq.settings.store_url import split_secrets, without_values
@@ -78,6 +79,7 @@ def load(
     values["store"], values["store_secrets"] = split_secrets(values["store"])
     texts["DISTQ_STORE"] = texts["DISTQ_STORE"]._replace(text=values["store"])
     _fill_in(values)
+    reads_keys = needs_authkey and role is not Role.MASTER
     unknown = [sentence for _, layer in layers for sentence in _unknown(layer)]
     warnings += unknown
     try:
@@ -86,6 +88,8 @@ def load(
     except SettingsError as error:
         raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
     values["http_tokens"] = parse_http_tokens(texts["DISTQ_HTTP_TOKEN"].text or "") if role is Role.MASTER else ()
+    for field, name in FIELDS.items():
+        values[field] = read_payload_keys(field, texts[name].text, values) if reads_keys else ()
     settings = Settings(**values)
     _cross_check(settings)
     if role is not Role.MASTER:

@@ -14,8 +14,9 @@ from distq.core.ranges import COUNTS, DURATION_MAX_S
 from distq.settings import kinds
 from distq.settings.address import Address
 from distq.settings.keys_table import KEYS
-from distq.settings.limits_table import LIMITS, LimitsSettings
+from distq.settings.limits_table import LIMITS
 from distq.settings.masters_table import MASTERS
+from distq.settings.payloads_table import PAYLOADS, PayloadsSettings
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row
 from distq.settings.row import row as _row
 from distq.settings.tls_table import TLS
@@ -30,7 +31,7 @@ SCALING = "Autoscaling"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(LimitsSettings):
+class Settings(PayloadsSettings):
     """All settings, parsed and checked by `distq.settings.load`; the repr never shows a key."""
 
     address: tuple[Address, ...] = _row(
@@ -150,9 +151,10 @@ class Settings(LimitsSettings):
     accept: str = _row(
         kinds.choice("pickle", "json"),
         "pickle",
-        "Arguments that a worker accepts; with json it runs only the tasks of its own modules, with arguments in JSON.",
+        "Bodies that are read: with json a worker runs only the tasks of its own modules, with arguments in JSON, and "
+        "a client sends and reads only JSON: neither unpickles anything.",
         WORKERS,
-        WORKER,
+        DIALLING,
     )
     schedules: str = _row(
         kinds.choice("keep", "remove", "off"),
@@ -355,7 +357,7 @@ class Settings(LimitsSettings):
 
 ROWS: tuple[Row, ...] = tuple(
     Row(**{"name": f"DISTQ_{field.name.upper()}", "field": field.name, **field.metadata})
-    for group in (NETWORK, TLS, KEYS, STORAGE, MASTERS, LOGS, PLAIN, WORKERS, DELIVERY, LIMITS, SCALING)
+    for group in (NETWORK, TLS, KEYS, PAYLOADS, STORAGE, MASTERS, LOGS, PLAIN, WORKERS, DELIVERY, LIMITS, SCALING)
     for field in dataclasses.fields(Settings)
     if field.metadata.get("group") == group
 )

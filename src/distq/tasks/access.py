@@ -20,6 +20,10 @@ class MasterAccess(NamedTuple):
     reconnect_max_s: float
     tls: tuple[str | None, str | None, str | None] | None = None
     """The files of the certificate, its key and the CA; None without TLS."""
+    signing_keys: tuple[bytes, ...] = ()
+    encryption_keys: tuple[bytes, ...] = ()
+    unsigned: str = "refuse"
+    accept: str = "pickle"
 
 
 access: MasterAccess | None = None

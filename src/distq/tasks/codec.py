@@ -9,6 +9,7 @@ import pickle
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.tasks.sealed import SEALED, content_of
 
 PROTOCOL: Final = 5
 _PICKLED: Final = b"\x80"
@@ -22,7 +23,7 @@ class PayloadRefused(DistqError):
 
 
 def is_json(body: bytes) -> bool:
-    """Whether bytes are in JSON, the safe form."""
+    """Whether the bytes of a body that is not sealed are in JSON, the safe form."""
     return body[:1] != _PICKLED
 
 
@@ -33,13 +34,13 @@ class Codec(NamedTuple):
 
     def check(self, body: bytes, what: str) -> None:
         """Raise PayloadRefused for a pickle if only JSON is read; `what` begins its text, as "its arguments are"."""
-        if self.json_only and not is_json(body):
+        if self.json_only and not is_json(content_of(body)):
             raise PayloadRefused(f"{what} pickled, and this worker accepts only JSON (DISTQ_ACCEPT=json)")
 
     def load(self, body: bytes, what: str = "it is") -> Any:
         """The value in these bytes; raises PayloadRefused as `check` does."""
         if body[:1] != _PICKLED:  # the same test as `is_json`, without the cost of a call for each result
-            return json.loads(body)
+            return json.loads(body) if body[:1] != SEALED else self.load(content_of(body), what)
         self.check(body, what)
         return pickle.loads(body)
 

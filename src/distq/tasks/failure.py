@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, Final
 
 from distq.core.failure import EXCEPTION_PROTOCOL, Failure, pack_exception, read_failure
 from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.tasks.control import Interrupted
+from distq.tasks.sealed import content_of
 from distq.tasks.signals import raised_by_handler
 from distq.tasks.task_error import TaskError
 from distq.wire.errors import NoSuchTask
@@ -70,6 +72,17 @@ class ResultUnreadable(TaskError):
 
     code = "RESULT_UNREADABLE"
     hint = "See that the result's class can be imported here, in the version that the worker has."
+
+
+class ResultRefused(TaskError):
+    """The task has ended, and this client does not read what the master sends as its result.
+
+    It is not signed, not with a key that the client has, or not for this task; or it is encrypted or pickled, and the
+    client cannot or must not read that. Nothing of it was unpickled.
+    """
+
+    code = "RESULT_REFUSED"
+    hint = "Give clients and workers the same DISTQ_SIGNING_KEY, DISTQ_ENCRYPTION_KEY and DISTQ_ACCEPT."
 
 
 class DependencyUnreadable(ResultUnreadable):
@@ -167,18 +180,40 @@ def overrun_text(limit_s: float) -> str:
 def unpack_failure(body: bytes) -> Failure:
     """Read the bytes of a failure; other bytes become a failure that says so."""
     try:
-        return read_failure(body, pickle.loads)
+        return read_failure(content_of(body), pickle.loads)
     except Exception as error:  # bytes of another version or program
         if is_interruption(error):
             raise
         return Failure("unreadable", f"the failure cannot be read here: {error}")
 
 
-def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
-    """The exception that a dead task's future raises: the task's own where it can be rebuilt, else TaskFailed."""
+class _TextReader(pickle.Unpickler):
+    """Reads texts and bytes; it imports and calls nothing."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Refuse a class."""
+        raise pickle.UnpicklingError(f"it has {module}.{name} in it, which is not read")
+
+
+def failure_as_text(body: bytes, why: str) -> Failure:
+    """A failure of which nothing is imported, called or rebuilt: its texts, and why it has no exception."""
+    try:
+        failure = read_failure(content_of(body), lambda pickled: _TextReader(BytesIO(pickled)).load())
+    except Exception as error:  # noqa: BLE001 - any bytes may have come
+        failure = Failure("unreadable", f"the failure cannot be read here: {error}")
+    kind, text, lines = (str(part) for part in failure[:3])
+    return Failure(kind, text, lines, None, why)
+
+
+def exception_of(body: bytes | None, causes: list[str] | None, why_as_text: str = "") -> BaseException:
+    """The exception that a dead task's future raises: the task's own where it can be rebuilt, else TaskFailed.
+
+    With `why_as_text` nothing of it is unpickled, and TaskFailed gives that reason. Raises SealRefused for an encrypted
+    one.
+    """
     if not body:
         return TaskFailed("lost", "; ".join(causes or ()) or "the task was given up")
-    failure = unpack_failure(body)
+    failure = failure_as_text(body, why_as_text) if why_as_text else unpack_failure(content_of(body))
     error, why = None, failure.why_not_pickled
     if failure.pickled is not None:
         try:
@@ -194,10 +229,10 @@ def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
     return error
 
 
-def error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
-    """The exception for a task that has ended in that state, which is not success."""
+def error_of(state: int, body: bytes | None, causes: list[str] | None, why_as_text: str = "") -> BaseException:
+    """The exception for a task that has ended in that state, which is not success; as `exception_of`."""
     if state == DEAD:
-        return exception_of(body, causes)
+        return exception_of(body, causes, why_as_text)
     if state == CANCELLED:
         from distq.tasks.cancelled import TaskCancelled  # noqa: PLC0415 - see there
 

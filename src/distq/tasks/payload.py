@@ -25,6 +25,7 @@ from distq.tasks.failure import (
     error_of,
     is_interruption,
 )
+from distq.tasks.sealed import SEALED, SealRefused, content_of
 
 _PICKLE: Final = 0x80
 
@@ -72,6 +73,8 @@ def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish, pa
             result = function(*args, **kwargs)
             if type(result) not in FINISHED:
                 result = finish(result, pack)
+    elif payload[:1] == SEALED:
+        return run_payload(function, _unsealed(payload), finish, pack_pickle)
     else:
         pack, call = _as_json, json.loads(payload)
         result = finish(function(*call["args"], **call["kwargs"]), pack)
@@ -94,6 +97,8 @@ async def await_payload(
         else:
             args, kwargs = call if len(call) == 2 else _arguments_of(*call)
             result = await finish(function(*args, **kwargs), pack)
+    elif payload[:1] == SEALED:
+        return await await_payload(function, _unsealed(payload), finish)
     else:
         pack, call = _as_json, json.loads(payload)
         result = await finish(function(*call["args"], **call["kwargs"]), pack)
@@ -101,6 +106,14 @@ async def await_payload(
         return pack(result)
     except BaseException as error:  # noqa: BLE001 - as in `run_payload`
         return _by_value(result, payload, error)
+
+
+def _unsealed(payload: bytes) -> bytes:
+    """The content of a sealed payload, in a worker without keys; raises SealRefused."""
+    try:
+        return content_of(payload)
+    except SealRefused as error:
+        raise SealRefused(f"The worker has not run the task: its payload {error}.") from error
 
 
 def _by_value(result: Any, payload: bytes, error: BaseException) -> bytes:
@@ -122,10 +135,14 @@ def with_dependencies(payload: bytes, ends: Sequence[DependencyEnd], *, single: 
     """The payload of a call whose first argument is its dependency's result (`single`) or the list of their results.
 
     The exception of a dependency replaces a result that is missing.
+
+    Raises:
+        SealRefused: the payload or a result is encrypted, and this process has no key.
     """
-    if is_json(payload) and all(end[0] and is_json(end[1] or b"") for end in ends):
+    payload = _unsealed(payload)
+    if is_json(payload) and all(end[0] and is_json(content_of(end[1] or b"")) for end in ends):
         call = json.loads(payload)
-        results = [json.loads(end[1] or b"") for end in ends]
+        results = [json.loads(content_of(end[1] or b"")) for end in ends]
         call["args"].insert(0, results[0] if single else results)
         return json.dumps(call).encode()
     return pickle.dumps((list(ends), single, payload), PROTOCOL)

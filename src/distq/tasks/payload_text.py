@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from distq.core.failure import read_failure
 from distq.core.plurals import counted
 from distq.tasks.by_value import FUNCTION, read_value
+from distq.tasks.sealed import shown_content
 from distq.wire.errors import BadCall
 from distq.wire.opcodes import disarm
 
@@ -142,6 +143,10 @@ def read(pickled: bytes) -> Any:
 
 def describe(payload: bytes, name: str, *, plain: bool = False) -> str:
     """Return the call in a payload as Python text, or the item in the payload of a plain item."""
+    content = shown_content(payload)
+    if content is None:
+        return f"encrypted: {counted(len(payload), 'byte')}"
+    payload = content
     if payload[:1] != b"{" and len(payload) > READ_BYTES_MAX:
         return f"a pickle of {counted(len(payload), 'byte')}"
     try:
@@ -171,8 +176,11 @@ def failure_of(error: bytes) -> tuple[str, str, str]:
     """Return the type, text and traceback of an error as its executor wrote them; empty texts without an error."""
     if not error:
         return "", "", ""
+    content = shown_content(error)
+    if content is None:
+        return "encrypted", "a client with DISTQ_ENCRYPTION_KEY reads the error", ""
     try:
-        failure = read_failure(error, read)
+        failure = read_failure(content, read)
     except (BadCall, TypeError, ValueError):
         return "unreadable", f"not an error: {counted(len(error), 'byte')}", ""
     return str(failure.kind), str(failure.text), str(failure.remote_traceback)

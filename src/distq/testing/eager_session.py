@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from distq.client import control_steps
 from distq.client.control_connection import ControlConnection
 from distq.client.future import TaskFuture
-from distq.client.outbox import PendingSubmit, SubmitOptions, packed
+from distq.client.outbox import PendingSubmit, SubmitOptions, check_size, packed
 from distq.client.refusals import Refusals, RefusedUnique, refusal_of
-from distq.client.session import check_size
 from distq.client.streams import parts_of
 from distq.core.plurals import counted
 from distq.core.states import LATER

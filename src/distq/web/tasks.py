@@ -14,6 +14,7 @@ from distq.core.ranges import duration_of, shown
 from distq.core.strict_json import NotStrict, read_strict
 from distq.core.task_ids import id_text, task_key_of
 from distq.protocol.submit import queue_of
+from distq.tasks.sealed import SEALED
 from distq.web.api import text
 from distq.web.guard import connection_of
 from distq.web.json_body import body_of
@@ -124,7 +125,7 @@ class _Result(Response):
     """A result that is sent in pieces, as fast as the client reads them."""
 
     def __init__(self, result: bytes, release: Callable[[], None]) -> None:
-        media_type = "application/octet-stream" if result[:1] == PICKLED else "application/json"
+        media_type = "application/octet-stream" if result[:1] in (PICKLED, SEALED) else "application/json"
         super().__init__(None, headers={**FRESH, "Content-Length": str(len(result))}, media_type=media_type)
         self._result = result
         self._release = release
@@ -185,6 +186,8 @@ def _value(result: bytes | None) -> tuple[Any, str | None]:
         return None, None
     if result[:1] == PICKLED:
         return None, "pickle"
+    if result[:1] == SEALED:
+        return None, "encrypted"
     if len(result) > RESULT_BYTES_MAX:
         return None, "large"
     try:

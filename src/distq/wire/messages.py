@@ -5,9 +5,11 @@ pickle protocol 4, which every Python from 3.8 on reads by default; calls, and r
 only distq's own peers get, in 5.
 """
 
+import builtins
 import pickle
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 from distq.wire.errors import BadReply, RemoteRefusal
@@ -16,7 +18,7 @@ from distq.wire.framing import PART_BYTES_MIN, PARTS_MAX, Buffer, SplitFrame, pa
 CALL_PROTOCOL = 5
 REPLY_PROTOCOL = 4
 
-_STANDARD_MODULES = frozenset({"builtins", "queue", "_queue"})
+_EXCEPTION_MODULES = {"builtins": builtins, "queue": queue, "_queue": queue}
 _PLAIN_TYPES = (str, bytes, int, float, bool, type(None))
 
 # Written out because pickle would name the private module `_queue`, which not every Python has.
@@ -123,7 +125,7 @@ def raised(exc: BaseException) -> bytes:
     kind = type(exc)
     if kind in _QUEUE_ERRORS:
         return _QUEUE_ERRORS[kind]
-    if kind.__module__ in _STANDARD_MODULES and all(isinstance(arg, _PLAIN_TYPES) for arg in exc.args):
+    if kind.__module__ in _EXCEPTION_MODULES and all(isinstance(arg, _PLAIN_TYPES) for arg in exc.args):
         return pickle.dumps(("#ERROR", kind(*exc.args)), REPLY_PROTOCOL)
     return refused(f"{kind.__name__}: {exc}")
 
@@ -134,8 +136,31 @@ def refused(sentence: str) -> bytes:
     return pickle.dumps(("#TRACEBACK", sentence if sentence.endswith("\n") else sentence + "\n"), REPLY_PROTOCOL)
 
 
+class _PlainReader(pickle.Unpickler):
+    """Reads a reply: Python's plain values, and the exceptions of Python and of `queue`. It imports nothing else.
+
+    A master whose machine an attacker has taken over must not run code in its workers and clients either.
+    """
+
+    def find_class(self, module: str, name: str, /) -> type[Exception]:
+        found: object = getattr(_EXCEPTION_MODULES.get(module), name, None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and a reply has only plain values")
+
+
+def decode_plain_reply(body: bytes) -> object:
+    """Return what a call of the master's broker returned, or raise what it raised; nothing else is imported or called.
+
+    Raises:
+        RemoteRefusal: the other end refused the call.
+        BadReply: the body is not a reply.
+    """
+    return _decoded(body, _read_plain)
+
+
 def decode_reply(body: bytes) -> object:
-    """Return what a call returned, or raise what it raised.
+    """Do the same for a call of a standard-library server's queue, whose items may be any objects.
 
     The body is unpickled: only a peer that has proved the key may have sent it.
 
@@ -143,8 +168,16 @@ def decode_reply(body: bytes) -> object:
         RemoteRefusal: the other end refused the call.
         BadReply: the body is not a reply, or names a class or function that this process cannot import.
     """
+    return _decoded(body, pickle.loads)
+
+
+def _read_plain(body: bytes, *, buffers: Any) -> Any:
+    return _PlainReader(BytesIO(body), buffers=buffers).load()
+
+
+def _decoded(body: bytes, read: Callable[..., Any]) -> object:
     try:
-        kind, value = pickle.loads(body, buffers=body.parts if isinstance(body, SplitFrame) else None)
+        kind, value = read(body, buffers=body.parts if isinstance(body, SplitFrame) else None)
     except Exception as exc:
         raise BadReply(f"The reply cannot be read here: {exc}.", body) from exc
     match kind:

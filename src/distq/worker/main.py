@@ -17,6 +17,7 @@ from distq.net.tls_files import client_files
 from distq.net.tls_server import http_tls
 from distq.protocol.hello import WorkerHello, write_worker_hello
 from distq.settings import Settings
+from distq.tasks.seal import sealer_of
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
 from distq.worker.supervisor.executor_pool import ExecutorPool
@@ -62,6 +63,7 @@ async def _serve(settings: Settings) -> int:
 
 def compose(settings: Settings, environ: Mapping[str, str]) -> tuple[str, Supervisor, ExecutorPool, MasterSession]:
     """Build a worker's name and parts from its settings; its executors get `environ`, without the key."""
+    sealer_of(settings)  # raises EncryptionUnavailable here, and not in each executor
     name = f"{socket.gethostname()}-{os.getpid()}"
     session = secrets.token_hex(SESSION_BYTES)
     log = get_logger()
@@ -146,6 +148,9 @@ def _executor_config(settings: Settings, name: str, session: str) -> ExecutorCon
         captures=settings.capture_output,
         worker_slots=settings.concurrency * executor_slots_of(settings),
         tls=client_files(settings),
+        signing_keys=tuple(map(bytes, settings.signing_keys)),
+        encryption_keys=tuple(map(bytes, settings.encryption_keys)),
+        unsigned=settings.unsigned,
     )
 
 

@@ -26,7 +26,8 @@ from distq.client.outbox import PendingSubmit, SubmitOptions
 from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals
 from distq.client.running_tasks import RunningTasks
-from distq.client.session import check_size, no_result
+from distq.client.seals import prepared, prepared_alone, sealed_arguments, seals_of
+from distq.client.session import no_result
 from distq.client.session_stage import stage_of
 from distq.client.steps import Steps
 from distq.client.stuck_tasks import IDLE_CHECK_S, StuckTasks
@@ -53,6 +54,7 @@ class AsyncSession:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._seals = seals_of(settings)
         self.owner = LoopOwner()
         """The event loop in which the client was used first."""
         self._closing = False
@@ -126,13 +128,12 @@ class AsyncSession:
     async def send(self, options: SubmitOptions, body: bytes) -> AsyncFuture[Any]:
         """Send a task, immediately or after those that are being sent; waits and raises as `AsyncClient.submit`."""
         self.check_loop()
-        if len(body) > self._settings.payload_bytes_max:
-            check_size(body, self._settings.payload_bytes_max)
         if self._closing or not self._submits.is_up or self._outbox.full:
             await self._wait_for_master()
         if API in sys.modules:  # without this check, programs that do not trace would pay a call for each task
             options = options.carrying(outgoing(*options.envelope[:2]))
         future: AsyncFuture[Any] = AsyncFuture(self, options.envelope[1])
+        body = prepared_alone(self._seals, future, options, body, self._settings.payload_bytes_max)
         sending = PendingSubmit(options, body, future)
         if options.full is not None:
             await self._send_now([sending], options.patience_s(0.0))
@@ -148,14 +149,12 @@ class AsyncSession:
     async def send_together(self, tasks: Sequence[tuple[SubmitOptions, bytes]]) -> AsyncFuture[Any]:
         """Send several tasks in one submit; waits and raises as `AsyncClient.chain`."""
         self.check_loop()
-        for _, body in tasks:
-            check_size(body, self._settings.payload_bytes_max)
-        if self._closing or not self._submits.is_up or self._outbox.full:
-            await self._wait_for_master()
         last = tasks[-1][0]
         future: AsyncFuture[Any] = AsyncFuture(self, last.envelope[1])
-        headers = outgoing(*last.envelope[:2])  # one span for all: it is one submit
-        batch = [PendingSubmit(options.carrying(headers), body, future) for options, body in tasks]
+        tasks = prepared(self._seals, future, tasks, self._settings.payload_bytes_max)
+        if self._closing or not self._submits.is_up or self._outbox.full:
+            await self._wait_for_master()
+        batch = [PendingSubmit(options, body, future) for options, body in tasks]
         await self._send_now(batch, last.patience_s(self._settings.connect_wait_s))
         return future
 
@@ -185,6 +184,7 @@ class AsyncSession:
         self.check_loop()
         if self._closing or not self._submits.is_up:
             await self._wait_for_master()
+        arguments = sealed_arguments(self._seals, action, arguments)
         return await self._control.run(control_steps.administer(action, arguments))
 
     async def follow(self, task_key: int) -> AsyncFuture[Any]:
@@ -193,6 +193,7 @@ class AsyncSession:
         if self._closing or not self._submits.is_up:
             await self._wait_for_master()
         future: AsyncFuture[Any] = AsyncFuture(self)
+        future.reads = None if self._seals is None else self._seals.reader
         claim([future])
         self._pending.adopt(future, task_key)
         try:

@@ -11,8 +11,7 @@ from numbers import Integral
 from typing import Any, Final, NamedTuple
 
 from distq.client.encoder import TaskEncoder
-from distq.client.outbox import SubmitOptions
-from distq.client.session import check_size
+from distq.client.outbox import SubmitOptions, check_size
 from distq.core.ranges import shown
 from distq.protocol.submit import (
     NO_KEYS,

@@ -18,6 +18,7 @@ from distq.master.cycle.request_guard import InternalError
 from distq.master.cycle.requests import Request
 from distq.master.sessions.worker_session import ExecutorHolder
 from distq.protocol.submit import REPLACE, RETURN, instants, read_entry
+from distq.tasks.sealed import shown_content
 from distq.web.task_service import AcceptedTask, FoundTask
 from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.inert import read_inert
@@ -273,7 +274,7 @@ class FindTask(HttpRequest[FoundTask]):
             dead = unpack_dead(body)
             facts["causes"] = facts["causes"] or list(dead.causes)
             failure = _failure(dead.error)
-        result = body if task.state == SUCCEEDED else None
+        result = (shown_content(body) or body) if task.state == SUCCEEDED and body is not None else None
         self.reply(FoundTask(facts, has_ended=True, result=result, failure=failure))
 
 
@@ -324,7 +325,10 @@ def _failure(error: bytes) -> Failure | None:
     if len(error) > FAILURE_BYTES_MAX:
         return Failure("large", f"an error of {counted(len(error), 'byte')}")
     try:
-        failure = read_failure(error, read_inert)
+        content = shown_content(error)
+        if content is None:
+            return Failure("encrypted", "a client with DISTQ_ENCRYPTION_KEY reads the error")
+        failure = read_failure(content, read_inert)
     except (BadCall, TypeError, ValueError):
         return Failure("unreadable", f"not an error: {counted(len(error), 'byte')}")
     return Failure(_text(failure.kind), _text(failure.text), _text(failure.remote_traceback))

@@ -31,6 +31,7 @@ from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import Interrupts
 from distq.worker.executor.prefetch import PrefetchSize
 from distq.worker.executor.recycling import RecyclePolicy
+from distq.worker.executor.seals import ExecutorSeals
 from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.tracing import attempt_of, traced
@@ -72,6 +73,7 @@ class BatchLoop:
         shutdown: ShutdownFlag,
         lifeline_fd: int,
         clock: Clock,
+        seals: ExecutorSeals | None = None,
     ) -> None:
         self._functions = functions
         self._interrupts = interrupts
@@ -81,7 +83,7 @@ class BatchLoop:
         self._clock = clock
         self._verbose = config.verbose
         self.recycling = RecyclePolicy(config)
-        self.settlements = Settlements(config, page, reporter, self.recycling, clock)
+        self.settlements = Settlements(config, page, reporter, self.recycling, clock, seals)
         self._prefetch = PrefetchSize()
         self._rows: Sequence[LeasedTask] = ()
         """The leased tasks that have not begun."""
@@ -130,6 +132,7 @@ class BatchLoop:
         task_key, envelope = row[0], reply.envelopes[row[3]]
         left_s = None if limit is None else limit.began_at + limit.limit_s - self._clock()
         cursor, headers = reply.cursors.get(task_key), reply.headers.get(task_key, ())
+        cursor = self.settlements.opened_cursor(task_key, cursor)
         send, codec = partial(self._add_note, lease_id_of(row)), self._functions.codec
         return current_of(row, envelope, left_s, cursor, headers, send, self._shutdown, codec, self._is_stopped)
 
@@ -236,7 +239,7 @@ class BatchLoop:
         self.settlements.confirmed(count)
         leased = read_lease_reply(reply)
         if leased.rows:
-            self._reply, self._rows, self._leased_at = leased, leased.rows, self._asked_at
+            self._reply, self._rows, self._leased_at = leased, self.settlements.opened(leased), self._asked_at
             self._prefetch.leased(len(leased.rows))
 
     # -- running ---------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ class BatchLoop:
         rows, self._rows = self._rows, ()
         if self._reply.upstream_counts:
             with self._connection_lock:
-                rows = with_upstream_results(connection, rows, self._reply.upstream_counts)
+                rows = with_upstream_results(connection, rows, self._reply.upstream_counts, self.settlements.seals)
         if not rows:
             return
         page = self._page
@@ -273,6 +276,7 @@ class BatchLoop:
         lease_bound, submits = frozenset(self._reply.lease_bound), self._submits
         runs = [self._functions.runner_of(kind, name) for _, name, kind, _ in envelopes]
         limits = [limit_s for *_, limit_s in envelopes]
+        is_wrapped = bool(headers) or settlements.seals is not None
         done, done_s = 0, 0.0
         began = flushed = now = clock()
         try:
@@ -284,7 +288,7 @@ class BatchLoop:
                 if begun != BEGUN:
                     return self._not_begun(rows, index, begun)
                 task_key, delivery, _, envelope, payload = row
-                run = self._traced(runs[envelope], row) if headers else runs[envelope]
+                run = self._wrapped(runs[envelope], row) if is_wrapped else runs[envelope]
                 ran = run_it(run, payload, limits[envelope], self._leased_at if is_lease_bound else None)
                 if shutdown.is_forked:
                     os._exit(os.EX_OK)  # a child that the task forked has returned from the task: it settles nothing
@@ -324,9 +328,11 @@ class BatchLoop:
             time.sleep(CHECK_S)
         return self._page.has_lease(self._leased_at, now)
 
-    def _traced(self, run: PayloadRunner, row: LeasedTask) -> PayloadRunner:
-        headers = self._reply.headers.get(row[0])
-        return traced(run, attempt_of(row, self._reply.envelopes[row[3]], headers)) if headers else run
+    def _wrapped(self, run: PayloadRunner, row: LeasedTask) -> PayloadRunner:
+        """What runs a task that is traced, or whose payload was sealed."""
+        headers, seals = self._reply.headers.get(row[0]), self.settlements.seals
+        run = traced(run, attempt_of(row, self._reply.envelopes[row[3]], headers)) if headers else run
+        return run if seals is None else seals.run_of(row[0], run)
 
     def _not_begun(self, rows: Sequence[LeasedTask], index: int, begun: int) -> Sequence[LeasedTask]:
         """The tasks of a revoked batch that must still be released; to release one twice does no harm."""

@@ -34,6 +34,7 @@ from distq.worker.executor.interrupts import end_for_lease
 from distq.worker.executor.process_state import STACK_SIGNAL, STOP_SIGNAL, ProcessState
 from distq.worker.executor.recycling import RecyclePolicy
 from distq.worker.executor.running_task import RunningTask, running_task
+from distq.worker.executor.seals import ExecutorSeals
 from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
@@ -83,6 +84,7 @@ class ConcurrentLoop:
         shutdown: ShutdownFlag,
         lifeline_fd: int,
         clock: Clock,
+        seals: ExecutorSeals | None = None,
     ) -> None:
         self._page = page
         self._shutdown = shutdown
@@ -90,7 +92,7 @@ class ConcurrentLoop:
         self._clock = clock
         self._state = ProcessState()
         self.recycling = RecyclePolicy(config)
-        self.settlements = Settlements(config, page, reporter, self.recycling, clock)
+        self.settlements = Settlements(config, page, reporter, self.recycling, clock, seals)
         self._codec = functions.codec
         self._pool = TaskPool(functions, shutdown, self._ended)
         self._free = list(reversed(range(config.executor_slots)))
@@ -155,7 +157,8 @@ class ConcurrentLoop:
         def is_stopped() -> bool:
             return task.reason is not None
 
-        return current_of(task.row, task.envelope, left_s, task.cursor, task.headers, send, shutdown, codec, is_stopped)
+        cursor = self.settlements.opened_cursor(task.lease_id.task_key, task.cursor)
+        return current_of(task.row, task.envelope, left_s, cursor, task.headers, send, shutdown, codec, is_stopped)
 
     def note_submit(self, future: SubmitFuture, outbox: SubmitOutbox) -> None:
         """Note a submit of the task whose code runs here. A thread that a task has started may belong to any task."""
@@ -241,7 +244,7 @@ class ConcurrentLoop:
         if reply.rows and (self._shutdown.is_set or self.recycling.is_due):
             self._hand_back(reply.rows)
             return
-        for row in reply.rows:
+        for row in self.settlements.opened(reply):
             if row[0] in reply.upstream_counts:
                 self._incomplete.append(Incomplete(row, reply, request.asked_at))
             else:
@@ -257,7 +260,7 @@ class ConcurrentLoop:
         incomplete, self._incomplete = self._incomplete, []
         for index, (row, reply, asked_at) in enumerate(incomplete):
             try:
-                complete = with_upstream_results(connection, [row], reply.upstream_counts)
+                complete = with_upstream_results(connection, [row], reply.upstream_counts, self.settlements.seals)
             except BaseException:
                 self._incomplete = incomplete[index:]
                 raise
@@ -305,6 +308,9 @@ class ConcurrentLoop:
         if task.is_lease_bound and not self._page.has_lease(asked_at, now):
             self._lapsed_at = now
             self._ended(task, RunOutcome(Outcome.RELEASED, b""))
+            return
+        if (seals := self.settlements.seals) is not None and (refused := seals.refusal_of(row[0])) is not None:
+            self._ended(task, refused)
             return
         self._pool.start(task)
         if task.limit_s or task.is_lease_bound:

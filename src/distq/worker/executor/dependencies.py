@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from distq.core.errors import DistqError
 from distq.protocol.methods import BEFORE, BROKER
 from distq.tasks.payload import with_dependencies
+from distq.tasks.sealed import SealRefused
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq.net.dial import Connection
     from distq.protocol.exchange import LeasedTask
+    from distq.worker.executor.seals import ExecutorSeals
 
 ANSWER_S: Final = 20.0
 """Maximum seconds for the master to send one part of the results."""
@@ -40,7 +42,10 @@ def _raise(why: str) -> None:
 
 
 def with_upstream_results(
-    connection: Connection, rows: Sequence[LeasedTask], upstream_counts: Mapping[int, tuple[int, bool]]
+    connection: Connection,
+    rows: Sequence[LeasedTask],
+    upstream_counts: Mapping[int, tuple[int, bool]],
+    seals: ExecutorSeals | None = None,
 ) -> Sequence[LeasedTask]:
     """Leased tasks with the results that they depend on; without tasks whose leases have ended meanwhile.
 
@@ -49,14 +54,23 @@ def with_upstream_results(
     complete: list[LeasedTask] = []
     for row in rows:
         task_key, delivery, attempt, envelope, payload = row
-        if task_key in upstream_counts:
+        if task_key in upstream_counts and (seals is None or seals.refusal_of(task_key) is None):
             size, single = upstream_counts[task_key]
             try:
                 ends = _ends(connection, task_key, delivery, size)
             except RemoteRefusal:
+                if seals is not None:
+                    seals.forget(task_key)
                 continue  # the lease has ended: the task goes to another executor
             try:
+                if seals is not None:
+                    ends = seals.opened_ends(task_key, ends)
                 payload = with_dependencies(payload, ends, single=single)
+            except SealRefused as error:
+                if seals is not None:
+                    seals.refuse(task_key, str(error))
+                else:
+                    payload = pickle.dumps(_UnreadablePayload(str(error).rstrip(".")))
             except Exception as error:  # noqa: BLE001 - a payload that no client of distq has made: its task fails
                 payload = pickle.dumps(_UnreadablePayload(f"{type(error).__name__}: {error}"))
             complete.append((task_key, delivery, attempt, envelope, payload))

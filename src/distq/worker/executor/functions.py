@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from distq.core.option_values import PLAIN, TASK
+from distq.core.option_values import ACCEPT_JSON, PLAIN, TASK
 from distq.core.outcome import Outcome
 from distq.tasks import by_value
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
@@ -29,6 +29,7 @@ from distq.tasks.failure import (
 from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, run_payload
+from distq.tasks.sealed import SealRefused
 from distq.tasks.wrapping import wrapped
 from distq.worker.executor.handler import (
     Handler,
@@ -48,10 +49,9 @@ PayloadRunner = Callable[[bytes], bytes | RunOutcome]
 CoroutineRunner = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | RunOutcome]]
 """Does the same on an event loop; its second argument returns why the run was cancelled, or None."""
 
-JSON: Final = "json"
 NOT_REGISTERED: Final = "none of its modules has registered it"
 ARGUMENTS_WHAT: Final = "its arguments, or results of tasks before it, are"
-_FINAL: Final = (PayloadRefused, DependencyUnreadable, ResultNotSent, ValueUnreadable)
+_FINAL: Final = (PayloadRefused, DependencyUnreadable, ResultNotSent, SealRefused, ValueUnreadable)
 """Failures that another attempt would repeat."""
 RETRY_NAME_S: Final = 1.0
 """Minimum seconds between two searches for a name without a function; the master decides when to lease it again."""
@@ -92,7 +92,7 @@ class Functions:
         clock: Clock = MONOTONIC,
     ) -> None:
         self._handler = handler
-        self.codec = Codec(json_only=accept == JSON)
+        self.codec = Codec(json_only=accept == ACCEPT_JSON)
         """Decides which payloads this executor may decode: all, or only JSON."""
         self._result_bytes_max = result_bytes_max
         self._warn = lacks

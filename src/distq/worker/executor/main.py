@@ -17,6 +17,7 @@ from distq.core.task_ids import id_text
 from distq.tasks import access
 from distq.tasks.access import MasterAccess
 from distq.tasks.lifespan import tear_down_all
+from distq.tasks.seal import OVERHEAD_BYTES, sealer_of
 from distq.worker.executor.batch_loop import BatchLoop
 from distq.worker.executor.capture import capture, write_through
 from distq.worker.executor.functions import Functions, set_up
@@ -27,6 +28,7 @@ from distq.worker.executor.parent_death import die_with_parent
 from distq.worker.executor.process_state import ProcessState
 from distq.worker.executor.runner import Runner
 from distq.worker.executor.running_task import running_task
+from distq.worker.executor.seals import ExecutorSeals
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.batch_page import BatchPage
@@ -70,19 +72,22 @@ def main(args: Sequence[str]) -> int:
         reporter.send(Unable(f"{error} {error.hint}"))
         page.set_leaving()  # a thread that a module has started may keep it from ending
         return error.exit_code
-    functions = Functions(handler, config.accept, config.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
+    sealer = sealer_of(config)
+    seals = None if sealer is None else ExecutorSeals(sealer)
+    result_bytes_max = config.payload_bytes_max - (0 if seals is None else OVERHEAD_BYTES)
+    functions = Functions(handler, config.accept, result_bytes_max, lambda why: reporter.send(Trouble(why)))
     stdlib_loop = None
     if isinstance(page, BatchPage):
         interrupts = Interrupts(page, MONOTONIC)
         interrupts.listen(state)
         broker: BatchLoop | ConcurrentLoop = BatchLoop(
-            config, functions, interrupts, page, reporter, shutdown, config_fd, MONOTONIC
+            config, functions, interrupts, page, reporter, shutdown, config_fd, MONOTONIC, seals
         )
         stdlib_loop = StdlibServerLoop(handler, page, reporter, shutdown, MONOTONIC, verbose=config.verbose)
     else:
         from distq.worker.executor.concurrent_loop import ConcurrentLoop  # noqa: PLC0415 - with asyncio, which most executors do not need
 
-        broker = several = ConcurrentLoop(config, functions, page, reporter, shutdown, config_fd, MONOTONIC)
+        broker = several = ConcurrentLoop(config, functions, page, reporter, shutdown, config_fd, MONOTONIC, seals)
         several.listen(state)
     access.note_submit = broker.note_submit
     state.start(lambda: shutdown.set() if page.is_asked_to_end and not shutdown.is_set else None)
@@ -104,6 +109,10 @@ def _set_access(config: ExecutorConfig) -> None:
         config.payload_bytes_max,
         config.reconnect_max_s,
         config.tls,
+        config.signing_keys,
+        config.encryption_keys,
+        config.unsigned,
+        config.accept,
     )
     access.worker_slots = config.worker_slots
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
+from distq.core.option_values import ACCEPT_JSON
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import Address, Connection, dial
 from distq.net.direct import DIRECT_S, DirectAddress
 from distq.protocol.hello import ExecutorHello, Greeting, read_greeting, write_executor_hello
 from distq.protocol.methods import BROKER, HELLO
 from distq.wire.errors import RemoteRefusal
+from distq.wire.messages import decode_reply
 from distq.worker.executor.batch_loop import BatchLoop
 from distq.worker.executor.declared_schedules import declare
 from distq.worker.executor.handler import HandlerUnusable
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 DIAL_S = 5.0
 """Maximum seconds to connect and prove the key."""
+UNSIGNED_SERVER: Final = (
+    "The server is the standard library's, whose items are pickles without a signature, and this worker runs only what "
+    "is signed (DISTQ_SIGNING_KEY) or in JSON (DISTQ_ACCEPT=json)."
+)
 HELLO_S = 10.0
 """Maximum seconds for the master to answer a `hello`."""
 
@@ -102,8 +108,10 @@ class Runner:
             self._reconnect.connected()
             if not is_stdlib:
                 self._loop.serve(connection)
+            elif self._demands_signatures:
+                raise HandlerUnusable(UNSIGNED_SERVER)
             elif self._stdlib_loop is not None:
-                self._stdlib_loop.serve(self._dial)
+                self._stdlib_loop.serve(self._dial_stdlib)
             else:
                 raise HandlerUnusable("A standard-library server's items are run one at a time.")
         finally:
@@ -114,8 +122,19 @@ class Runner:
         if self._connection is not None:
             self._connection.close()
 
+    @property
+    def _demands_signatures(self) -> bool:
+        """Whether the executor runs nothing of a server that knows no signatures, or that sends pickles only."""
+        seals = self._loop.settlements.seals
+        return (seals is not None and seals.demands_signatures) or self._config.accept == ACCEPT_JSON
+
     def _dial(self) -> Connection:
         return self._dial_any(self._config.addresses, DIAL_S)
+
+    def _dial_stdlib(self) -> Connection:
+        connection = self._dial()
+        connection.decode = decode_reply
+        return connection
 
     def _dial_any(self, addresses: Sequence[Address], timeout_s: float) -> Connection:
         config = self._config

@@ -16,7 +16,7 @@ from distq.core.constraints import Headers, trace_id_of
 from distq.core.errors import DistqError
 from distq.core.outcome import Outcome
 from distq.core.task_ids import id_text
-from distq.protocol.exchange import SETTLEMENT_BODY, LeasedEnvelope, LeasedTask, Settlement
+from distq.protocol.exchange import SETTLEMENT_BODY, LeasedEnvelope, LeasedTask, LeaseReply, Settlement
 from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
 from distq.wire.framing import PART_BYTES_MIN
@@ -29,6 +29,7 @@ from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
 if TYPE_CHECKING:
     from distq.worker.executor.handler import RunOutcome
     from distq.worker.executor.recycling import RecyclePolicy
+    from distq.worker.executor.seals import ExecutorSeals
     from distq.worker.executor.shutdown import ShutdownFlag
     from distq.worker.shared.clock import Clock
     from distq.worker.shared.executor_config import ExecutorConfig
@@ -67,7 +68,10 @@ class Settlements:
         reporter: Reporter,
         recycling: RecyclePolicy,
         clock: Clock = MONOTONIC,
+        seals: ExecutorSeals | None = None,
     ) -> None:
+        self.seals = seals
+        """Signs and encrypts outcomes; None in a worker without keys."""
         self.rows: list[Settlement] = []
         """The thread of a task may append without a lock; only the holder of the connection removes, at the front."""
         self.kept = KeptSettlements(clock, lambda why: reporter.send(Trouble(why)))
@@ -120,9 +124,11 @@ class Settlements:
     ) -> None:
         """Settle the lease of a task whose run has ended, once its `submits` were answered; count and report it."""
         settlement = settlement_of(row, outcome, run_s)
+        if self.seals is not None:
+            settlement = self.seals.sealed(settlement)
         if not submits or not self.kept.keep(settlement, submits):
             self.rows.append(settlement)
-            self.size_bytes += len(outcome.body)
+            self.size_bytes += len(settlement[3] or b"")
         self._recycling.tasks_left -= outcome.outcome != Outcome.UNKNOWN
         if outcome.outcome in NOT_BEGUN:
             self._page.count_released(1)
@@ -142,8 +148,20 @@ class Settlements:
     def release(self, lease_ids: Iterable[LeaseId]) -> None:
         """Hand tasks back that have not begun."""
         rows = released(lease_ids)
+        if self.seals is not None:
+            for row in rows:
+                self.seals.forget(row[0])
         self._page.count_released(len(rows))
         self.rows += rows
+
+    def opened(self, reply: LeaseReply) -> Sequence[LeasedTask]:
+        """The leased tasks of a reply, with opened payloads in a worker that has keys."""
+        seals = self.seals
+        return reply.rows if seals is None else [seals.opened(row, reply) for row in reply.rows]
+
+    def opened_cursor(self, task_key: int, cursor: bytes | None) -> bytes | None:
+        """The checkpoint of an earlier attempt; raises SealRefused."""
+        return cursor if self.seals is None else self.seals.opened_cursor(task_key, cursor)
 
     def add_note(self, lease_id: LeaseId, notes: dict[int, Settlement], outcome: int, body: bytes) -> bool:
         """Take what a task sends while it runs; False if the master does not take it.
@@ -158,9 +176,11 @@ class Settlements:
                 raise MasterTooOld("the master takes no parts of streams.")
             return False
         row: Settlement = (*lease_id, outcome, body, 0.0, "")
+        if self.seals is not None:
+            row = self.seals.sealed(row)
         if outcome == Outcome.PART:
             self.rows.append(row)
-            self.size_bytes += len(body)
+            self.size_bytes += len(row[3] or b"")
         else:
             notes[outcome] = row
         return True

@@ -55,6 +55,10 @@ class ExecutorConfig(NamedTuple):
     """Maximum tasks that all executors of the worker run at the same time."""
     tls: TlsFiles | None = None
     """The files with which the executor connects; None without TLS."""
+    signing_keys: tuple[bytes, ...] = ()
+    encryption_keys: tuple[bytes, ...] = ()
+    unsigned: str = "refuse"
+    """What becomes of bodies without a signature (DISTQ_UNSIGNED)."""
 
 
 def write_config(fd: int, config: ExecutorConfig) -> None:
