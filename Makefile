@@ -71,6 +71,7 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.scrape
 	@$(BIN)/python -m benchmarks.tls
 	@$(BIN)/python -m benchmarks.payloads
+	@$(BIN)/python -m benchmarks.floods
 
 instructions: $(DEV) ## count machine instructions of a master with valgrind; BESIDE=FOLDER adds another checkout
 	@$(BIN)/python -m benchmarks.instructions $(BESIDE)

@@ -175,6 +175,7 @@ def serving(
     limits: Limits | None = None,
     tls: ServerTls | None = None,
     ring: KeyRing | None = None,
+    handler: FakeHandler | None = None,
 ) -> Iterator[Serving]:
     """Serve on a free port; without `ring` one key allows everything."""
     loop = uvloop.new_event_loop() if loop_name == "uvloop" else asyncio.new_event_loop()
@@ -186,7 +187,7 @@ def serving(
 
     failures: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
-    handler = FakeHandler()
+    handler = handler or FakeHandler()
     server = Server(handler, ring or KeyRing.of_operators([KEY]), limits or Limits(), lambda: b"s" * 20, tls)
     try:
         served = Serving(loop, server, handler, run(server.start(Address("127.0.0.1", 0))))

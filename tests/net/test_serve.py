@@ -5,11 +5,12 @@ import socket
 import statistics
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterator
 from unittest import mock
 
 import pytest
-from tests.net.serving import Limits, Serving, serving
+from tests.net.serving import FakeHandler, Limits, Serving, serving
 from tests.waiting import eventually
 from tests.wire.bombs import BOMBS
 
@@ -17,12 +18,13 @@ from distq.net.admission import UNREAD_S, Admission
 from distq.net.descriptors import OWN_DESCRIPTORS
 from distq.net.failed_keys import FailedKeys
 from distq.net.listening import CannotListen
-from distq.net.serve import CALLS_AHEAD_MAX
+from distq.net.serve import CALLS_A_TURN, CALLS_AHEAD_MAX, ServerConnection
 from distq.net.unauthenticated import Unauthenticated
 from distq.net.unread import UnreadReplies
 from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack
+from distq.wire.inert import InertCall
 from distq.wire.messages import encode_call, returned
 
 LOOPS = ("asyncio", "uvloop")
@@ -189,6 +191,28 @@ def test_the_server_pauses_reading_while_too_many_calls_wait(served: Serving) ->
         peer.socket.settimeout(10)
         assert peer.answer() == "held"
         assert len(peer.answer()[0]) == 100_000
+
+
+def test_a_peer_that_sends_many_calls_delays_no_other() -> None:
+    """Each turn of the event loop answers a few calls of each peer, and the order of a peer's answers stays."""
+    turns: list[tuple[int, int]] = []
+
+    class Handler(FakeHandler):
+        def called(self, connection: ServerConnection, call: InertCall) -> None:
+            turns.append((turn[0], id(connection)))
+            super().called(connection, call)
+
+    turn = [0]
+    with serving(limits=Limits(), handler=Handler()) as served, served.peer() as busy:
+
+        def count() -> None:
+            turn[0] += 1
+            served.loop.call_soon(count)
+
+        served.within(count)
+        busy.socket.sendall(pack(encode_call("thing", "echo", (1,))) * 500)
+        assert [busy.answer() for _ in range(500)] == [(1,)] * 500
+    assert max(Counter(turns).values()) <= 2 * CALLS_A_TURN  # one turn may both read and continue
 
 
 def test_small_calls_that_waited_are_all_answered(served: Serving) -> None:

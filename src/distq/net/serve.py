@@ -18,7 +18,7 @@ from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import UNKNOWN, KeyRing
 from distq.net.listening import Listeners
 from distq.net.socket_options import peek, tune
-from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT
+from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT, TLS_HELLO, TLS_HELLO_S
 from distq.net.unauthenticated import Unauthenticated
 from distq.net.unread import UnreadReplies
 from distq.settings.address import Address
@@ -39,10 +39,8 @@ CALLS_AHEAD_MAX: Final = 8
 CATCH_UP_S: Final = 0.01
 RECEIVE_BYTES: Final = 64 * 1024
 """Maximum bytes of one read, except into the buffer of a large frame."""
-TLS_HELLO_S: Final = 1.0
-"""Seconds in which a peer at a port with TLS must begin the handshake; a peer without TLS would wait for ever."""
-TLS_HELLO: Final = b"\x16\x03"
-"""The first bytes of a TLS handshake."""
+CALLS_A_TURN: Final = 16
+"""Maximum calls of one peer that are answered in one turn of the event loop: a peer that floods delays no other."""
 
 
 class CallHandler(Protocol):
@@ -140,13 +138,11 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._loop = loop
         self._reader = ServerReader(server.keys.keys, server.nonce(), server.limits.frame_bytes_max)
         self._calls: deque[InertCall | bytes] = deque()
-        self._is_busy = False
-        self._is_reading = True
+        self._is_busy = self._is_next_due = False
+        self._is_reading = self._is_writable = True
         self._has_written = False
-        self._is_writable = True
         self._is_behind = False
         """Whether the transport holds bytes that it must send before the next reply."""
-        self._host = "unknown"
         self._tls = tls
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -198,15 +194,12 @@ class ServerConnection(asyncio.BufferedProtocol):
         for event in self._reader.receive(data):
             if isinstance(event, InertCall):
                 todo.append(event)
-            elif isinstance(event, PeerRefused):
-                self._server.admission.met[FRAME_BYTES_MAX] += event.is_too_large
-                todo.append(event.reply)
             else:
                 self._handle(event, data)
         if todo:
             if self._is_busy:
                 self._server.handler.called_again(self)
-            else:
+            elif not self._is_next_due:
                 self._next()
         if self._transport.is_closing():
             return
@@ -258,7 +251,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             return
         self._write(parts)
         if self._calls:
-            self._loop.call_soon(self._next)
+            self._next_later()
 
     @property
     def waits(self) -> bool:
@@ -285,10 +278,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     # -- between them --------------------------------------------------------------------------
 
     def _write(self, parts: Sequence[Buffer]) -> None:
-        """Send now the bytes that the socket accepts, in the order of the replies; the transport sends the rest.
-
-        The event loop would send at the end of its turn, in any order, and one reply would wait for the others.
-        """
+        """Send what the socket accepts now: the event loop would send at the end of its turn, and in any order."""
         self._send(parts if self._tls is None else (self._tls.seal(parts),))
 
     def _send(self, parts: Sequence[Buffer]) -> None:
@@ -360,11 +350,14 @@ class ServerConnection(asyncio.BufferedProtocol):
 
         self._server.unauthenticated.pause(self, self.peer.partition(" (")[0].rpartition(":")[0], refuse)
 
-    def _handle(self, event: Send | Authenticated | Closed, data: Buffer) -> None:
+    def _handle(self, event: Send | Authenticated | PeerRefused | Closed, data: Buffer) -> None:
         server = self._server
         match event:
             case Send(data):
                 self._write((data,))
+            case PeerRefused(reply, is_too_large):
+                server.admission.met[FRAME_BYTES_MAX] += is_too_large
+                self._calls.append(reply)
             case Authenticated():
                 server.unauthenticated.remove(self)
                 self.authority = server.keys.authority_of(self._reader.key, self.peer)
@@ -380,10 +373,19 @@ class ServerConnection(asyncio.BufferedProtocol):
                 else:
                     self._transport.close()
 
+    def _next_later(self) -> None:
+        if not self._is_next_due:
+            self._is_next_due = True
+            self._loop.call_soon(self._next)
+
     def _next(self) -> None:
         """Pass the next call to the handler, if no call waits for its reply and the peer reads its replies."""
-        todo = self._calls
+        todo, self._is_next_due = self._calls, False
+        turn_ends_at = len(todo) - CALLS_A_TURN
         while todo and not self._is_busy and self._is_writable and self.open:
+            if len(todo) == turn_ends_at:
+                self._next_later()
+                break
             call = todo.popleft()
             if isinstance(call, bytes):
                 self._write((call,))

@@ -6,6 +6,11 @@ from typing import Final
 RECORD_TYPES: Final = range(0x14, 0x19)
 """The first byte of every TLS record; anything else is no TLS."""
 
+TLS_HELLO: Final = b"\x16\x03"
+"""The first bytes of a TLS handshake."""
+TLS_HELLO_S: Final = 1.0
+"""Seconds in which a peer at a port with TLS must begin the handshake; a peer without TLS would wait for ever."""
+
 EXPIRED: Final = 10
 NOT_YET_VALID: Final = 9
 WRONG_NAME: Final = frozenset({62, 64})
