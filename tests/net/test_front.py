@@ -11,8 +11,12 @@ from tests.waiting import SOON_S
 
 from distq.net import front as front_module
 from distq.net.front import Front
+from distq.net.keyring import KeyRing
 from distq.net.listening import CannotListen
+from distq.protocol.authority import Authority
 from distq.settings.address import Address
+from distq.settings.role_keys import NamedKey
+from distq.wire.errors import AuthenticationFailed
 
 GREETING = b"greeting of the leader"
 HANDSHAKE_S = 60.0
@@ -220,6 +224,22 @@ def test_a_port_without_tls_is_not_passed_on(standby: Fronted) -> None:
             standby.lead()
             peer.authenticate()
             assert peer.ask("echo", 2) == (2,)
+
+
+def test_a_leader_knows_the_key_of_a_peer_that_a_standby_passes_on(standby: Fronted) -> None:
+    """The peer and the leader authenticate each other; the standby needs no key, and its own keys do not matter."""
+    web = NamedKey(b"the key of the web program", Authority("web", ("submit",)))
+    with serving(ring=KeyRing([web])) as leading:
+        standby.served.within(lambda: standby.front.stand_by(leading.address))
+        with standby.connect() as peer, standby.connect() as other:
+            peer.authenticate(web.key)
+            assert peer.ask("echo", 1) == (1,)
+            (authority,) = {
+                one.authority for one in leading.server.connections if one not in leading.server.unauthenticated
+            }
+            assert (authority.name, authority.roles_text) == ("web", "submit")
+            with pytest.raises(AuthenticationFailed):
+                other.authenticate()
 
 
 def test_a_front_that_stops_listening_keeps_its_connections(standby: Fronted) -> None:

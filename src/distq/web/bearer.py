@@ -73,7 +73,7 @@ class BearerKeys:
             raise Problem(
                 401,
                 "This needs a key of the cluster: send the header 'Authorization: Bearer KEY', with a key of the "
-                "master's DISTQ_AUTHKEY.",
+                "master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH.",
                 headers={"WWW-Authenticate": REALM},
             )
         authority = await self.authority_of(request, token)
@@ -120,7 +120,7 @@ class BearerKeys:
             self._failed.end_pause(host)
         return Problem(
             401,
-            "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY.",
+            "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH.",
             headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
         )
 

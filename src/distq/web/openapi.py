@@ -46,7 +46,11 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {
-                KEY: {"type": "http", "scheme": "bearer", "description": "A key of the master's DISTQ_AUTHKEY."}
+                KEY: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of the master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH.",
+                }
             },
         },
     }

@@ -266,6 +266,7 @@ async def test_a_key_reaches_no_task_of_another_queue_by_its_id(bench: Bench) ->
         ("list", {}),
         ("live", {}),
         ("pause", {"name": "f"}),
+        ("related", {"id": "1-1"}),
         ("schedule_list", {}),
         ("schedule_remove", {"name": "s"}),
     ],

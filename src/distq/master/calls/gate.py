@@ -28,6 +28,18 @@ OF_TASKS: Final = frozenset({methods.CANCEL, methods.RUNNING, methods.STREAM, me
 """Methods whose first argument is the key of a task, or a list of such keys."""
 IDS: Final = ("id", "task", "other")
 """Fields of an action that hold the id of a task."""
+OF_ALL_QUEUES: Final = frozenset(
+    {
+        "related",
+        "schedule_list",
+        "schedule_pause",
+        "schedule_put",
+        "schedule_remove",
+        "schedule_resume",
+        "schedule_run",
+    }
+)
+"""Actions that always concern all queues: a task may be related to tasks of other queues."""
 UNREADABLE: Final = "The arguments cannot be read: queues, tasks and their rows are lists."
 
 
@@ -121,7 +133,7 @@ class Gate:
             return
         ids = [asked[field] for field in IDS if asked.get(field) is not None]
         listed = [] if asked.get("ids") is None else _listed(asked["ids"])
-        if action.startswith("schedule_") or (asked.get("queue") is None and not ids and not listed):
+        if action in OF_ALL_QUEUES or (asked.get("queue") is None and not ids and not listed):
             self._refuse_all_queues(authority, action.replace("_", " "))
         if asked.get("queue") is not None:
             self._check_queues(authority, [asked["queue"]])
