@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz fuzz-http bench instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock audit sbom build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -72,6 +72,9 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.tls
 	@$(BIN)/python -m benchmarks.payloads
 	@$(BIN)/python -m benchmarks.floods
+
+bench-replicated: $(DEV) ## measure several masters on a PostgreSQL server of its own, and SQLite in the same run
+	@$(BIN)/python -m benchmarks.replicated
 
 instructions: $(DEV) ## count machine instructions of a master with valgrind; BESIDE=FOLDER adds another checkout
 	@$(BIN)/python -m benchmarks.instructions $(BESIDE)

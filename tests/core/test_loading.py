@@ -173,7 +173,7 @@ def test_later_runs_of_heads_replace_earlier_ones() -> None:
     loader = Loader(ledger.registry)
     loader.feed([*stored.heads.items(), (-1, b"session")])
     loader.feed([(min(stored.heads), None), (-2, b"other"), (-2, None)])
-    assert len(list(loader.tasks())) == 5
+    assert len(loader.take()) == 5
     assert loader.sessions == {-1: b"session"}
 
 
@@ -182,7 +182,7 @@ def test_a_head_of_another_version_is_refused() -> None:
     loader = Loader(Ledger(DEFAULTS, lambda: 0.5, 1).registry)
     loader.feed([(1, b"\xff" * 60)])
     with pytest.raises(UnreadableRow, match="version 255"):
-        list(loader.tasks())
+        loader.take()
 
 
 def test_a_clock_set_back_two_hours_delays_no_task_by_two_hours() -> None:

@@ -8,8 +8,9 @@ the stored ones: the master then never takes the outcome of an old delivery for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from distq.core import head, moves
@@ -44,8 +45,15 @@ class UnreadableRow(StoreError):
     )
 
 
+ENVELOPES_KEPT_MAX: Final = 10_000
+"""Maximum envelopes that a loader finds by their stored bytes; a standby may follow tasks with ever new options."""
+
+
 class Loader:
-    """Collects the heads that `Store.follow` yields; a later head of a key replaces an earlier one."""
+    """Makes tasks of the heads that `Store.follow` yields; a later head of a key replaces an earlier one.
+
+    A standby makes the tasks while it follows the leader, so that a takeover only has to put them in their places.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self.sessions: dict[int, bytes] = {}
@@ -59,17 +67,36 @@ class Loader:
         self.schedules: dict[int, bytes] = {}
         """Rows of schedules, by their negative keys."""
         self._registry = registry
-        self._heads: dict[int, bytes] = {}
+        self._tasks: dict[int, Task] = {}
+        self._unreadable: dict[int, ValueError] = {}
+        """Why heads cannot be read: a leader that a standby follows may be of a later release."""
+        self._is_unfinished_copy = False
         self._envelopes: dict[bytes, Envelope] = {}
 
     def feed(self, heads: Heads) -> None:
         """Add a sequence of heads; None as the head drops its key."""
+        tasks = self._tasks
         for key, stored in heads:
-            rows = self._heads if key >= 0 else self._rows_of(key)
-            if stored is None:
-                rows.pop(key, None)
+            if key < 0:
+                rows = self._rows_of(key)
+                if stored is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = stored
+            elif key == UNFINISHED_COPY:
+                self._is_unfinished_copy = stored is not None
+            elif stored is None:
+                tasks.pop(key, None)
+                self._unreadable.pop(key, None)
             else:
-                rows[key] = stored
+                try:
+                    tasks[key] = self._task(key, stored)
+                except ValueError as exc:
+                    self._unreadable[key] = exc
+                else:
+                    self._unreadable.pop(key, None)
+        if len(self._envelopes) > ENVELOPES_KEPT_MAX:
+            self._envelopes.clear()
 
     def _rows_of(self, key: int) -> dict[int, bytes]:
         if key > PARTS:
@@ -85,25 +112,23 @@ class Loader:
         """Keys of the rows whose bodies the master must also read: cursors and schedules."""
         return [*self.cursors, *self.schedules]
 
-    def tasks(self) -> Iterator[Task]:
-        """The tasks in submit order.
+    def take(self) -> dict[int, Task]:
+        """Return the tasks in submit order, once.
 
         Raises:
             UnreadableRow: this distq cannot read a row.
             StoreError: not all rows were copied to this store.
         """
-        heads, self._heads = self._heads, {}
-        if UNFINISHED_COPY in heads:
+        if self._is_unfinished_copy:
             raise StoreError(
                 "The store has only a part of its tasks, because `distq store copy` was interrupted: repeat that "
                 "command, or name another store in DISTQ_STORE."
             )
-        for key in sorted(heads):
-            try:
-                task = self._task(key, heads[key])
-            except ValueError as exc:
-                raise UnreadableRow(f"Task {id_text(key)} in the store cannot be read: {exc}.") from exc
-            yield task
+        for key, exc in self._unreadable.items():
+            raise UnreadableRow(f"Task {id_text(key)} in the store cannot be read: {exc}.") from exc
+        tasks, self._tasks = self._tasks, {}
+        keys = sorted(tasks)
+        return tasks if keys == list(tasks) else {key: tasks[key] for key in keys}
 
     def _task(self, task_key: int, stored: bytes) -> Task:
         numbers, expires_at, constraints, envelope_bytes = head.split(stored)
@@ -116,7 +141,7 @@ class Loader:
         task.failures, task.lost = failures, lost
         task.state_since_at, task.due_at = state_since_at, due_at
         task.expires_at, task.constraints = expires_at, constraints
-        moves.restore(task, state)
+        task.state = state
         return task
 
     def _envelope(self, stored: bytes) -> Envelope:
@@ -150,21 +175,29 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     for row_key, row in loader.policies.items():
         with _readable("The limits of a queue"):
             ledger.policies.restore(row_key, row, now)
-    for task in loader.tasks():
-        state.tasks[task.task_key] = task
+    tasks = loader.take()
+    state.tasks.update(tasks)
+    ready: list[Task] = []
+    for task in tasks.values():
+        if task.state == READY and task.constraints is NO_CONSTRAINTS and task.expires_at is None:
+            ready.append(task)
+            if task.state_since_at > now:
+                _move_instants_back(task, now)
+            continue
+        moves.restore(task, task.state)
         if _may_still_run(task.state, task.due_at) and task.lease_bound:
             state.orphaned_runs.add(task, former_holder)
         if task.state_since_at > now:
             _move_instants_back(task, now)
         if task.constraints is not NO_CONSTRAINTS:
             _register_keys(state, task)
+        if task.state == READY:
+            ready.append(task)
         if task.state in LIVE_STATES:
             _restore_live(state, task, former_holder)
         else:
             ended.append(task)
-    for task in state.tasks.values():
-        if task.state == READY:  # last: all leases of its key are counted, and its dependencies are loaded
-            state.enqueue(task, now)
+    _restore_ready(state, ready, now)  # last: all leases of its key are counted, and its dependencies are loaded
     _restore_ended(state, ended)
     return former_holder
 
@@ -200,6 +233,24 @@ def is_readable(key: int, stored: bytes) -> bool:
     except Exception:  # noqa: BLE001 - as `_readable`: a damaged row raises what its reader does not expect
         return False
     return True
+
+
+def _restore_ready(state: LedgerState, ready: Iterable[Task], now: float) -> None:
+    """Enqueue ready tasks in their order; those of one envelope that need nothing else together."""
+    for envelope, run in groupby(ready, _plain_envelope):
+        if envelope is None:
+            for task in run:
+                state.enqueue(task, now)
+            continue
+        tasks, queue = list(run), envelope.queue
+        queue.counts[READY] += len(tasks)
+        queue.enqueue_all(envelope, tasks)
+        state.ready_queues[queue] = None
+
+
+def _plain_envelope(task: Task) -> Envelope | None:
+    """The envelope of a ready task without constraints and expiry, whose place needs no look at other tasks."""
+    return task.envelope if task.constraints is NO_CONSTRAINTS and task.expires_at is None else None
 
 
 def _restore_ended(state: LedgerState, ended: list[Task]) -> None:

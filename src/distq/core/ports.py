@@ -23,6 +23,9 @@ KEEP: Final = Keep()
 Heads = Sequence[tuple[int, bytes | None]]
 """A sequence of (key, head); the head is None for a key that was dropped."""
 
+FORGET: Final[Heads] = []
+"""What `Store.follow` yields, itself and no equal list, if all heads that it has yielded are void: all come again."""
+
 Row = tuple[bytes, "bytes | Keep"] | None
 """The change of one key: (head, body) stores both, (head, KEEP) replaces the head, None drops the key."""
 
@@ -87,7 +90,10 @@ class Store(Protocol):
     """What `follow` waits for besides reading, as a clause for the log; '' if it reads or cannot tell."""
 
     def follow(self, address: str) -> AsyncIterator[Heads]:
-        """All stored heads, then the commits of other leaders; the iteration ends when this process is the leader."""
+        """All stored heads, then the commits of other leaders; the iteration ends when this process is the leader.
+
+        After FORGET all heads follow again.
+        """
         ...
 
     async def commit(self, batch: Batch) -> None:

@@ -16,7 +16,7 @@ from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
 from distq.core.option_values import PLAIN
-from distq.core.ports import Store, StoreError
+from distq.core.ports import FORGET, Store, StoreError
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
 from distq.core.task import Task, delivery_count
@@ -164,9 +164,10 @@ class Master:
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
         defaults = defaults_of(settings)
-        registry = Registry(defaults)
-        loader = Loader(registry)
+        loader = Loader(registry := Registry(defaults))
         async for heads in store.follow(str(advertised(settings.advertise, settings.bind))):
+            if heads is FORGET:
+                loader = Loader(registry := Registry(defaults))
             loader.feed(heads)
         ledger = Ledger(defaults, random.random, store.epoch << 40 | 1, registry)
         absent = restore(ledger, loader, clock.now())

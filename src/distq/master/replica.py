@@ -47,6 +47,7 @@ class Replica:
         self.front = Front(min(room_for_connections(), settings.connections_max or 1 << 30) // 2, settings.handshake_s)
         self.http = SwitchedApp()
         self._http_server: HttpServer | None = None
+        self._http_stopping: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._tasks_left = 0
         """Number of tasks in the store when this master last led."""
@@ -66,6 +67,8 @@ class Replica:
 
     def _signalled(self, number: signal.Signals) -> None:
         self._is_stopping = True
+        if not self.store.epoch or self.hands_over:
+            self._stop_http()  # it takes a tenth of a second, in which the leadership is released
         self.master.signalled(number)
 
     async def run(self) -> int:
@@ -95,8 +98,7 @@ class Replica:
                 self._open(led_epoch)
         finally:
             self.front.close()
-            if self._http_server is not None:
-                await self._http_server.stop()
+            await self._stop_http()
             self.log.info("master_stopped", tasks_left=self._tasks_left, code=code)
 
     def _open(self, led_epoch: int) -> None:
@@ -114,6 +116,16 @@ class Replica:
 
         self.http.standby = self.http.now = create_standby_app(self)
         self._http_server = await start_http(self.settings, self.log, self.http)
+
+    def _stop_http(self) -> asyncio.Task[None]:
+        """Begin to stop the HTTP server, if there is one and it has not begun."""
+        if self._http_stopping is None:
+            self._http_stopping = asyncio.create_task(self._end_http(), name="distq-http-stop")
+        return self._http_stopping
+
+    async def _end_http(self) -> None:
+        if self._http_server is not None:
+            await self._http_server.stop()
 
     async def _follow(self) -> None:
         """Pass connections on to the leader that the store names, while this master stands by."""
@@ -145,6 +157,11 @@ class Replica:
     def waiting(self) -> str:
         """What this master waits for, as a clause."""
         return self.store.waiting
+
+    @property
+    def lag_s(self) -> float:
+        """How long ago this master knew all tasks that the store has; it leads at once if that is recent."""
+        return self.store.lag_s
 
     @property
     def passed_connections(self) -> int:

@@ -213,6 +213,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("distq_passed_connections", "gauge", (), "Connections that a standby passes on, or that wait for a leader."),
     Metric(
+        "distq_standby_lag_seconds",
+        "gauge",
+        (),
+        "Seconds since a standby had the heads of all tasks in the store, or since it began to read them.",
+    ),
+    Metric(
         "distq_build_info",
         "gauge",
         ("version", "python", "component"),

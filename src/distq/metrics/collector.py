@@ -153,6 +153,7 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
     yield from gauge("distq_leader_epoch", [((), view.epoch)] if leads else [])
     yield from gauge("distq_standby_masters", [((), standbys)] if isinstance(standbys, int) else [])
     yield from gauge("distq_passed_connections", [])
+    yield from gauge("distq_standby_lag_seconds", [])
     values = {
         "distq_store_bytes": _sum_of(health, "bytes", "wal_bytes"),
         "distq_store_volume_free_bytes": _sum_of(health, "free_bytes"),
@@ -167,6 +168,7 @@ def standby_metrics(view: StandbyMetrics) -> Iterator[str]:
     yield from build_info("master")
     yield from gauge("distq_leader", [((), 0)])
     yield from gauge("distq_passed_connections", [((), view.passed_connections)])
+    yield from gauge("distq_standby_lag_seconds", [((), view.lag_s)])
 
 
 def _sum_of(health: Mapping[str, object], *fields: str) -> float | None:

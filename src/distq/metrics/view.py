@@ -181,6 +181,10 @@ class StandbyMetrics(Protocol):
     def passed_connections(self) -> int:
         """Number of connections that are passed on, or wait for a leader."""
 
+    @property
+    def lag_s(self) -> float:
+        """How long ago the master knew all tasks that the store has."""
+
 
 class WorkerMetrics(Protocol):
     """The figures of a worker, kept by its supervisor."""

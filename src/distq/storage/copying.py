@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distq.core.head import unpack
 from distq.core.loading import UNFINISHED_COPY
 from distq.core.plurals import counted
-from distq.core.ports import StoreError
+from distq.core.ports import FORGET, StoreError
 from distq.core.states import STATE_NAMES
 from distq.core.task_ids import id_text
 from distq.storage import MEMORY, SQLITE, is_shared, open_store
@@ -152,6 +152,8 @@ async def _follow(store: Store, place: StorePlace) -> Rows:
 
     async def follow() -> None:
         async for heads in store.follow(OWN_NAME):
+            if heads is FORGET:
+                rows.clear()
             for key, head in heads:
                 if head is None:
                     rows.pop(key, None)

@@ -33,8 +33,28 @@ class AddressTaken(CannotServe):
     """Another program listens at the HTTP address already."""
 
 
+TICK_S = 1.0
+"""Seconds between two updates of the header with the date."""
+
+
 class _Uvicorn(uvicorn.Server):
-    """A uvicorn server that leaves signals to its process."""
+    """A uvicorn server that leaves signals to its process, and stops at once instead of at its next tick."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `serve` return once the answers under way are sent."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Serve until `stop`."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._stopping.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,7 +104,7 @@ class HttpServer:
     async def stop(self) -> None:
         """Finish the answers under way and close the port; do nothing if the server was never started."""
         if self._serving is not None:
-            self._server.should_exit = True
+            self._server.stop()
             await self._serving
             self._serving = None
 

@@ -120,7 +120,7 @@ async def test_two_clusters_and_two_schemas_share_a_database(shared_server: Post
 @on_loop
 async def test_more_heads_than_one_answer_are_loaded_in_order(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages neither overlap nor leave a head out."""
-    monkeypatch.setattr("distq.storage.postgresql.commits.HEADS_PER_PAGE", 7)
+    monkeypatch.setattr("distq.storage.postgresql.following.HEADS_PER_PAGE", 7)
     keys = [*range(-10, 20), (1 << 63) - 1]
     async with opened(place) as store:
         await store.commit(dict.fromkeys(reversed(keys), (b"h", b"")))

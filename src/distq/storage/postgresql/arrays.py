@@ -1,4 +1,4 @@
-"""Writes arrays in PostgreSQL's binary format: a batch of any size is one statement with six parameters."""
+"""Arrays in PostgreSQL's binary format: a batch of any size is one statement with seven parameters."""
 
 import struct
 from collections.abc import Sequence
@@ -10,6 +10,9 @@ BYTEA: Final = 17
 _DIMENSIONS: Final = struct.Struct(">iiiii").pack
 """One dimension, no NULL, the element type, the number of elements, and the index of the first element."""
 _EMPTY: Final = struct.Struct(">iii").pack
+_EMPTY_FIELDS: Final = struct.Struct(">iii").unpack_from
+_DIMENSION_FIELDS: Final = struct.Struct(">iiiii").unpack_from
+_HEADER_BYTES: Final = 20
 _LENGTH: Final = struct.Struct(">i").pack
 integer: Final = struct.Struct(">q").pack
 """Writes one bigint."""
@@ -33,3 +36,12 @@ def byte_strings(values: Sequence[bytes]) -> bytes:
     parts[::2] = [_LENGTH(len(value)) for value in values]
     parts[1::2] = values
     return _DIMENSIONS(1, 0, BYTEA, len(values), 1) + b"".join(parts)
+
+
+def integers_of(array: bytes) -> tuple[int, ...]:
+    """Return the elements of an array of bigint without NULL."""
+    dimensions, _, _ = _EMPTY_FIELDS(array)
+    if not dimensions:
+        return ()
+    _, _, _, count, _ = _DIMENSION_FIELDS(array)
+    return struct.unpack_from(">" + "iq" * count, array, _HEADER_BYTES)[1::2]

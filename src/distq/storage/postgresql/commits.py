@@ -12,8 +12,6 @@ from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.tables import Statements, int_of
 from distq.storage.writes import Writes
 
-HEADS_PER_PAGE: Final = 10_000
-"""Maximum heads of one answer while the store is loaded, to limit memory."""
 LOCK_WAIT: Final = "500ms"
 """How long a new leader waits for the cluster's row before it ends the commit session of the earlier leader."""
 
@@ -35,6 +33,8 @@ class Commits:
         self._session: DatabaseSession | None = None
         self._statements: Statements | None = None
         self._epoch = 0
+        self._number = 0
+        """The number of the newest row in the log of changes, while this master leads."""
 
     # -- leadership ----------------------------------------------------------------------------
 
@@ -49,12 +49,15 @@ class Commits:
         """
         try:
             session, self._statements = self._connected(), statements
+            session.rename("commit")
             session.run(f"SET lock_timeout = '{LOCK_WAIT}'")
             ((epoch,),) = session.run(statements.text(tables.LEAD), (address.encode(),))
             if session.warning:
                 return None  # stored on this server only
             session.run("SET lock_timeout = 0")
             self._epoch = int_of(epoch)
+            ((number,),) = session.run(statements.text(tables.BEGIN_CHANGES, self._epoch))
+            self._number = int_of(number)
             self._prepare(session)
         except ServerError as exc:
             if exc.sqlstate == LOCK_TIMEOUT:
@@ -70,9 +73,9 @@ class Commits:
         assert self._statements is not None
         session.prepare("commit", self._statements.text(tables.COMMIT, self._epoch))
 
-    def _connected(self) -> DatabaseSession:
+    def _connected(self, use: str = "commit") -> DatabaseSession:
         if self._session is None or self._session.ended:
-            fresh = DatabaseSession(self._access, "commit")
+            fresh = DatabaseSession(self._access, use)
             self.close()
             self._session = fresh
         return self._session
@@ -86,10 +89,15 @@ class Commits:
         except ServerError as exc:
             raise unusable(self._place, exc) from None
 
-    def heads(self, first: int) -> list[tuple[int, bytes | None]]:
-        """Return the next heads from the key `first` on, in the order of keys; none after the last."""
-        rows = self._read(tables.HEADS, (integer(first), integer(HEADS_PER_PAGE)))
-        return [(int_of(key), head) for key, head in rows]
+    def following(self, statements: Statements) -> DatabaseSession:
+        """Return the session for following another leader; this master begins its epoch on the same one.
+
+        Raises:
+            Unreachable: there is no connection.
+            ServerError: the server rejects the settings.
+        """
+        self._statements = statements
+        return self._connected("follow")
 
     # -- commit and read -----------------------------------------------------------------------
 
@@ -98,7 +106,7 @@ class Commits:
         if self.broken is not None:
             raise type(self.broken)(str(self.broken))
         assert self._session is not None
-        values = parameters(writes)
+        values = (*parameters(writes), integer(self._number + 1))
         started = time.perf_counter()
         try:
             ((fence, allowed),) = self._session.run_prepared("commit", values)
@@ -116,6 +124,7 @@ class Commits:
             )
         if not int_of(allowed):
             raise CommitRefused("the batch keeps the body of a key that is not there")
+        self._number += 1
         self.refusing = ""
         self.commit_s = time.perf_counter() - started
 
@@ -151,6 +160,11 @@ class Commits:
             return self._session.run(self._statements.text(sql), values)
         except ServerError as exc:
             raise StoreError(explain(self._place, exc)) from None
+
+    @property
+    def number(self) -> int:
+        """The number of the newest commit in the log of changes, 0 before this master leads."""
+        return self._number
 
     # -- end -----------------------------------------------------------------------------------
 

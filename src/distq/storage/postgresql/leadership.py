@@ -60,6 +60,8 @@ class Leadership:
         self.statements: Statements | None = None
         self.looked: Look | None = None
         """The newest look at the rows, as `take` found them."""
+        self.is_rung = False
+        """Whether a leader has perhaps ended its lease since the last look."""
         self._led_epoch = led_epoch
         self._session: DatabaseSession | None = None
         self._is_locked = False
@@ -85,6 +87,7 @@ class Leadership:
 
     def _may_lead(self, session: DatabaseSession, statements: Statements) -> bool:
         look = self._look(session, statements)
+        self.is_rung = session.take_notifications()  # perhaps of a leader that has ended its lease since the look
         now = time.perf_counter()
         if self.looked is None or (look.epoch, look.beat) != (self.looked.epoch, self.looked.beat):
             self._changed_at = now
@@ -131,15 +134,24 @@ class Leadership:
     def release(self, epoch: int) -> None:
         """End the lease of this epoch, so that a standby leads without waiting; raises as `renew` does."""
         assert self.statements is not None
-        self._connected().run(self.statements.text(tables.RELEASE), (integer(epoch),))
+        session = self._connected()
+        session.run(self.statements.text(tables.RELEASE), (integer(epoch),))
+        session.run(tables.UNLOCK, (integer(self.access.target.lock),))
+        session.run(f"NOTIFY {self.access.target.channel}")
 
-    def figures(self) -> StoreFigures:
-        """Read the cluster's row and the figures; raises as `renew` does."""
+    @property
+    def bell(self) -> int | None:
+        """The descriptor that is readable when a leader has ended its lease; None without a connection."""
+        return None if self._session is None or self._session.ended else self._session.descriptor
+
+    def figures(self, trim_below: int) -> StoreFigures:
+        """Read the cluster's row and the figures, and delete older rows of the log of changes; raises as `renew`."""
         assert self.statements is not None
         try:
             session = self._connected()
             if not self._is_locked:
                 self._try_lock(session)
+            session.run(self.statements.text(tables.TRIM_CHANGES), (integer(trim_below),))
             name = self.access.target.session_name("lock").encode()
             ((epoch, leader, table_bytes, standbys),) = session.run(self.statements.text(tables.FIGURES), (name,))
         except ServerError:
@@ -164,6 +176,7 @@ class Leadership:
                 session = DatabaseSession(self.access, "lock")
                 # A renewal must not wait for a synchronous standby, and need not survive a crash of the server.
                 session.run("SET synchronous_commit = off")
+                session.run(f"LISTEN {self.access.target.channel}")
             except ServerError as exc:
                 raise Unreachable(explain(self.access.target.shown, exc), permanent=True) from None
             self._session = session

@@ -97,6 +97,7 @@ class DatabaseSession:
             text = f"The database of {access.target.shown} cannot be reached: {text_of(exc)}."
             raise Unreachable(text, permanent=_rejects(conninfo, time.perf_counter() - started)) from None
         self._server = self._connection.pgconn
+        self._target = access.target
         self.warning = ""
         """The text of the server's last warning of the code 01000; '' without one."""
         self._server.notice_handler = self._noticed
@@ -121,6 +122,23 @@ class DatabaseSession:
     def ended(self) -> bool:
         """Whether the connection is known to have ended."""
         return self._server.status != pq.ConnStatus.OK
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the connection: it is readable when a notification has come, or the end."""
+        return self._server.socket
+
+    def take_notifications(self) -> bool:
+        """Whether a notification has come since the last call."""
+        found = False
+        while self._server.notifies() is not None:
+            found = True
+        return found
+
+    def rename(self, use: str) -> None:
+        """Let the server show another use of this session. Raises ServerError."""
+        name = self._target.session_name(use).encode()
+        self.run("SELECT pg_catalog.set_config('application_name', convert_from($1::bytea, 'UTF8'), false)", (name,))
 
     def run(self, sql: str, values: Sequence[bytes] = ()) -> Rows:
         """Run one statement in a transaction of its own, and return its rows. Raises ServerError."""

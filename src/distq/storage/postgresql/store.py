@@ -2,18 +2,21 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from distq.core.payload_cache import how_many_fit
-from distq.core.ports import Batch, CommitRefused, CommitUnknown, Fenced, Heads, StoreError, StoreLimits
+from distq.core.ports import FORGET, Batch, CommitRefused, CommitUnknown, Fenced, Heads, StoreError, StoreLimits
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql.commits import Commits
 from distq.storage.postgresql.errors import ServerError, Unreachable, explain
+from distq.storage.postgresql.following import Follower
 from distq.storage.postgresql.leadership import Leadership, StoreFigures
 from distq.storage.postgresql.session import Access
+from distq.storage.postgresql.tables import Statements
 from distq.storage.postgresql.target import parse_target
 from distq.storage.reserve import MIB
 from distq.storage.thread import StoreThread
@@ -21,10 +24,10 @@ from distq.storage.writes import gather
 
 LIMITS: Final = StoreLimits(body_bytes_max=256 * MIB, batch_bytes_max=512 * MIB, batch_changes_max=1_000_000)
 """Limits of one batch and of one body; the server itself accepts statements below 1 GiB."""
-KEY_MIN: Final = -(1 << 63)
-KEY_MAX: Final = (1 << 63) - 1
 POLL_S: Final = 0.1
-"""Seconds between two attempts of a waiting master to take the lock, or to connect."""
+"""Seconds between two attempts of a waiting master to take the lock, or to connect; it then reads what has changed."""
+CHANGES_KEPT_S: Final = 30.0
+"""Seconds for which the leader keeps the log of changes: a standby that does not read it for longer begins again."""
 LEASE_MARGIN: Final = 0.1
 """Part of the lease by which a leader stops answering early: the clocks of two machines do not run equally fast."""
 RENEWALS_PER_LEASE: Final = 3
@@ -67,6 +70,12 @@ class PostgresStore:
         self._schema = access.target.schema
         self._commits = Commits(access)
         self._leadership = Leadership(access, led_epoch)
+        self._follower = Follower()
+        self._complete_at = time.perf_counter()
+        """When the follower knew all heads, in seconds of `time.perf_counter`; before, when it was made."""
+        self._begun_epoch = 0
+        self._trim_marks: deque[tuple[float, int]] = deque()
+        """The number of the newest commit at earlier looks, with their times in seconds of `time.perf_counter`."""
         self._lease_s = lease_s
         self._lease_until = 0.0
         """When this master must stop answering, in seconds of `time.perf_counter`."""
@@ -81,48 +90,97 @@ class PostgresStore:
     # -- leadership ----------------------------------------------------------------------------
 
     async def follow(self, address: str) -> AsyncIterator[Heads]:
-        """Wait for the leader's lock, begin an epoch, then yield all heads in the order of keys.
+        """Yield all heads, then those that change, until this master has begun an epoch and knows all heads.
 
-        A database that does not answer is waited for. After the epoch has begun no earlier leader stores anything,
-        and one that still waits for the end of a commit is ended before the first head is read.
+        A database that does not answer is waited for. After the epoch has begun no earlier leader stores anything, and
+        one that still waits for the end of a commit is ended before the last heads are read.
 
         Raises:
             StoreError: the database cannot be used; the text says what the operator must do.
         """
         if self._commits.broken is not None:
             raise StoreError(str(self._commits.broken))
-        epoch = await self._begin_epoch(address)
-        self.waiting = ""
-        first = KEY_MIN
-        while heads := await self._thread.run(self._commits.heads, first):
+        async for heads in self._stand_by(address):
             yield heads
-            if heads[-1][0] == KEY_MAX:
+        self.waiting = ""
+        while True:
+            try:
+                heads = await self._follow_on()
+            except ServerError as exc:
+                raise StoreError(explain(self._place, exc)) from None
+            if not heads and heads is not FORGET:
                 break
-            first = heads[-1][0] + 1
-        self.epoch = epoch
+            yield heads
+        self.epoch = self._begun_epoch
         self.leader = address
 
-    async def _begin_epoch(self, address: str) -> int:
-        loop = asyncio.get_running_loop()
+    async def _stand_by(self, address: str) -> AsyncIterator[Heads]:
+        """Yield the heads that other masters store, until this one has begun an epoch."""
         rejected_since: float | None = None
         while True:
             if self._closed:
                 raise StoreError(f"The store {self._place} is closed.")
             try:
                 if (epoch := await self._try_to_lead(address)) is not None:
-                    return epoch
+                    self._begun_epoch = epoch
+                    return
                 rejected_since = None
+                while (heads := await self._follow_on()) or heads is FORGET:
+                    yield heads
+                    if self._follower.is_complete:
+                        break
             except Unreachable as exc:
-                self.waiting = str(exc)
-                if not exc.permanent:
-                    rejected_since = None
-                elif rejected_since is None:
-                    rejected_since = loop.time()
-                elif loop.time() - rejected_since >= PATIENCE_S:
-                    raise StoreUnusable(str(exc)) from None
+                rejected_since = self._unreachable(exc, rejected_since)
             except ServerError as exc:
                 self.waiting = explain(self._place, exc)
-            await asyncio.sleep(POLL_S)
+            await self._bell(POLL_S)
+
+    def _unreachable(self, exc: Unreachable, rejected_since: float | None) -> float | None:
+        """Note an error, and return since when the server rejects connections; raises StoreUnusable in the end."""
+        self.waiting = str(exc)
+        now = time.perf_counter()
+        if not exc.permanent:
+            return None
+        if rejected_since is not None and now - rejected_since >= PATIENCE_S:
+            raise StoreUnusable(str(exc)) from None
+        return now if rejected_since is None else rejected_since
+
+    async def _follow_on(self) -> Heads:
+        """Return the next heads, as `Follower.step` does; raises ServerError or Unreachable."""
+        statements = self._leadership.statements
+        if statements is None:
+            return ()
+        asked_at = time.perf_counter()
+        heads = await self._thread.run(self._next_heads, statements)
+        if self._follower.is_complete:
+            self._complete_at = asked_at
+        return heads
+
+    def _next_heads(self, statements: Statements) -> Heads:
+        return self._follower.step(self._commits.following(statements), statements)
+
+    async def _bell(self, timeout_s: float) -> None:
+        """Wait until a leader has ended its lease, or for `timeout_s`: the bell may be lost."""
+        descriptor = self._leadership.bell
+        if descriptor is None:
+            await asyncio.sleep(timeout_s)
+        if descriptor is None or self._leadership.is_rung:
+            return
+        loop = asyncio.get_running_loop()
+        rung = asyncio.Event()
+        loop.add_reader(descriptor, rung.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await rung.wait()
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(descriptor)
+
+    @property
+    def lag_s(self) -> float:
+        """How long ago this standby knew all heads; if it never did, since it was made."""
+        return time.perf_counter() - self._complete_at
 
     async def _try_to_lead(self, address: str) -> int | None:
         """Begin an epoch if this master may, and return it; raises as `Leadership.take` and `Leadership.renew` do."""
@@ -249,7 +307,7 @@ class PostgresStore:
             commits.refusing = ""
         not_answering = ""
         if self.epoch and not self._closed:
-            waiting = asyncio.gather(self._thread.run(commits.check), self._watch.run(self._leadership.figures))
+            waiting = asyncio.gather(self._thread.run(commits.check), self._figures())
             try:
                 _, figures = await asyncio.wait_for(asyncio.shield(waiting), HEALTH_WAIT_S)
             except TimeoutError:
@@ -271,6 +329,14 @@ class PostgresStore:
             "hangs": bool(not_answering),
             "not_answering": not_answering,
         }
+
+    def _figures(self) -> "asyncio.Future[StoreFigures]":
+        now, marks = time.perf_counter(), self._trim_marks
+        marks.append((now, self._commits.number))
+        while len(marks) > 1 and marks[1][0] <= now - CHANGES_KEPT_S:
+            marks.popleft()
+        below = marks[0][1] if marks[0][0] <= now - CHANGES_KEPT_S else 0
+        return self._watch.run(self._leadership.figures, below)
 
     def _looked(self, figures: StoreFigures) -> None:
         self._known = {

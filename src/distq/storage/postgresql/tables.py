@@ -41,6 +41,18 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
             server_started_at timestamptz NOT NULL
         ) WITH (fillfactor = 50)""",
     ),
+    (
+        # The keys of each commit, for masters that follow it. A column of distq_rows that changes with each commit
+        # would need an index, and then each amended head would be a new entry in both indexes.
+        """CREATE TABLE {schema}.distq_changes (
+            cluster bigint NOT NULL,
+            number bigint NOT NULL,
+            epoch bigint NOT NULL,
+            keys bigint[] NOT NULL,
+            PRIMARY KEY (cluster, number)
+        ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000)""",
+        "ALTER TABLE {schema}.distq_changes ALTER COLUMN keys SET STORAGE EXTERNAL",
+    ),
 )
 """Each migration brings the schema from version n to n + 1. All of these are released: add new ones, change none."""
 
@@ -64,6 +76,10 @@ WITH fence AS (
 ), dropped AS (
     DELETE FROM {schema}.distq_rows
         WHERE cluster = {cluster} AND key = ANY($6::bigint[]) AND EXISTS (SELECT FROM allowed)
+), logged AS (
+    INSERT INTO {schema}.distq_changes
+        SELECT {cluster}, $7::bigint, {epoch}, $1::bigint[] || $3::bigint[] || $6::bigint[]
+        WHERE EXISTS (SELECT FROM allowed)
 )
 SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM allowed)
 """
@@ -73,6 +89,28 @@ FOR SHARE makes the next leader, which changes the row, wait for the end of a co
 Amended keys are stored, so that their insert always becomes an update of the head. A plain UPDATE would join the table
 with the array, by a plan that was made for an empty table.
 """
+BEGIN_CHANGES: Final = """
+INSERT INTO {schema}.distq_changes
+    SELECT {cluster}, coalesce(max(number), 0) + 1, {epoch}, '{{}}'
+    FROM {schema}.distq_changes WHERE cluster = {cluster}
+RETURNING number
+"""
+"""The first row of an epoch in the log of changes, after the epoch has begun: no other leader adds one any more.
+
+The rows of a cluster are numbered without a gap, over epochs too. An epoch without a first row belongs to a master of a
+release that did not log its changes.
+"""
+LAST_CHANGE: Final = """
+SELECT known.epoch, log.number, log.epoch FROM {schema}.distq_clusters AS known
+JOIN {schema}.distq_changes AS log ON log.cluster = known.id
+WHERE known.id = {cluster} ORDER BY log.number DESC LIMIT 1
+"""
+CHANGES: Final = (
+    "SELECT number, epoch, keys FROM {schema}.distq_changes WHERE cluster = {cluster} AND number > $1::bigint "
+    "ORDER BY number LIMIT $2::bigint"
+)
+TRIM_CHANGES: Final = "DELETE FROM {schema}.distq_changes WHERE cluster = {cluster} AND number < $1::bigint"
+HEADS_OF: Final = "SELECT key, head FROM {schema}.distq_rows WHERE cluster = {cluster} AND key = ANY($1::bigint[])"
 HEADS: Final = (
     "SELECT key, head FROM {schema}.distq_rows WHERE cluster = {cluster} AND key >= $1::bigint "
     "ORDER BY key LIMIT $2::bigint"

@@ -52,6 +52,11 @@ class Target(NamedTuple):
         """The number of the advisory lock under which the tables are made."""
         return _number(self.schema)
 
+    @property
+    def channel(self) -> str:
+        """The channel of notifications that the leader has ended its lease, as SQL reads it."""
+        return f'"distq {self.lock & (1 << 64) - 1:016x}"'
+
     def session_name(self, use: str) -> str:
         """Return the `application_name` of the sessions of this cluster for one use; the server shows it."""
         return f"distq {use} {self.cluster:.20} {self.lock & (1 << 64) - 1:016x}"
