@@ -251,10 +251,10 @@ class MasterConnection(ConnectAttempts):
 
     def _dial(self) -> Connection:
         connection, greeting = self._admitted(self._config.addresses, DIAL_S)
-        direct = self._direct.of(connection.address, greeting.leader)
-        if direct is not None:
-            connection, greeting = self._directly(direct, connection, greeting)
         try:
+            direct = self._direct.of(connection.address, greeting.leader)
+            if direct is not None:
+                connection, greeting = self._directly(direct, connection, greeting)
             self._accepts_goodbye = bool(greeting.goodbye)
             self._on_hello(greeting, connection)
         except BaseException:
