@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from distq.protocol.authority import OPERATOR
 from distq.wire.inert import InertCall as MasterCall
 from distq.wire.inert import read_call
 from distq.wire.messages import decode_reply, encode_call
@@ -119,6 +120,7 @@ class Connection:
     def __init__(self, world: World, actor: Actor, handler: CallHandler) -> None:
         self.peer = actor.name
         self.state: object = None
+        self.authority = OPERATOR
         self.reads_split = False
         self.open = True
         """Whether the master regards the connection as open."""
