@@ -354,3 +354,38 @@ def test_a_worker_without_the_encryption_key_refuses_in_words(grid: Cluster) -> 
         ),
     ):
         client.submit(double, 2).result(SOON_S)
+
+
+# -- JSON --------------------------------------------------------------------------------------------
+
+JSON_ONLY = {"DISTQ_ACCEPT": "json"}
+
+
+def test_a_client_and_a_worker_in_json_mode_unpickle_nothing(grid: Cluster, tmp_path: Path) -> None:
+    """Calls go as JSON, results come as JSON, errors as text; a pickled result of another worker is refused."""
+    grid.master()
+    first = worker_of(grid, **JSON_ONLY)
+    with client_of(grid, **JSON_ONLY) as client:
+        assert client.submit(double, 4).result(SOON_S) == 8
+        assert list(client.map(double, range(20))) == list(range(0, 40, 2))
+        assert client.chain([distq.call(double, 1), distq.call(double, 2)]).result(SOON_S) == [2, 4]
+        with pytest.raises(TaskFailed, match="because this client accepts only JSON"):
+            client.submit(fail, "x").result(SOON_S)
+        with pytest.raises(TypeError, match="sends only JSON"):
+            client.map(double, range(4), chunksize=2)
+        first.destroy()
+        worker_of(grid)
+        with client_of(grid) as other:
+            pickled = other.submit(Trap, str(tmp_path / "trap"))
+            pickled.wait_for_end(SOON_S)
+        with pytest.raises(ResultRefused, match="is pickled, and this client accepts only JSON"):
+            client.future(str(pickled.task_id)).result(SOON_S)
+    assert not (tmp_path / "trap").exists()
+
+
+def test_declared_schedules_are_signed_by_their_worker(grid: Cluster) -> None:
+    """A worker with a key runs the scheduled tasks that its own code declares."""
+    grid.master()
+    worker = grid.run("worker", "tests.e2e.sealed_schedules", "--concurrency", "1", **SIGNED)
+    worker.logs("task_succeeded", times=2)
+    assert not dead_letters(grid)

@@ -16,12 +16,14 @@ from distq.client.forks import at_fork, notice
 from distq.client.future import TaskFuture
 from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions, check_size
+from distq.client.seals import opened_facts
 from distq.client.session import ClientRuntime
 from distq.client.session_port import MakeSession, SessionPort
 from distq.client.session_stage import described, described_html
 from distq.client.submitter import Submitter
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
+from distq.core.option_values import ACCEPT_JSON
 from distq.core.ranges import shown
 from distq.core.task_ids import task_key_of
 from distq.settings import Address, Role, Settings, SettingsError, load
@@ -68,6 +70,7 @@ class Client(Submitter):
     ) -> None:
         self._settings = settings_of(address, authkey, settings)
         super().__init__({})
+        self._json_only = self._settings.accept == ACCEPT_JSON
         self._by_value = ByValueSender(self._settings.payload_bytes_max) if by_value else None
         self._waits_at_exit = wait_at_exit
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -188,7 +191,7 @@ class WithOptions(Submitter):
     def __init__(self, client: Client, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._client = client
-        self._by_value = client._by_value  # noqa: SLF001 - the same client with other options
+        self._by_value, self._json_only = client._by_value, client._json_only  # noqa: SLF001 - the same client with other options
 
     def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         return self._client._send(options, body)  # noqa: SLF001 - the same client with other options
@@ -218,9 +221,10 @@ def facts_of(client: Client, task_id: str) -> dict[str, Any]:
 
     Raises:
         RemoteRefusal: the master does not know the task.
+        SealRefused: its payload or its outcome is not signed, or encrypted with a key that the client lacks.
         CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
     """
-    return dict(client._administer("show", {"id": task_id, "bodies": True}))  # noqa: SLF001 - this module's own
+    return opened_facts(client._settings, client._administer("show", {"id": task_id, "bodies": True}))  # noqa: SLF001 - this module's own
 
 
 def facts_of_unique(client: Client, queue: str, unique_key: str) -> dict[str, Any]:
@@ -229,7 +233,7 @@ def facts_of_unique(client: Client, queue: str, unique_key: str) -> dict[str, An
     Without the option `unique_for` a task has its unique key only until it ends.
     """
     asked = {"queue": queue, "unique_key": unique_key, "bodies": True}
-    return dict(client._administer("show", asked))  # noqa: SLF001 - this module's own
+    return opened_facts(client._settings, client._administer("show", asked))  # noqa: SLF001 - this module's own
 
 
 def submit_later(submitter: Submitter, fn: Callable[..., Any], *args: Any) -> Callable[[], TaskFuture[Any]]:

@@ -43,6 +43,8 @@ class TaskEncoder:
 
     _by_value: ByValueSender | None = None
     """Sends functions that workers cannot import; None if the client does not."""
+    _json_only: bool = False
+    """Whether arguments go in JSON, as the client has DISTQ_ACCEPT=json."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
@@ -59,8 +61,8 @@ class TaskEncoder:
         try:
             submit_options, keys, fit = self._specs[fn]
         except (KeyError, TypeError):  # not submitted yet, sent by value, or not hashable, which no function is
-            if self._by_value is not None and self._by_value.takes(fn):
-                return self._encoded_by_value(fn, args, kwargs)
+            if self._json_only or (self._by_value is not None and self._by_value.takes(fn)):
+                return self._encoded_otherwise(fn, args, kwargs)
             submit_options, keys, fit = self._options_of(fn)
         if kwargs or not fit.arguments_min <= len(args) <= fit.arguments_max:
             fit.check(args, kwargs)
@@ -73,10 +75,10 @@ class TaskEncoder:
                 body = _checked(fn, body, (args, kwargs), self._by_value)
         return (submit_options if keys is None else submit_options._replace(constraints=keys.of(args, kwargs))), body
 
-    def _encoded_by_value(
+    def _encoded_otherwise(
         self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[SubmitOptions, bytes]:
-        """The same for a function that travels by value."""
+        """The same for a function that travels by value, or of a client that sends only JSON."""
         submit_options, keys, fit = self._options_of(fn)
         fit.check(args, kwargs)
         body = self._body(fn, args, kwargs)
@@ -128,7 +130,8 @@ class TaskEncoder:
         spec = spec_of(fn)
         options = coherent(checked(spec.options, used(self._options, SCHEDULE)))
         fit_of(fn).check(args, kwargs)
-        body = _packed(fn, (args, kwargs))  # not by value: a schedule outlives this program and its Python
+        # Not by value: a schedule outlives this program and its Python.
+        body = _packed_as_json(path_of(fn), args, kwargs) if self._json_only else _packed(fn, (args, kwargs))
         return write_definition(spec._replace(options=options).scheduled(name, body, args, kwargs))
 
     def _definition_named(
@@ -159,7 +162,9 @@ class TaskEncoder:
             spec = spec._replace(options=coherent(checked(spec.options, used(self._options, SUBMIT))))
         submit_options = SubmitOptions(spec.envelope, spec.when, spec.constraints, spec.options.full)
         prepared = submit_options, spec.keys, fit_of(fn)
-        if self._by_value is None or not self._by_value.takes(fn):  # one that travels by value may change
+        if not self._json_only and (
+            self._by_value is None or not self._by_value.takes(fn)
+        ):  # one that travels by value may change
             self._specs[fn] = prepared
         return prepared
 
@@ -170,12 +175,16 @@ class TaskEncoder:
 
     def _body(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """The payload of a call; raises NotPicklable."""
+        if self._json_only:
+            return _packed_as_json(path_of(fn), args, kwargs)
         if self._by_value is not None and self._by_value.takes(fn):
             return self._by_value.pack(fn, args, kwargs)
         return _packed(fn, (args, kwargs), self._by_value)
 
     def _chunk_body(self, fn: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> bytes:
-        """The payload of a chunk of calls; raises NotPicklable."""
+        """The payload of a chunk of calls; raises NotPicklable, TypeError."""
+        if self._json_only:
+            raise TypeError("a chunk of calls is a pickle, and this client sends only JSON: leave out chunksize")
         if self._by_value is not None and self._by_value.takes(fn):
             return self._by_value.pack_chunk(fn, rows)
         return _packed(fn, (rows,), self._by_value)
@@ -233,8 +242,13 @@ def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[
         raise TypeError(f"args is a list or tuple of the task's arguments, not {shown(args)}")
     if not (isinstance(kwargs, Mapping) and all(isinstance(keyword, str) for keyword in kwargs)):
         raise TypeError(f"kwargs is a mapping of parameter names and arguments, not {shown(kwargs)}")
+    return spec, _packed_as_json(str(name), args, kwargs)
+
+
+def _packed_as_json(name: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """The payload of a call in JSON; raises NotPicklable."""
     try:
-        return spec, pack_json(args, kwargs)
+        return pack_json(list(args), kwargs)
     except (TypeError, ValueError, RecursionError) as error:
         why = why_unsendable((list(args), dict(kwargs)), error)
         raise NotPicklable(f"JSON cannot write the arguments of {name}: {why}.") from error

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 from distq.client.outbox import check_size
 from distq.client.outcome import OutcomeReader
 from distq.core.constraints import FAIL
+from distq.core.failure import pack_failure_text
 from distq.core.option_values import ACCEPT_JSON
+from distq.core.states import STATE_NAMES, SUCCEEDED
+from distq.core.task_ids import task_key_of
 from distq.protocol.submit import NO_KEYS, SubmitConstraints
+from distq.tasks.failure import failure_as_text
 from distq.tasks.seal import Sealer, context_of, new_seal_id, sealed_schedule, sealer_of
-from distq.tasks.sealed import PAYLOADS, Seal, SealKind, content_of
+from distq.tasks.sealed import PAYLOADS, SEALED, Seal, SealKind
 from distq.tasks.tracing import outgoing
 
 if TYPE_CHECKING:
@@ -84,13 +88,31 @@ class ClientSeals:
         """The definition of a schedule, as it travels, with a sealed payload."""
         return dict(definition) if self._sealer is None else sealed_schedule(self._sealer, definition)
 
-    def opened_payload(self, queue: str, name: str, body: bytes) -> bytes:
-        """The payload of a task of that queue and name, which the master has sent; raises SealRefused."""
-        return (
-            content_of(body)
-            if self._sealer is None
-            else self._sealer.open(body, PAYLOADS, context_of(queue, name)).content
-        )
+    def opened_facts(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What the master has about a task, with opened bodies; raises SealRefused."""
+        opened, sealer = dict(facts), self._sealer
+        if sealer is None:
+            return opened
+        task_key = task_key_of(opened["id"])
+        if opened["payload"] is not None:
+            headers = tuple(dict(opened.get("headers") or {}).items())
+            context = context_of(opened["queue"], opened["name"], headers)
+            opened["payload"] = sealer.open(opened["payload"], PAYLOADS, context).content
+        if opened["outcome"]:
+            is_good = opened["state"] == STATE_NAMES[SUCCEEDED]
+            if is_good or opened["outcome"][:1] == SEALED or not sealer.demands_signatures:
+                kinds = (SealKind.RESULT if is_good else SealKind.FAILURE,)
+                opened["outcome"] = self.reader.content(opened["outcome"], kinds, task_key)
+            else:
+                failure = failure_as_text(opened["outcome"], "it is not signed")
+                opened["outcome"] = pack_failure_text(failure.kind, failure.text, failure.remote_traceback)
+        return opened
+
+
+def opened_facts(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the master has about a task, with opened bodies; raises SealRefused."""
+    seals = seals_of(settings)
+    return dict(facts) if seals is None else seals.opened_facts(facts)
 
 
 def sealed_arguments(seals: ClientSeals | None, action: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -76,8 +76,9 @@ TASK: Final = thing(
         "result_format": optional(
             "string",
             "The form of its result: json; pickle, of a task that a Python program has submitted; large, of JSON that "
-            "only /result sends; or other, which is no strict JSON, for example with NaN. Null without a result.",
-            enum=["json", "pickle", "large", "other", None],
+            "only /result sends; encrypted, which only a client with the key reads; or other, no strict JSON, for "
+            "example with NaN. Null without a result.",
+            enum=["json", "pickle", "large", "encrypted", "other", None],
         ),
         "result_bytes": optional("integer", "Size of its result."),
         "error": {

@@ -21,6 +21,7 @@ from distq.client.forks import at_fork, notice
 from distq.client.session_stage import described, described_html
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
+from distq.core.option_values import ACCEPT_JSON
 from distq.core.task_ids import task_key_of
 from distq.settings import Settings
 from distq.tasks.options import SubmitKeywords, checked_to_send
@@ -69,6 +70,7 @@ class AsyncClient(AsyncSubmitter):
                 "Use distq.testing.cluster."
             )
         super().__init__({})
+        self._json_only = given.accept == ACCEPT_JSON
         self._by_value = ByValueSender(given.payload_bytes_max) if by_value else None
         self._settings = given
         self._own_session = AsyncSession(given)
@@ -208,7 +210,7 @@ class AsyncWithOptions(AsyncSubmitter):
     def __init__(self, client: AsyncClient, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._client = client  # the client lives as long as this object
-        self._by_value = client._by_value  # noqa: SLF001 - the same client with other options
+        self._by_value, self._json_only = client._by_value, client._json_only  # noqa: SLF001 - the same client with other options
 
     @property
     def _session(self) -> AsyncSession:

@@ -7,6 +7,7 @@ died, does the same.
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import threading
 import time
@@ -21,6 +22,8 @@ from distq.net.dial import CannotReach, ConnectionLost
 from distq.tasks.control import Snooze
 from distq.wire.errors import RemoteRefusal
 
+KEY_CHARS: Final = 32
+"""Characters of the key of an array without a digest."""
 KEPT_BYTES_MAX: Final = 256 << 20
 """Maximum bytes of arrays that a process keeps for later batches, besides those of its newest batch."""
 IDLE_S: Final = 60.0
@@ -42,7 +45,10 @@ class ArrayReference(NamedTuple):
     """Where the bytes of an array are, and how to make the array of them."""
 
     key: str
-    """Different for each array."""
+    """Different for each array; from a client with keys it ends with the digest of the elements.
+
+    The batch is signed, and so is the digest: the master cannot give a batch the elements of another array.
+    """
     head: bytes
     """The pickle of the array without its elements; b"" if the elements are a pickle of the whole array."""
     size_bytes: int
@@ -128,7 +134,14 @@ def fetch(reference: ArrayReference) -> memoryview:
         raise Snooze(MASTER_AWAY_S, f"an array of joblib.Parallel could not be fetched: {error}") from error
     finally:
         client.abandon()
+    if len(reference.key) > KEY_CHARS and reference.key[KEY_CHARS:] != digest_of(elements):
+        raise ArrayGone("The master has sent other elements of an array than those that the program has signed.")
     return memoryview(elements).toreadonly()
+
+
+def digest_of(elements: bytearray | memoryview) -> str:
+    """What tells whether elements of an array are those of the program."""
+    return hashlib.sha256(elements).hexdigest()
 
 
 def _part(client: Client, part_id: str) -> bytes:

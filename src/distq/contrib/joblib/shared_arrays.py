@@ -26,7 +26,7 @@ from distq.client.client import beside
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.submitter import Submitter
 from distq.client.unsendable import NotPicklable, why_unsendable
-from distq.contrib.joblib.fetched_arrays import ArrayReference, array_of
+from distq.contrib.joblib.fetched_arrays import ArrayReference, array_of, digest_of
 from distq.core.errors import DistqError
 from distq.tasks.by_value import is_by_value, wrapped
 from distq.tasks.codec import PROTOCOL
@@ -184,8 +184,10 @@ class SharedArrays:
         except BaseException:
             _drop_futures(futures)
             raise
+        is_sealed = any(future.reads is not None for future in futures)
         ids = tuple(str(future.task_id) for future in futures)
-        return ArrayReference(uuid.uuid4().hex, head, len(elements), ids), futures
+        key = f"{uuid.uuid4().hex}{digest_of(elements)}" if is_sealed else uuid.uuid4().hex
+        return ArrayReference(key, head, len(elements), ids), futures
 
 
 class _BatchPickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types

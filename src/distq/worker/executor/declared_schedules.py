@@ -10,6 +10,7 @@ from distq.protocol.methods import ADMIN, BROKER
 from distq.protocol.schedule import write_definition
 from distq.tasks.function import TaskSpec, all_named, called_by_name, options_of
 from distq.tasks.payload import pack_json
+from distq.tasks.seal import sealed_schedule, sealer_of
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: 
     if config.schedules == OFF:
         return
     rows = declarations(warn)
+    sealer = sealer_of(config)
+    if sealer is not None:
+        rows = [sealed_schedule(sealer, row) for row in rows]
     if not rows and config.schedules != REMOVE:
         return
     asked = {
