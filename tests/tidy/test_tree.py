@@ -38,6 +38,7 @@ ROOT_FILES = {
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "llms.txt",
     "compose.yaml",
     "docker-bake.hcl",
