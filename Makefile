@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock audit sbom build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -48,6 +48,9 @@ sim: $(DEV) ## simulate the master in virtual time with faults of every kind: SE
 
 chaos: $(DEV) ## kill, freeze and disconnect real processes under load: SEED=7 TASKS=100000
 	@$(BIN)/python -m tests.chaos.run $(or $(SEED),$$(date +%s)) $(or $(TASKS),100000)
+
+chaos-replicated: $(DEV) ## the same with three masters on a PostgreSQL server, which crashes too: SEED=7 TASKS=20000
+	@$(BIN)/python -m tests.chaos.replicated $(or $(SEED),$$(date +%s)) $(or $(TASKS),20000)
 
 mixed: $(DEV) ## the same with every kind of task; checks that no limit is exceeded: SEED=7 SECONDS=600
 	@$(BIN)/python -m tests.chaos.mixed $(or $(SEED),$$(date +%s)) $(or $(SECONDS),600)

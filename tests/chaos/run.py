@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -75,39 +75,49 @@ class Chaos:
         self.faults: list[tuple[float, str]] = []
         self.submitted = 0
         self.clients: list[subprocess.Popen[bytes]] = []
-        self.proxy_port = free_port()
+        self.proxies: list[subprocess.Popen[bytes]] = []
         self.settings = {**SETTINGS, "DISTQ_STORE": f"sqlite:///{folder / 'queue.db'}"}
-        self.proxy = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.proxy", str(self.proxy_port), str(grid.port)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-        )
-        self.master = self._master()
+        self.masters_addresses = [("127.0.0.1", grid.port)]
+        """Where the test asks for the states of tasks."""
+        self.address = self._start()
+        """Where workers and clients reach the master."""
         self.workers = [self._worker(**settings) for settings in self.workers_settings]
 
     # -- processes -----------------------------------------------------------------------------
+
+    def _start(self) -> str:
+        """Start a master behind a proxy, and return the address of the proxy."""
+        self.master = self._master()
+        return f"127.0.0.1:{self._proxy(self.grid.port)}"
+
+    def _proxy(self, target_port: int) -> int:
+        """Start a proxy, and return its port."""
+        port = free_port()
+        command = [sys.executable, "-m", "tests.chaos.proxy", str(port), str(target_port)]
+        self.proxies.append(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE))
+        return port
 
     def _master(self) -> Process:
         address = f"127.0.0.1:{self.grid.port}"
         return self.grid.run("master", **self.settings, DISTQ_ADDRESS=address)
 
     def _worker(self, **overrides: str) -> Process:
-        address = f"127.0.0.1:{self.proxy_port}"
-        settings = {**self.settings, "DISTQ_ADDRESS": address, FOLDER: str(self.folder), **overrides}
+        settings = {**self.settings, "DISTQ_ADDRESS": self.address, FOLDER: str(self.folder), **overrides}
         return self.grid.run("worker", *self.modules, "--concurrency", "2", **settings)
 
     def _client(self) -> None:
-        command = [sys.executable, "-m", self.client, str(self.folder), f"127.0.0.1:{self.proxy_port}"]
+        command = [sys.executable, "-m", self.client, str(self.folder), self.address]
         count = min(OF_A_CLIENT, self.tasks - self.submitted)
         with (self.folder / "clients.log").open("ab") as log:
             client = subprocess.Popen([*command, str(self.submitted), str(count)], cwd=ROOT, stderr=log)
         self.submitted += count
         self.clients.append(client)
 
-    def _order(self, text: str) -> None:
-        assert self.proxy.stdin is not None
-        self.proxy.stdin.write(text.encode() + b"\n")
-        self.proxy.stdin.flush()
+    def _order(self, text: str, proxies: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+        for proxy in proxies or self.proxies:
+            assert proxy.stdin is not None
+            proxy.stdin.write(text.encode() + b"\n")
+            proxy.stdin.flush()
 
     # -- faults --------------------------------------------------------------------------------
 
@@ -187,7 +197,13 @@ class Chaos:
 
     def break_something(self) -> None:
         """Make one fault of the schedule."""
-        kinds: tuple[tuple[int, Callable[[], None]], ...] = (
+        kinds = self.kinds()
+        (fault,) = self.dice.choices([fault for _, fault in kinds], [weight for weight, _ in kinds])
+        self._break(fault)
+
+    def kinds(self) -> tuple[tuple[int, Callable[[], None]], ...]:
+        """Return all faults, with their weights."""
+        return (
             (20, self.kill_the_master),
             (3, self.end_the_master),
             (3, self.freeze_the_master),
@@ -201,8 +217,6 @@ class Chaos:
             (5, self.delay_connections),
             (2, self.kill_a_client),
         )
-        (fault,) = self.dice.choices([fault for _, fault in kinds], [weight for weight, _ in kinds])
-        self._break(fault)
 
     def _break(self, fault: Callable[[], None]) -> None:
         self.faults.append((time.time(), fault.__name__))  # noqa: TID251 - compared with the traces
@@ -233,7 +247,7 @@ class Chaos:
         return None
 
     def _ask(self, method: str, *args: object, role: str = "cli") -> Any:
-        connection = dial([("127.0.0.1", self.grid.port)], KEY.encode(), timeout_s=10)
+        connection = dial(self.masters_addresses, KEY.encode(), timeout_s=10)
         try:
             info = {"role": role, "protocol": [1, 1], "version": "chaos", "session": secrets.token_hex(8)}
             connection.call("broker", "hello", (info,), timeout_s=10)
@@ -245,7 +259,7 @@ class Chaos:
 
     def end(self) -> None:
         """End the processes that do not belong to the cluster."""
-        for process in (*self.clients, self.proxy):
+        for process in (*self.clients, *self.proxies):
             with process:  # waits for the process, and closes its pipes
                 process.kill()
 
