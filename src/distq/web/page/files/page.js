@@ -131,7 +131,8 @@ sign.addEventListener("click", async () => {
 });
 addEventListener("hashchange", async () => {
   await render();
-  main.focus({ preventScroll: false });
+  main.focus({ preventScroll: true });
+  scrollTo(0, 0);
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();

@@ -9,12 +9,14 @@ const LIVE = ["ready", "held", "delayed", "leased"];
 export async function taskView(main, id, reload) {
   const task = await read("show", { id });
   const said = notice();
+  const why = h("p", { class: "quiet" }, task.why || "");
   main.replaceChildren(h("h1", null, `Task ${task.id}: ${task.name}`), said, actions(task, said, reload),
-    h("p", { class: "quiet" }, task.why || ""), facts(task), h("h2", null, "Timeline"), timeline(task), ...related(task), ...bodies(task));
+    why, facts(task), h("h2", null, "Timeline"), timeline(task), ...related(task), ...bodies(task));
   return async () => {
     if (!LIVE.includes(task.state) || document.querySelector("dialog[open]")) return;
     const present = await read("show", { id }).catch(() => task);
-    if (JSON.stringify(present) !== JSON.stringify(task)) await reload("");
+    why.textContent = present.why || ""; // it says for how long, which is no reason to draw the task again
+    if (JSON.stringify({ ...present, why: "" }) !== JSON.stringify({ ...task, why: "" })) await reload("");
   };
 }
 
@@ -35,7 +37,7 @@ function actions(task, said, reload) {
 }
 
 function facts(task) {
-  const shown = [["State", task.state], ["Queue", task.queue], ["Attempt", `${count(task.attempt)} of ${count(task.retries + 1)}`], ["Failures", count(task.failures)],
+  const shown = [["State", task.state], ["Queue", task.queue], ["Attempt", `${count(Math.min(task.attempt, task.retries + 1))} of ${count(task.retries + 1)}`], ["Failures", count(task.failures)],
     ["Lost", count(task.lost)], ["Deliveries", count(task.deliveries)], ["Priority", count(task.priority)], ["Slots", count(task.cost)],
     ["Time limit", duration(task.time_limit_s)], ["Worker", task.holder], ["Concurrency key", task.concurrency_key], ["Unique key", task.unique_key],
     ["Requires", (task.requires || []).join(", ")]];
