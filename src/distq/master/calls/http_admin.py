@@ -9,9 +9,9 @@ from distq.core.errors import DistqError
 from distq.master.calls.http_tasks import MasterEnding
 from distq.master.cycle.request_guard import InternalError
 from distq.protocol.methods import ADMIN, BROKER
-from distq.wire.errors import BadCall, RemoteRefusal
+from distq.wire.errors import BadCall, WireError
 from distq.wire.inert import InertCall
-from distq.wire.messages import decode_reply
+from distq.wire.messages import decode_plain_reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,9 +77,9 @@ class LocalCall:
         """End the future with the reply that a peer would read."""
         if not self.future.done():
             try:
-                self.future.set_result(decode_reply(body))
-            except RemoteRefusal as refusal:
-                self.future.set_exception(BadCall(str(refusal)))
+                self.future.set_result(decode_plain_reply(body))
+            except WireError as error:
+                self.future.set_exception(BadCall(str(error)))
 
     def abort(self) -> None:
         """End the future: the master failed at the request."""
