@@ -16,7 +16,9 @@ from tests.waiting import SOON_S, eventually
 from distq.net.keyring import KeyRing
 from distq.net.serve import Server, ServerConnection
 from distq.net.tls_context import ServerTls
+from distq.protocol.authority import OPERATOR
 from distq.settings.address import Address
+from distq.settings.role_keys import NamedKey
 from distq.wire.framing import Framer, pack
 from distq.wire.handshake import ClientHandshake
 from distq.wire.inert import InertCall
@@ -188,7 +190,7 @@ def serving(
     failures: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
     handler = handler or FakeHandler()
-    server = Server(handler, ring or KeyRing.of_operators([KEY]), limits or Limits(), lambda: b"s" * 20, tls)
+    server = Server(handler, ring or KeyRing([NamedKey(KEY, OPERATOR)]), limits or Limits(), lambda: b"s" * 20, tls)
     try:
         served = Serving(loop, server, handler, run(server.start(Address("127.0.0.1", 0))))
         yield served

@@ -13,6 +13,8 @@ from tests.metrics.fakes import FakeMaster
 from distq.master.calls.gate import Gate
 from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import KeyRing
+from distq.protocol.authority import OPERATOR
+from distq.settings.role_keys import NamedKey
 from distq.web.app import create_app
 from distq.web.bearer import BearerKeys
 from distq.web.page.endpoints import PageEndpoints
@@ -24,7 +26,7 @@ AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 def endpoints(service: Any, gate: Gate | None = None, **options: Any) -> TaskEndpoints:
     """Return the endpoints of a master with one key, or of none; `options` are those of `BearerKeys`."""
-    ring = options.pop("ring", None) or KeyRing.of_operators([KEY.encode()])
+    ring = options.pop("ring", None) or KeyRing([NamedKey(KEY.encode(), OPERATOR)])
     gate = gate or Gate(cast("Any", None), {}, {})
     options = {"note_failure": lambda _peer, _reason: None, "over_plain_http": False, **options}
     return TaskEndpoints(service, BearerKeys([ring], gate, FailedKeys(), **options))

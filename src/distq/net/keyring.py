@@ -33,12 +33,6 @@ class KeyRing:
         self._use(named)
 
     @classmethod
-    def of_operators(cls, keys: Sequence[bytes]) -> KeyRing:
-        """Return the ring of keys that allow everything, of which the first is the newest."""
-        old = Authority(OPERATOR.name, OPERATOR.roles, is_old=True)
-        return cls(NamedKey(key, old if index else OPERATOR) for index, key in enumerate(keys))
-
-    @classmethod
     def of_tokens(cls, tokens: Sequence[bytes]) -> KeyRing:
         """Return the ring of DISTQ_HTTP_TOKEN, whose tokens allow everything over HTTP; no handshake tries them."""
         return cls(
