@@ -115,12 +115,14 @@ class Master:
         watching = asyncio.create_task(self.store_watch.run())
         losing = asyncio.create_task(self.store.lost())
         losing.add_done_callback(self._end)
-        await process.serve_http(self._http_app)
+        try:
+            await process.serve_http(self._http_app)
+        except BaseException:
+            await self._end_tasks(cycle, watching, losing)  # else the process waits for the thread of the store
+            raise
         self._sample_lag(asyncio.get_running_loop().time())
         await self.ended.wait()
         code = await self._drain(cycle, losing)
-        for task in (watching, losing):
-            task.cancel()
         if self._lag is not None:
             self._lag.cancel()
         self.dispatcher.http_tasks.end()
@@ -129,12 +131,18 @@ class Master:
             server.abort()  # another master may lead: no reply that waits to be sent may arrive
         else:
             server.close()
-        broker.stop()
-        await asyncio.gather(cycle, return_exceptions=True)
-        tasks = sum(queue.live for queue in broker.ledger.registry.queues.values())
-        await self.store.close()
+        tasks = await self._end_tasks(cycle, watching, losing)
         await process.ended(tasks, code)
         return code
+
+    async def _end_tasks(self, cycle: asyncio.Task[None], *others: asyncio.Task[Any]) -> int:
+        """End the asyncio tasks of `run`, and close the store; return the number of tasks in it."""
+        for task in others:
+            task.cancel()
+        self.broker.stop()
+        await asyncio.gather(cycle, return_exceptions=True)
+        await self.store.close()
+        return sum(queue.live for queue in self.broker.ledger.registry.queues.values())
 
     def stop(self) -> None:
         """End `run` after the drain; a second call ends the drain."""
