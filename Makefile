@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs format lock audit sbom build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs outputs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -120,6 +120,9 @@ pictures: $(DEV) ## draw README's pictures of the dashboards and of a terminal: 
 docs: $(DEV) ## build the site of the documentation in build/site; a warning is an error
 	@$(BIN)/python -m tools.site build/site
 	@echo "build/site/index.html is the front page."
+
+outputs: $(DEV) ## run the commands of the tutorial and write their outputs into it
+	@$(BIN)/python -m tools.outputs
 
 format: $(DEV) ## format the Python files
 	@$(BIN)/ruff check --fix .

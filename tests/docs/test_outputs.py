@@ -1,0 +1,31 @@
+"""The outputs on the pages are those of the commands: `make outputs` writes them."""
+
+from pathlib import Path
+
+import pytest
+from tests.ports import free_port
+from tests.tidy.tree import ROOT
+from tools.outputs import PAGES, alike, rewritten, settings
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", PAGES)
+def test_every_output_of_a_page_is_that_of_its_command(name: str, tmp_path: Path) -> None:
+    """The commands run again, as a reader would type them; numbers, times and widths may differ."""
+    page = (ROOT / name).read_text(encoding="utf-8")
+    assert alike(rewritten(page, tmp_path, settings(free_port()))) == alike(page)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("up 2 s, 3 of 4 slots", "up 812 ms, 1 of 2 slots", True),
+        ("vm-572   default       2", "vm-9 default 4", True),
+        ("2026-11-28 17:13:53.033  lost", "2027-01-01 01:02:03 lost", True),
+        ("succeeded", "failed", False),
+        ("1-3  shop:report", "1-3  shop:price", False),
+    ],
+)
+def test_two_outputs_are_alike_when_only_numbers_and_widths_differ(first: str, second: str, same: bool) -> None:
+    """Words always count."""
+    assert (alike(first) == alike(second)) is same
