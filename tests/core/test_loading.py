@@ -2,6 +2,7 @@
 
 import pytest
 
+from distq.core import head
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, UnreadableRow, is_readable, restore, restore_extras
 from distq.core.option_values import PLAIN, TASK
@@ -15,6 +16,10 @@ from distq.core.stream_parts import PARTS
 from distq.core.task import DELIVERIES_SKIPPED, Holder, delivery_count
 
 DEFAULTS = Defaults(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
+
+LONG_NAME = head.pack(Ledger(DEFAULTS, lambda: 0.5, 1).registry.envelope("q", "f", TASK), 0, 1, 0, 0, 1.0, 2.0, 3.0)
+LONG_NAME += b"x" * head.TASK_NAME_BYTES_MAX
+"""A head whose name is longer than any that distq writes."""
 
 
 class StoredRows:
@@ -209,6 +214,7 @@ def test_a_clock_set_back_two_hours_delays_no_task_by_two_hours() -> None:
     ("key", "stored", "words"),
     [
         (1 << 40 | 5, b"\1", "Task 1-5 in the store cannot be read"),
+        (1 << 40 | 5, LONG_NAME, r"Task 1-5 in the store cannot be read: the name .* is too long"),
         (POLICIES - 1, b"{", "The limits of a queue in the store cannot be read"),
         (POLICIES - 1, b'{"queue": 5}', "The limits of a queue in the store cannot be read"),
         (PARTS - 1, b"\1", "A checkpoint or a part of a stream in the store cannot be read"),

@@ -68,7 +68,7 @@ class Loader:
         """Rows of schedules, by their negative keys."""
         self._registry = registry
         self._tasks: dict[int, Task] = {}
-        self._unreadable: dict[int, ValueError] = {}
+        self._unreadable: dict[int, ValueError | head.NameTooLong] = {}
         """Why heads cannot be read: a leader that a standby follows may be of a later release."""
         self._is_unfinished_copy = False
         self._envelopes: dict[bytes, Envelope] = {}
@@ -91,7 +91,7 @@ class Loader:
             else:
                 try:
                     tasks[key] = self._task(key, stored)
-                except ValueError as exc:
+                except (ValueError, head.NameTooLong) as exc:
                     self._unreadable[key] = exc
                 else:
                     self._unreadable.pop(key, None)
@@ -225,7 +225,8 @@ def is_readable(key: int, stored: bytes) -> bool:
     """Whether a master can load the row with this head: a task, or the limits of a queue, or another row."""
     try:
         if key >= 0:
-            head.unpack(stored)
+            fields = head.unpack(stored)
+            head.check_names(fields.queue, fields.name, fields.requires)
         elif key < POLICIES:
             unpack_policy(stored)
         elif key < PARTS and not key < CURSORS:
