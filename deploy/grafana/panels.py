@@ -488,4 +488,12 @@ SEVERAL_MASTERS = [
         "short",
         [Query(f"distq_passed_connections{{{OF_MASTER}}}", "{{instance}}")],
     ),
+    Panel(
+        "Standby lag",
+        "How long ago each standby knew all tasks. It grows while it reads all tasks, or cannot reach the database.",
+        "s",
+        [Query(f"distq_standby_lag_seconds{{{OF_MASTER}}}", "{{instance}}")],
+        warn=5,
+        critical=60,
+    ),
 ]

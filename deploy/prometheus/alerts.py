@@ -69,6 +69,14 @@ ALERTS = (
         "the standbys are stopped",
     ),
     Alert(
+        "DistqStandbyTooFarBehind",
+        f"max {SERVICE} (distq_standby_lag_seconds) > 60",
+        "5m",
+        "warning",
+        "A standby has not known all tasks for {{ $value | humanizeDuration }}: a takeover would wait for it.",
+        "a standby cannot follow the leader",
+    ),
+    Alert(
         "DistqNoWorkersForNonEmptyQueue",
         f'({READY} > 0) unless (sum {QUEUE} (distq_queue_tasks{{state="leased"}}) > 0)'
         f" unless (sum {QUEUE} (rate(distq_task_attempts_total[5m])) > 0)"

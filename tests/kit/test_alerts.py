@@ -174,6 +174,9 @@ CASES: Final[dict[str, Case]] = {
     "DistqNoStandby": Case(
         {'distq_standby_masters{job="m"}': "1x5 0x120"}, 20, gauge("distq_standby_masters", 0, job="m")
     ),
+    "DistqStandbyTooFarBehind": Case(
+        gauge("distq_standby_lag_seconds", 90, job="m"), 7, gauge("distq_standby_lag_seconds", 5, job="m")
+    ),
     "DistqClockStepped": Case(rising("distq_clock_steps_total", 1), 5, rising("distq_clock_steps_total", 0)),
     "DistqAuthFailures": Case(rising("distq_auth_failures_total", 1), 10, rising("distq_auth_failures_total", 0.2)),
     "DistqQueuePaused": Case(gauge("distq_queue_paused", 1, queue="q"), 61, gauge("distq_queue_paused", 0, queue="q")),

@@ -124,7 +124,6 @@ NOT_SHOWN = {
     "distq_dead_letters_dropped_total": "the log reports it, and only a setting of the operator causes it",
     "distq_unknown_settles_total": "it helps only to find a defect",
     "distq_store_ready": "an alert reports it",
-    "distq_standby_lag_seconds": "it explains a slow takeover; /readyz says which master stands by",
     "distq_internal_errors_total": "an alert reports it with its place; the log has the details",
     "distq_clock_steps_total": "an alert reports it",
     "distq_clock_stepped_seconds": "the log reports each step",
