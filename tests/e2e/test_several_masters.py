@@ -160,6 +160,29 @@ def test_p1_a_standby_leads_after_the_leader_was_killed(masters: Masters, held: 
         assert len(holders(held)) == 1
 
 
+def test_schedules_and_results_stay_over_a_change_of_leader(masters: Masters, held: Path) -> None:
+    """A scheduled run that is in flight is not submitted again, later ones are, and earlier results can be read."""
+    first = masters.leader(0)
+    second = masters.standby(1)
+    masters.worker(2)
+    with masters.client() as client:
+        earlier = client.submit(tasks.square, 12)
+        assert earlier.result(60) == 144
+        assert earlier.task_id is not None
+        client.options(every=0.2).schedule("held", tasks.hold, str(held), "done")
+        running(held)
+        store_the_leases(client)
+        first.signal(signal.SIGKILL)
+        second.logs("leadership_began")
+        store_the_leases(client)  # it takes longer than several periods of the schedule
+        assert len(holders(held)) == 1
+        assert client.result(earlier.task_id, 60) == 144
+        (begun,) = holders(held)
+        (held / str(begun)).unlink()
+        go(held)
+        running(held)  # a later run under the second leader
+
+
 def test_a_leader_that_is_stopped_hands_over(masters: Masters) -> None:
     """The next master leads although tasks run; no client gets an error, and a master that comes back stands by."""
     first = masters.leader(0)
