@@ -7,6 +7,7 @@ renders them first.
 {{- include "distq.checks.master" . -}}
 {{- include "distq.checks.tls" . -}}
 {{- include "distq.checks.keys" . -}}
+{{- include "distq.checks.payloadKeys" . -}}
 {{- include "distq.checks.settings" (dict "root" . "where" "master.env" "env" .Values.master.env) -}}
 {{- $scaled := dict -}}
 {{- range $name, $values := .Values.workerPools -}}

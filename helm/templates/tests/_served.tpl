@@ -34,7 +34,7 @@ spec:
       env:
         - {name: DISTQ_ADDRESS, value: {{ include "distq.address" .root | quote }}}
         - {name: DISTQ_AUTHKEY_FILE, value: /etc/distq/authkey}
-        {{- range $name, $value := include "distq.tlsClientEnv" .root | fromYaml }}
+        {{- range $name, $value := merge (include "distq.tlsClientEnv" .root | fromYaml) (include "distq.payloadKeysEnv" .root | fromYaml) }}
         - {name: {{ $name }}, value: {{ $value | quote }}}
         {{- end }}
       {{- include "distq.containerSecurity" .root | nindent 6 }}
@@ -43,7 +43,9 @@ spec:
       volumeMounts:
         {{- include "distq.volumeMounts" .root | nindent 8 }}
         {{- include "distq.tlsMount" .root | nindent 8 }}
+        {{- include "distq.payloadKeysMount" .root | nindent 8 }}
   volumes:
     {{- include "distq.volumes" (dict "root" .root "tmpSize" "64Mi") | nindent 4 }}
     {{- include "distq.tlsClientVolume" .root | nindent 4 }}
+    {{- include "distq.payloadKeysVolume" .root | nindent 4 }}
 {{- end -}}
