@@ -268,3 +268,22 @@ async def test_related_tasks_are_there_in_both_directions(bench: Bench) -> None:
     assert related == {"upstream": [], "upstream_count": 0, "downstream": [], "downstream_count": 0}
     answer = await browser.http.ask("GET", "/page/read/show?id=1-ffff")
     assert (answer.status_code, "does not know task" in answer.text) == (422, True)
+
+
+def test_readers_without_a_key_do_not_hold_up_a_reader_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All places for reads without a key are taken: the next one waits, and one with a key is answered."""
+    monkeypatch.setattr(endpoints, "READS_MAX", 0)
+    monkeypatch.setattr(endpoints, "STREAMS_MAX", 0)
+
+    @on_bench()
+    async def read(bench: Bench) -> None:
+        browser = Browser(bench)
+        waiting = browser.http.start("GET", "/page/read/schedule_list")
+        await browser.http.settle()
+        assert not waiting.done()
+        assert await browser.get("/page/read/schedule_list", **AUTHORIZED) == {"schedules": []}
+        waiting.cancel()
+        refused = await browser.http.ask("GET", "/page/events")
+        assert (refused.status_code, "sign in" in refused.json()["detail"]) == (429, True)
+
+    read()

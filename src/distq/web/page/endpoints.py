@@ -6,6 +6,7 @@ The paths below `/page` belong to the page of the same version and may change wi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -62,9 +63,9 @@ HEADERS: Final = {
 EVENT_S: Final = 2.0
 """Seconds between two events of a stream."""
 STREAMS_MAX: Final = 16
-"""Maximum streams at the same time: each examines all queues every two seconds, and needs no key."""
+"""Streams from which on a reader without a key gets none: each examines all queues every two seconds."""
 READS_MAX: Final = 2
-"""Maximum reads at the same time, the others wait: one may search a million tasks, and needs no key."""
+"""Maximum reads without a key at the same time, the others wait: one may search a million tasks."""
 ROWS_MAX: Final = 100
 """Maximum rows of a page of rows."""
 ACTION_S: Final = 600.0
@@ -151,7 +152,7 @@ class PageEndpoints:
             raise Problem(404, f"There is no {request.url.path} here.", reads=sorted(READS))
         asked = _asked(request, what)
         sees_all = self._sees_all(await self._authority(request), what, asked)
-        async with self._reading:
+        async with contextlib.nullcontext() if sees_all else self._reading:
             if what == "show":
                 return _json(await task_view(partial(self._ask, request), asked, sees_all=sees_all))
             return _json(self._shown(what, asked, await self._ask(request, what, asked), sees_all=sees_all))
@@ -160,10 +161,11 @@ class PageEndpoints:
         """`GET /page/events`: a `live` page every two seconds, as server-sent events."""
         asked = _asked(request, "live")
         sees_all = self._sees_all(await self._authority(request), "live", asked)
-        if self._streams >= STREAMS_MAX:
+        if self._streams >= STREAMS_MAX and not sees_all:
             raise Problem(
                 429,
-                f"{STREAMS_MAX} pages receive events already, which is the limit. Close one, or repeat this later.",
+                f"{STREAMS_MAX} pages receive events already, which is the limit for readers without a key. Close one, "
+                "or sign in.",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         self._streams += 1
