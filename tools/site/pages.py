@@ -10,9 +10,7 @@ from tools.llms import LINK, ROW
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 INCLUDED: Final = (
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
+    "*.md",
     "helm/README.md",
     "examples/*/README.md",
     "findings/README.md",
@@ -41,12 +39,16 @@ def navigation(contents: str) -> str:
 
 def _groups(contents: str) -> Iterator[str]:
     yield _group("Start", [("What distq is", "/README.md"), ("A task's whole life", "/examples/life/README.md")])
+    listed = {"/README.md"}
     for section in contents.split("\n## ")[1:]:
         caption, _, text = section.partition("\n")
         found = [LINK.finditer(row["links"]) for line in text.splitlines() if (row := ROW.match(line))]
         pages = [(link["title"], _from_root(link["link"])) for links in found for link in links]
+        listed |= {page for _, page in pages}
         yield _group(caption, [(title, page) for title, page in pages if page.endswith(".md")])
-    yield _group("Development", [("Contributing", "/CONTRIBUTING.md"), ("Findings", "/findings/README.md")])
+    others = sorted(path for path in ROOT.glob("*.md") if f"/{path.name}" not in listed)
+    at_root = [(path.stem.capitalize(), f"/{path.name}") for path in others]
+    yield _group("Development", [*at_root, ("Findings", "/findings/README.md")])
 
 
 def _from_root(link: str) -> str:
