@@ -26,7 +26,7 @@ from distq.protocol.heartbeat import read_report
 from distq.protocol.hello import read_executor_hello, read_greeting, read_hello, read_worker_hello
 from distq.protocol.schedule import read_definition
 from distq.protocol.submit import read_submit
-from distq.settings import Role, load
+from distq.settings import Role, kinds, load
 from distq.settings.table import ROWS
 from distq.web.problems import Problem
 from distq.web.task_order import read_order
@@ -136,8 +136,10 @@ def http_json(data: bytes) -> None:
         read_order(data, None)
 
 
-_NAMES: Final = tuple(
-    row.name for row in ROWS if "FILE" not in row.name and "TLS" not in row.name and row.name != "DISTQ_AUTHKEY_CREATE"
+_NAMES: Final = tuple(  # without paths: the input would choose which files of the machine are read
+    row.name
+    for row in ROWS
+    if row.kind is not kinds.PATH and "TLS" not in row.name and row.name != "DISTQ_AUTHKEY_CREATE"
 )
 
 

@@ -154,3 +154,10 @@ def test_loopback_is_known_by_its_text() -> None:
     """0.0.0.0 and :: are not loopback."""
     assert all(Address(host, 1).is_loopback for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"))
     assert not any(Address(host, 1).is_loopback for host in ("0.0.0.0", "::", "10.0.0.1", "master"))
+
+
+def test_a_path_has_no_nul_character() -> None:
+    """No system has a file of such a name, and Python raises an error that names no setting."""
+    assert kinds.PATH.parse("/etc/distq/keys") == "/etc/distq/keys"
+    with pytest.raises(ValueError, match="NUL"):
+        kinds.PATH.parse("keys\0")

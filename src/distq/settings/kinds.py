@@ -116,6 +116,17 @@ def parse_handler(text: str) -> str:
     return text
 
 
+def parse_path(text: str) -> str:
+    """Check that the text can be a path.
+
+    Raises:
+        ValueError: the text has a NUL character, which no path has.
+    """
+    if "\0" in text:
+        raise ValueError("it has a NUL character")
+    return text
+
+
 def parse_name(text: str) -> str:
     """Check that the text can name a pool or a queue.
 
@@ -276,4 +287,4 @@ STORE = Kind(
     "postgresql://user@host/database",
 )
 SECRET = Kind("secret", str, "text")
-PATH = Kind("path", str, "a path")
+PATH = Kind("path", parse_path, "a path")
