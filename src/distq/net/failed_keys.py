@@ -14,9 +14,9 @@ from typing import Final
 
 PAUSE_S: Final = 0.0125
 """Seconds before the refusal of the first wrong key of an address; each further one doubles them."""
-PAUSE_MAX_S: Final = 0.2
+PAUSE_MAX_S: Final = 0.1
 """Maximum seconds before a refusal: a program that tells its user of a wrong key is not taken for one that hangs, and
-a guesser on one connection after the other has 5 attempts a second."""
+a guesser on one connection after the other has 10 attempts a second."""
 FAILURES_KEPT_S: Final = 60.0
 """Seconds after its last wrong key for which the failures of an address are remembered."""
 ADDRESSES_MAX: Final = 1_000
