@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 def build(site: Path) -> int:
     """Build the pages; returns the exit code of Sphinx, for which each warning is an error."""
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning", "--nitpicky", "--quiet"]
-    places = ["--conf-dir", "tools/site", "--doctree-dir", str(site / ".doctrees"), ".", str(site / __version__)]
+    # The navigation of a page depends on other files, which an environment of an earlier build does not know.
+    places = [
+        "--fresh-env",
+        "--conf-dir",
+        "tools/site",
+        "--doctree-dir",
+        str(site / ".doctrees"),
+        ".",
+        str(site / __version__),
+    ]
     done = subprocess.run([*command, "--jobs", "auto", *places], cwd=ROOT, check=False)
     if done.returncode == 0:
         write_versions(site)
