@@ -44,7 +44,7 @@ POLL_S: Final = 0.05
 """Seconds between two checks of a reading caller whether its future has ended in another way (refused, closed)."""
 EARLY_END_POLL_S: Final = 0.001
 """The same interval while there are early ends: another thread is reading the answer to their submit."""
-BUSY_POLL_S: Final = 0.0002
+BUSY_POLL_S: Final = 0.0004
 """Seconds that a caller polls for the next result before it sleeps, if the last result came within this time."""
 PAUSE_S: Final = 0.1
 """Seconds that the receiver thread pauses after an error that no new connection ends."""
