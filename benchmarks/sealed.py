@@ -1,4 +1,4 @@
-"""The cost of signed and encrypted payloads: microseconds to seal and to open a body, and of a round trip with them.
+"""The cost of signed and encrypted payloads: microseconds to seal and to open a body.
 
 python -m benchmarks.sealed
 """
