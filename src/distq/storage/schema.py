@@ -59,7 +59,7 @@ def prepare(link: ConnectionPort, empty: bool) -> None:
     """Lock the file, check which program wrote it before changing it, then migrate it to VERSION.
 
     Raises:
-        NotOurs, TooNew: nothing was changed.
+        ForeignFile, TooNew: nothing was changed.
         SqliteError: SQLite reports an error, BUSY if another process holds the file.
     """
     for sql in LOCK + SHAPE if empty else LOCK:
@@ -76,7 +76,7 @@ def prepare(link: ConnectionPort, empty: bool) -> None:
 
 
 def version_of(link: ConnectionPort) -> int:
-    """Return the version of the file's tables, 0 for an empty file. Raises NotOurs."""
+    """Return the version of the file's tables, 0 for an empty file. Raises ForeignFile."""
     ((application,),) = link.run("PRAGMA application_id")
     if application == APPLICATION:
         ((version,),) = link.run("PRAGMA user_version")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ENDS_PER_REPLY: Final = 1_000
 ENDS_BYTES_MAX: Final = 8 << 20
-"""Maximum bytes of outcomes in one reply, of at most ENDS_AT_ONCE tasks; a single larger outcome still fits a frame."""
+"""Maximum bytes of outcomes in one reply; a single larger outcome still fits a frame."""
 
 End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
 """Whether a task has succeeded, its result or error, its causes, and its state for executors that read it."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PARTS_PER_REPLY: Final = 100
 PARTS_BYTES_MAX: Final = 8 << 20
-"""Maximum bytes of parts in one reply, of at most PARTS_AT_ONCE parts; a single larger part still fits a frame."""
+"""Maximum bytes of parts in one reply; a single larger part still fits a frame."""
 
 
 class Streams:
