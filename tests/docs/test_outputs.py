@@ -11,9 +11,17 @@ from tools.outputs import PAGES, alike, rewritten, settings
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", PAGES)
 def test_every_output_of_a_page_is_that_of_its_command(name: str, tmp_path: Path) -> None:
-    """The commands run again, as a reader would type them; numbers, times and widths may differ."""
+    """The commands run again, as a reader would type them; numbers, times and widths may differ.
+
+    On a busy machine a program may be later than on the page, so up to three runs are made.
+    """
     page = (ROOT / name).read_text(encoding="utf-8")
-    assert alike(rewritten(page, tmp_path, settings(free_port()))) == alike(page)
+    again = ""
+    for folder in (tmp_path / "first", tmp_path / "second", tmp_path / "third"):
+        if again != alike(page):
+            folder.mkdir()
+            again = alike(rewritten(page, folder, settings(free_port())))
+    assert again == alike(page)
 
 
 @pytest.mark.parametrize(

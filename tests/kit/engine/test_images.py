@@ -15,8 +15,8 @@ from tests.tidy.tree import ROOT
 pytestmark = ON_IMAGES
 
 MEGABYTE = 1_000_000
-OVER_THE_BASE_MAX = 24 * MEGABYTE
-"""On CPython 3.15: 18 MB for the environment, 5 MB for bytecode of the standard library, which official images lack."""
+OVER_THE_BASE_MAX = 25 * MEGABYTE
+"""On CPython 3.15: 19 MB for the environment, 5 MB for bytecode of the standard library, which official images lack."""
 STARTS = 8
 LIST_FILES = """
 import json, os, stat
@@ -51,7 +51,7 @@ every = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE, EXAMPLE_IM
 
 
 @both
-def test_an_image_is_at_most_24_mb_larger_than_its_base(image: str) -> None:
+def test_an_image_is_at_most_25_mb_larger_than_its_base(image: str) -> None:
     """An image adds one stripped environment without unused files, and bytecode that the base lacks."""
     assert inspect(image)["Size"] - inspect(BASE_IMAGE)["Size"] <= OVER_THE_BASE_MAX
 

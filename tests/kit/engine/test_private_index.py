@@ -162,12 +162,12 @@ def test_an_image_is_built_from_an_index_behind_a_private_ca(tmp_path: Path) -> 
             run("docker", "rmi", "--force", IMAGE)
 
 
-def test_bake_builds_both_images_and_plans_a_release_for_two_platforms() -> None:
-    """`docker buildx bake` builds both, and `bake release` plans SBOM and provenance."""
+def test_bake_builds_all_images_and_plans_a_release_for_two_platforms() -> None:
+    """`docker buildx bake` builds the three, and `bake release` plans SBOM and provenance."""
     run("docker", "buildx", "bake")
     plan = run("docker", "buildx", "bake", "--print", "release", REGISTRY="registry.example/")
     for wanted in ("linux/amd64", "linux/arm64", "type=sbom", "type=provenance,mode=max"):
-        assert plan.count(wanted) == 2, wanted
-    for image in ("distq-master", "distq-worker"):
+        assert plan.count(wanted) == 3, wanted
+    for image in ("distq-master", "distq-master-postgresql", "distq-worker"):
         assert f"registry.example/{image}:{VERSION}" in plan
     assert f'default = "{VERSION}"' in (ROOT / "docker-bake.hcl").read_text(encoding="utf-8")
