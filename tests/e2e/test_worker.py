@@ -350,7 +350,7 @@ def test_a_master_names_the_worker_that_has_taken_its_http_address(grid: Cluster
 def test_a_worker_beside_a_master_with_the_same_http_address_works_without_one(grid: Cluster) -> None:
     """One `.env` sets the same address for both: the worker logs that the address is taken, and runs its tasks."""
     shared = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
-    grid.master(**shared)
+    grid.master(**shared).logs("http_listened")  # it accepts workers before that
     worker = grid.worker("square", 1, **shared)
     worker.logs("http_not_served")
     assert "This worker runs without it." in worker.text
