@@ -50,25 +50,24 @@ Event = Send | Authenticated | InertCall | PeerRefused | Closed
 class ServerReader:
     """One connection as the master sees it: a handshake, then calls."""
 
-    __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated", "room")
+    __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated", "key", "room")
 
     def __init__(self, keys: Sequence[bytes], nonce: bytes, frame_bytes_max: int) -> None:
         self.authenticated = False
+        self.key = b""
+        """The key that the peer has proved, empty before."""
         self.room: memoryview | None = None
         """The buffer to receive the next bytes of a large frame into, before `received`; None: use `receive`."""
         self._closed = False
         self._frame_bytes_max = frame_bytes_max
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
-        self._handshake = ServerHandshake(keys, nonce)
+        self._handshake: ServerHandshake | None = ServerHandshake(keys, nonce)
+        """None from its end on: a master keeps thousands of connections."""
 
     def start(self) -> bytes:
         """Return the first bytes to send."""
+        assert self._handshake is not None
         return pack(self._handshake.start())
-
-    @property
-    def key(self) -> bytes:
-        """The key that the peer has proved, empty before."""
-        return self._handshake.key
 
     def received(self, count: int) -> bool:
         """Take the first `count` bytes of `room`; True if they complete the frame: `receive(b"")` returns its event.
@@ -119,14 +118,18 @@ class ServerReader:
         self._close(events, str(exc), authentication_failed=False)
 
     def _shake(self, frame: bytes, events: list[Event]) -> None:
+        handshake = self._handshake
+        assert handshake is not None
         try:
-            events.extend(Send(pack(body)) for body in self._handshake.receive(frame))
+            events.extend(Send(pack(body)) for body in handshake.receive(frame))
         except AuthenticationFailed as exc:
             refusal = b"" if exc.reply is None else pack(exc.reply)
             self._close(events, str(exc), authentication_failed=True, refusal=refusal)
             return
-        if self._handshake.done:
+        if handshake.done:
             self.authenticated = True
+            self.key = handshake.key
+            self._handshake = None
             self._framer.limit_bytes = self._frame_bytes_max
             self._framer.takes_split = True
             events.append(Authenticated())
