@@ -18,8 +18,7 @@ SHARED, WEB, NEWER, TEAM, READER = (
 ALL = (SHARED, WEB, NEWER, TEAM, READER)
 LINES = f"web submit {WEB}\nteam work {TEAM}\nreader read {READER}\n"
 
-# Programs of the standard library, each with a key of one role.
-PUTS = """
+CONNECTED = """
 import sys
 from multiprocessing.managers import BaseManager
 class Manager(BaseManager): pass
@@ -28,6 +27,11 @@ Manager.register("get_result_queue")
 manager = Manager(("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode())
 manager.connect()
 work, result = manager.get_work_queue(), manager.get_result_queue()
+"""
+# Programs of the standard library, each with a key of one role.
+PUTS = (
+    CONNECTED
+    + """
 work.put(7)
 print(result.get(timeout=30))
 try:
@@ -35,15 +39,10 @@ try:
 except Exception as error:
     print(error)
 """
-WORKS = """
-import sys
-from multiprocessing.managers import BaseManager
-class Manager(BaseManager): pass
-Manager.register("get_work_queue")
-Manager.register("get_result_queue")
-manager = Manager(("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode())
-manager.connect()
-work, result = manager.get_work_queue(), manager.get_result_queue()
+)
+WORKS = (
+    CONNECTED
+    + """
 item = work.get(timeout=30)
 result.put(item * item)
 try:
@@ -51,6 +50,7 @@ try:
 except Exception as error:
     print(error)
 """
+)
 
 
 @pytest.fixture
