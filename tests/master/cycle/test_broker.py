@@ -1,10 +1,16 @@
 """The broker's cycle: draining, one commit for all, and waits that cost nothing once they are over."""
 
 import asyncio
+from typing import Any
 
+import pytest
 from tests.master.bench import DEFAULTS, WAITING, Bench, done, on_bench
 
+from distq.core.ledger import Ledger
 from distq.core.ports import StoreLimits
+from distq.core.queue import Queue
+from distq.core.task import Task
+from distq.master.cycle.long_polls import WaitingRequests
 
 
 @on_bench()
@@ -133,3 +139,31 @@ async def test_a_waiting_submit_does_not_keep_the_loop_busy(bench: Bench) -> Non
     assert plain.answer() is None
     bench.broker.stop()
     await running
+
+
+def test_a_cycle_examines_no_ready_queue_that_no_request_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 10,000 ready queues each cycle took 9 ms, while all executors were busy or served another queue."""
+    examined: list[str] = []
+    lease = WaitingRequests.lease
+
+    def noted(self: WaitingRequests, ledger: Ledger, queue: Queue[Task], *others: Any) -> None:
+        examined.append(queue.name)
+        lease(self, ledger, queue, *others)
+
+    monkeypatch.setattr(WaitingRequests, "lease", noted)
+
+    @on_bench()
+    async def submit(bench: Bench) -> None:
+        for number in range(20):
+            await bench.submit(bench.client(f"c{number}"), 1, [b"a"], queue=f"q{number}")
+        assert examined == []
+        bench.worker(queues=["other"])
+        executor = bench.executor()
+        assert await bench.exchange(executor, wait_s=100) is WAITING
+        await bench.submit(bench.client(), 1, [b"b"], queue="q1")
+        assert examined == []
+        await bench.submit(bench.client("last"), 1, [b"c"], queue="other")
+        assert examined == ["other"]
+        assert len(bench.rows(executor)) == 1
+
+    submit()

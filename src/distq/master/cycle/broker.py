@@ -299,9 +299,9 @@ class Broker:
     def _serve(self, now: float) -> None:
         """Lease ready tasks to the requests that wait for them."""
         ledger = self.ledger
-        if self.draining:
+        if self.draining or not self._long_polls:
             return
-        for queue in ledger.leasing.offering():
+        for queue in self._long_polls.wanted(ledger.leasing.offering()):
             if queue.policy.limits and not queue.allowance(now):
                 continue
             served: list[tuple[LeaseRequest, list[Task]]] = []

@@ -56,6 +56,13 @@ class WaitingRequests:
         """All waiting requests."""
         return list(self._queues)
 
+    def wanted(self, queues: list[Queue[Task]]) -> list[Queue[Task]]:
+        """Return those of the queues that a request may wait for: of 10,000 ready ones often none."""
+        programs, executors = self._programs, self._executors
+        if None in programs or None in executors:
+            return queues
+        return [queue for queue in queues if queue in executors or queue in programs]
+
     def of(self, queue: Queue[Task]) -> Iterator[LeaseRequest]:
         """The requests that take tasks of this queue, in the order in which they are served."""
         programs, executors = self._programs, self._executors
