@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tests.fuzz.values import Source
+from tests.wire.reading import all_events
 
 from distq.core import head
 from distq.core.checkpoints import CURSORS
@@ -88,7 +89,7 @@ def server(data: bytes) -> None:
     assert reader.authenticated
     step = 1 + data[0] * 16 if data else 1
     for at in range(1, len(data), step):
-        for event in reader.receive(data[at : at + step]):
+        for event in all_events(reader, data[at : at + step]):
             assert isinstance(event, InertCall | PeerRefused | Closed | Send), event  # never Authenticated again
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from tests.wire.reading import all_events
+
 from distq.wire.errors import RemoteRefusal
 from distq.wire.framing import SplitFrame, pack
 from distq.wire.inert import InertCall
@@ -70,7 +72,7 @@ class FakeMaster:
         with connection, suppress(ConnectionError):
             connection.sendall(session.start())
             while data := connection.recv(65536):
-                for event in session.receive(data):
+                for event in all_events(session, data):
                     match event:
                         case Send(reply) | PeerRefused(reply):
                             connection.sendall(reply)

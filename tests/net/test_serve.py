@@ -18,9 +18,10 @@ from distq.net.admission import UNREAD_S, Admission
 from distq.net.descriptors import OWN_DESCRIPTORS
 from distq.net.failed_keys import FailedKeys
 from distq.net.listening import CannotListen
-from distq.net.serve import CALLS_A_TURN, CALLS_AHEAD_MAX, ServerConnection
+from distq.net.serve import CALLS_AHEAD_MAX, ServerConnection
 from distq.net.unauthenticated import Unauthenticated
 from distq.net.unread import UnreadReplies
+from distq.net.waiting_calls import WaitingCalls
 from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack
@@ -193,8 +194,9 @@ def test_the_server_pauses_reading_while_too_many_calls_wait(served: Serving) ->
         assert len(peer.answer()[0]) == 100_000
 
 
-def test_a_peer_that_sends_many_calls_delays_no_other() -> None:
-    """Each turn of the event loop answers a few calls of each peer, and the order of a peer's answers stays."""
+def test_peers_that_send_many_calls_delay_no_other() -> None:
+    """All calls that were sent ahead share one slice in each turn of the event loop; a peer's answers stay in order."""
+    turn = [0]
     turns: list[tuple[int, int]] = []
 
     class Handler(FakeHandler):
@@ -202,17 +204,50 @@ def test_a_peer_that_sends_many_calls_delays_no_other() -> None:
             turns.append((turn[0], id(connection)))
             super().called(connection, call)
 
-    turn = [0]
-    with serving(limits=Limits(), handler=Handler()) as served, served.peer() as busy:
+    with serving(handler=Handler()) as served, served.peer() as one, served.peer() as other:
 
         def count() -> None:
             turn[0] += 1
             served.loop.call_soon(count)
 
+        served.server.waiting_calls = WaitingCalls(slice_s=0)
         served.within(count)
-        busy.socket.sendall(pack(encode_call("thing", "echo", (1,))) * 500)
-        assert [busy.answer() for _ in range(500)] == [(1,)] * 500
-    assert max(Counter(turns).values()) <= 2 * CALLS_A_TURN  # one turn may both read and continue
+        for peer in (one, other):
+            peer.socket.sendall(b"".join(pack(encode_call("thing", "echo", (n,))) for n in range(500)))
+        for peer in (one, other):
+            assert [peer.answer() for _ in range(500)] == [(n,) for n in range(500)]
+    assert max(Counter(turns).values()) <= 2  # the first call of a read, and one that has waited
+    assert max(Counter(number for number, _ in turns).values()) <= 3
+
+
+def test_waiting_connections_have_one_turn_each_before_any_has_a_second() -> None:
+    """A connection whose call fails unexpectedly takes no turn from the others."""
+    order: list[str] = []
+
+    class Calls:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.left = 3
+
+        def serve_next(self) -> None:
+            order.append(self.name)
+            self.left -= 1
+            if self.left:
+                waiting.add(self)
+            elif len(order) == 9:
+                end.set()
+            if self.name == "c":
+                raise RuntimeError
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        for name in "abc":
+            waiting.add(Calls(name))
+        await end.wait()
+
+    waiting, end = WaitingCalls(), asyncio.Event()
+    asyncio.run(scene())
+    assert order == ["a", "b", "c"] * 3
 
 
 def test_small_calls_that_waited_are_all_answered(served: Serving) -> None:

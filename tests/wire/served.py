@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.wire.reading import all_events
+
 from distq.wire import splice
 from distq.wire.errors import BadCall
 from distq.wire.framing import pack
@@ -72,7 +74,7 @@ class Served:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.sendall(session.start())
             while data := connection.recv(65536):
-                for event in session.receive(data):
+                for event in all_events(session, data):
                     match event:
                         case Send(reply) | PeerRefused(reply):
                             connection.sendall(reply)

@@ -7,12 +7,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.wire.reading import all_events
 
 from distq.wire.framing import pack
 from distq.wire.handshake import CHALLENGE, FAILURE, WELCOME
 from distq.wire.inert import InertCall, read_call
 from distq.wire.messages import encode_call
-from distq.wire.server_reader import Authenticated, Closed, Event, PeerRefused, Send, ServerReader
+from distq.wire.server_reader import EVENTS_MAX, Authenticated, Closed, Event, PeerRefused, Send, ServerReader
 
 KEY, NONCE, OTHER = b"the key", bytes(range(40)), bytes(range(100, 140))
 FRAME_BYTES_MAX = 1000
@@ -169,3 +170,14 @@ def test_a_closed_session_is_silent() -> None:
     listening = session()
     assert listening.receive(b"garbage")
     assert listening.receive(b"".join(map(pack, NEW))) == []
+
+
+def test_one_read_returns_few_events_and_the_others_later() -> None:
+    """A peer that sends many calls ahead has some of them unpickled at a time; their order stays."""
+    listening = session()
+    listening.receive(b"".join(map(pack, NEW)))
+    calls = [encode_call("work", "get", (number,)) for number in range(50)]
+    found = listening.receive(b"".join(map(pack, calls)) + pack(PUT)[:5])
+    assert len(found) == EVENTS_MAX
+    found += [*all_events(listening, b""), *listening.receive(pack(PUT)[5:])]
+    assert found == [read_call(body) for body in (*calls, PUT)]

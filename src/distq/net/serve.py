@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.net.admission import FRAME_BYTES_MAX, Admission
 from distq.net.descriptors import room_for_connections
+from distq.net.direct_writer import DirectWriter
 from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import UNKNOWN, KeyRing
 from distq.net.listening import Listeners
@@ -21,6 +22,7 @@ from distq.net.socket_options import peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT, TLS_HELLO, TLS_HELLO_S
 from distq.net.unauthenticated import Unauthenticated
 from distq.net.unread import UnreadReplies
+from distq.net.waiting_calls import WaitingCalls
 from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
 from distq.wire.framing import Buffer, pack
@@ -36,11 +38,8 @@ if TYPE_CHECKING:
 
 CALLS_AHEAD_MAX: Final = 8
 """Maximum unanswered calls of one peer that the server reads ahead; with more it stops reading."""
-CATCH_UP_S: Final = 0.01
 RECEIVE_BYTES: Final = 64 * 1024
 """Maximum bytes of one read, except into the buffer of a large frame."""
-CALLS_A_TURN: Final = 16
-"""Maximum calls of one peer that are answered in one turn of the event loop: a peer that floods delays no other."""
 
 
 class CallHandler(Protocol):
@@ -85,6 +84,7 @@ class Server:
         self.admission = Admission(limits, room_for_connections())
         self.unauthenticated = Unauthenticated(self.admission, limits.handshake_s, FailedKeys())
         self.unread = UnreadReplies(limits.unread_s, self.admission)
+        self.waiting_calls = WaitingCalls()
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         """Received bytes of any connection, which it reads at once; a large frame has a buffer of its own."""
         self._listeners = Listeners()
@@ -140,9 +140,6 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._calls: deque[InertCall | bytes] = deque()
         self._is_busy = self._is_next_due = False
         self._is_reading = self._is_writable = True
-        self._has_written = False
-        self._is_behind = False
-        """Whether the transport holds bytes that it must send before the next reply."""
         self._tls = tls
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -152,6 +149,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         # A second socket object on the same descriptor: the one of uvloop makes a new object for each call.
         self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
+        self._writer = DirectWriter(self._socket, self._transport)
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         self._host = peer[0] if peer else "unknown"
@@ -182,14 +180,16 @@ class ServerConnection(asyncio.BufferedProtocol):
         if reader.room is None or self._tls is not None:
             self._received(self._server.receive_buffer[:nbytes])
         elif reader.received(nbytes):
-            self._loop.call_soon(self._received, b"")  # the event loop holds the buffer until this method returns
+            self._loop.call_soon(self._read_calls, b"")  # the event loop holds the buffer until this method returns
         else:
             self._acknowledge()
 
     def _received(self, data: Buffer) -> None:
-        self._has_written = False
-        if self._tls is not None and not (data := self._unseal(self._tls, bytes(data))):
-            return
+        if self._tls is None or (data := self._unseal(self._tls, bytes(data))):
+            self._read_calls(data)
+
+    def _read_calls(self, data: Buffer) -> None:
+        self._writer.has_written = False
         todo = self._calls
         for event in self._reader.receive(data):
             if isinstance(event, InertCall):
@@ -200,13 +200,13 @@ class ServerConnection(asyncio.BufferedProtocol):
             if self._is_busy:
                 self._server.handler.called_again(self)
             elif not self._is_next_due:
-                self._next()
+                self.serve_next()
         if self._transport.is_closing():
             return
-        if len(todo) > CALLS_AHEAD_MAX and self._is_reading:
+        if self._is_reading and (self._reader.has_more or len(todo) > CALLS_AHEAD_MAX):
             self._is_reading = False
             self._transport.pause_reading()
-        if not self._has_written and not self._is_busy and self.open:
+        if not self._writer.has_written and not self._is_busy and self.open:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -236,7 +236,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:  # noqa: D102
         self._is_writable = True
         self._server.unread.end(self._transport)
-        self._next()
+        self._next_later()
 
     # -- the handler's side --------------------------------------------------------------------
 
@@ -278,32 +278,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     # -- between them --------------------------------------------------------------------------
 
     def _write(self, parts: Sequence[Buffer]) -> None:
-        """Send what the socket accepts now: the event loop would send at the end of its turn, and in any order."""
-        self._send(parts if self._tls is None else (self._tls.seal(parts),))
-
-    def _send(self, parts: Sequence[Buffer]) -> None:
-        self._has_written = True
-        if self._is_behind:
-            self._transport.writelines(parts)
-            return
-        try:
-            sent = self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
-        except OSError:  # the socket is full or broken: the transport handles either
-            sent = 0
-        for part in parts:
-            if sent < len(part):
-                self._is_behind = True
-                self._transport.write(memoryview(part)[sent:])
-            sent = max(sent - len(part), 0)
-        if self._is_behind:
-            self._loop.call_soon(self._catch_up)
-
-    def _catch_up(self) -> None:
-        """Send directly again after the transport has sent everything; it knows that only in a later turn."""
-        if not self._transport.get_write_buffer_size():
-            self._is_behind = False
-        elif self.open:
-            self._loop.call_later(CATCH_UP_S, self._catch_up)
+        self._writer.send(parts if self._tls is None else (self._tls.seal(parts),))
 
     def _unseal(self, tls: TlsStream, data: bytes) -> bytes:
         """Return the plain bytes of received ones; after the handshake of TLS the session begins."""
@@ -311,11 +286,11 @@ class ServerConnection(asyncio.BufferedProtocol):
         try:
             plain = tls.receive(data)
         except TlsFailed as error:
-            self._send((tls.unsent(),))
+            self._writer.send((tls.unsent(),))
             self._refuse(str(error))
             return b""
         if unsent := tls.unsent():
-            self._send((unsent,))
+            self._writer.send((unsent,))
         if tls.is_open and not was_open:
             server_tls = self._server.tls
             if server_tls is not None and (name := tls.peer_name):
@@ -328,7 +303,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         """Send a peer that waits for the server's first bytes a sentence: only a peer without TLS waits for them."""
         waits = self._tls is not None and not self._tls.has_begun and not self._transport.is_closing()
         if waits and self.open and peek(self._socket) is None:  # a timer may run before the loop reads what has come
-            self._send((pack(TLS_ONLY),))
+            self._writer.send((pack(TLS_ONLY),))
             self._refuse(NO_HELLO)
 
     def _refuse(self, reason: str) -> None:
@@ -376,22 +351,29 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _next_later(self) -> None:
         if not self._is_next_due:
             self._is_next_due = True
-            self._loop.call_soon(self._next)
+            self._server.waiting_calls.add(self)
 
-    def _next(self) -> None:
+    def serve_next(self) -> None:
         """Pass the next call to the handler, if no call waits for its reply and the peer reads its replies."""
         todo, self._is_next_due = self._calls, False
-        turn_ends_at = len(todo) - CALLS_A_TURN
-        while todo and not self._is_busy and self._is_writable and self.open:
-            if len(todo) == turn_ends_at:
-                self._next_later()
-                break
+        if todo and not self._is_busy and self._is_writable and self.open:
             call = todo.popleft()
-            if isinstance(call, bytes):
-                self._write((call,))
-            else:
+            if not isinstance(call, bytes):
                 self._is_busy = True
                 self._server.handler.called(self, call)
-        if not self._is_reading and len(todo) <= CALLS_AHEAD_MAX and self.open and not self._transport.is_closing():
+            else:
+                self._write((call,))
+                if todo:
+                    self._next_later()
+        if not self._is_reading and len(todo) <= CALLS_AHEAD_MAX:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read calls from the bytes that were received, and further bytes if there are no more calls in them."""
+        if self._reader.has_more:
+            self._read_calls(b"")
+        if self._reader.has_more or self._is_reading or len(self._calls) > CALLS_AHEAD_MAX:
+            return
+        if self.open and not self._transport.is_closing():
             self._is_reading = True
             self._transport.resume_reading()

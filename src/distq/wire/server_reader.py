@@ -4,18 +4,22 @@
     send(reader.start())
     for event in reader.receive(data): ...
 
-The caller must handle the events in their order. They are the same however the network cuts the bytes. After
-`Closed` the reader returns no more events.
+The caller must handle the events in their order. They are the same however the network cuts the bytes. `receive`
+returns at most `EVENTS_MAX`; while `has_more`, `receive(b"")` returns further ones. After `Closed` the reader returns
+no more events.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from distq.wire.errors import AuthenticationFailed, BadCall, FrameTooLarge
 from distq.wire.framing import SHORT_BODY_BYTES_MAX, Buffer, Framer, pack
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ServerHandshake
 from distq.wire.inert import InertCall, read_call
 from distq.wire.messages import refused
+
+EVENTS_MAX: Final = 16
+"""Maximum events of one `receive`: one read may bring a thousand calls, whose unpickling delays all other peers."""
 
 
 class Send(NamedTuple):
@@ -50,7 +54,16 @@ Event = Send | Authenticated | InertCall | PeerRefused | Closed
 class ServerReader:
     """One connection as the master sees it: a handshake, then calls."""
 
-    __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated", "key", "room")
+    __slots__ = (
+        "_closed",
+        "_frame_bytes_max",
+        "_framer",
+        "_handshake",
+        "authenticated",
+        "has_more",
+        "key",
+        "room",
+    )
 
     def __init__(self, keys: Sequence[bytes], nonce: bytes, frame_bytes_max: int) -> None:
         self.authenticated = False
@@ -58,6 +71,8 @@ class ServerReader:
         """The key that the peer has proved, empty before."""
         self.room: memoryview | None = None
         """The buffer to receive the next bytes of a large frame into, before `received`; None: use `receive`."""
+        self.has_more = False
+        """Whether the bytes received so far may contain further events."""
         self._closed = False
         self._frame_bytes_max = frame_bytes_max
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
@@ -91,7 +106,11 @@ class ServerReader:
             self._shake(whole, events)
             return events
         framer.push(data)
+        self.has_more = False
         while not self._closed:
+            if len(events) >= EVENTS_MAX:
+                self.has_more = True
+                break
             try:
                 frame = framer.pull()
             except FrameTooLarge as exc:
