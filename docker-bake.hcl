@@ -1,6 +1,7 @@
 # Builds the images:
 #
 #   docker buildx bake                                          for this machine, like `docker compose build`
+#   docker buildx bake minimal                                  the same without a shell, tagged `...-minimal`
 #   REGISTRY=registry.example/distq/ docker buildx bake release --push
 #                                                               for amd64 and arm64, with SBOM and provenance
 #
@@ -26,24 +27,31 @@ group "default" {
   targets = ["master", "master-postgresql", "worker"]
 }
 
+group "minimal" {
+  targets = ["master-minimal", "master-postgresql-minimal", "worker-minimal"]
+}
+
 group "release" {
-  targets = ["release-master", "release-master-postgresql", "release-worker"]
+  targets = [
+    "release-master", "release-master-postgresql", "release-worker",
+    "release-master-minimal", "release-master-postgresql-minimal", "release-worker-minimal",
+  ]
 }
 
 target "image" {
-  name       = part
-  matrix     = { part = ["master", "master-postgresql", "worker"] }
+  name       = "${part}${suffix}"
+  matrix     = { part = ["master", "master-postgresql", "worker"], suffix = ["", "-minimal"] }
   context    = "."
   dockerfile = "images/Dockerfile"
   target     = part
-  args       = { BASE = BASE, BUILD_BASE = BUILD_BASE, VERSION = VERSION }
-  tags       = ["${REGISTRY}distq-${part}:${VERSION}"]
+  args       = { BASE = BASE, BUILD_BASE = BUILD_BASE, VERSION = VERSION, VARIANT = trimprefix(suffix, "-") }
+  tags       = ["${REGISTRY}distq-${part}:${VERSION}${suffix}"]
 }
 
 target "release" {
-  name      = "release-${part}"
-  matrix    = { part = ["master", "master-postgresql", "worker"] }
-  inherits  = [part]
+  name      = "release-${part}${suffix}"
+  matrix    = { part = ["master", "master-postgresql", "worker"], suffix = ["", "-minimal"] }
+  inherits  = ["${part}${suffix}"]
   platforms = ["linux/amd64", "linux/arm64"]
   attest    = ["type=sbom", "type=provenance,mode=max"]
 }

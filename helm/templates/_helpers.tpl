@@ -31,7 +31,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 
 {{/* The image of a component: (dict "root" $ "image" .Values.master.image) */}}
 {{- define "distq.image" -}}
-{{- $tag := .image.tag | default .root.Values.image.tag | default .root.Chart.AppVersion -}}
+{{- $common := list (.root.Values.image.tag | default .root.Chart.AppVersion) .root.Values.image.variant | compact | join "-" -}}
+{{- $tag := .image.tag | default $common -}}
 {{- $registry := .root.Values.image.registry | default (.root.Values.global | default dict).imageRegistry -}}
 {{- $repository := list $registry .image.repository | compact | join "/" -}}
 {{- if .image.digest }}{{ printf "%s@%s" $repository .image.digest }}{{ else }}{{ printf "%s:%s" $repository $tag }}{{ end -}}

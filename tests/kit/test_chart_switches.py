@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.kit.chart import CI, Rendered, render, worker
-from tests.kit.shell import CHART, fails
+from tests.kit.shell import CHART, VERSION, fails
 
 SPEC = ("spec", "template", "spec")
 POOL = "workerPools.default"
@@ -125,6 +125,16 @@ def test_pods_are_spread_with_their_pool() -> None:
     (constraint,) = pod(rendered)["topologySpreadConstraints"]
     assert constraint["labelSelector"] == rendered["Deployment", "distq-worker-default"]["spec"]["selector"]
     assert pod(rendered)["priorityClassName"] == "batch"
+
+
+def test_a_variant_of_the_images_is_a_suffix_of_their_common_tag() -> None:
+    """It changes no tag that a component has of its own, such as that of a user's image."""
+    values = {"image": {"variant": "minimal"}, "workerPools": {"own": {"image": {"repository": "own", "tag": "3"}}}}
+    rendered = render(values)
+    assert pod(rendered, "StatefulSet", "distq-master")["containers"][0]["image"] == f"distq-master:{VERSION}-minimal"
+    assert worker(rendered, "own")["image"] == "own:3"
+    assert worker(render({"image": {"tag": "7", "variant": "minimal"}}))["image"] == "distq-worker:7-minimal"
+    assert "variant" in fails("helm", "template", "distq", CHART, "--set", "image.variant=small")
 
 
 def test_images_come_from_a_registry_for_all_and_by_digest() -> None:

@@ -15,6 +15,8 @@ from distq.settings.dotenv_file import read_dotenv
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+VARIANT = "${VARIANT:+-${VARIANT:-}}"
+"""The end of the tags of distq's images."""
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -43,7 +45,7 @@ def test_every_port_is_only_on_the_loopback(name: str) -> None:
 def test_every_image_is_pinned(name: str) -> None:
     """The same file starts the same programs next year."""
     _, _, tag = SERVICES[name]["image"].partition(":")
-    assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag)
+    assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag.removesuffix(VARIANT))
 
 
 @each_service
@@ -143,7 +145,7 @@ def test_one_version_is_written_everywhere() -> None:
     images = {image["image"] for image in yaml.safe_load(annotations["artifacthub.io/images"])}
     assert images == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
     built = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
-    assert built == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
+    assert built == {f"distq-master:{VERSION}{VARIANT}", f"distq-worker:{VERSION}{VARIANT}"}
 
 
 def test_one_default_base_is_written_everywhere() -> None:
@@ -156,7 +158,7 @@ def test_one_default_base_is_written_everywhere() -> None:
     for path, text in texts_by_path.items():
         assert text in (ROOT / path).read_text(encoding="utf-8"), path
     for part in ("master", "worker"):
-        assert SERVICES[part]["build"]["args"] == ["BASE", "BUILD_BASE"]
+        assert SERVICES[part]["build"]["args"] == ["BASE", "BUILD_BASE", "VARIANT"]
 
 
 @pytest.mark.engine

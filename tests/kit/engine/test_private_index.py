@@ -163,11 +163,13 @@ def test_an_image_is_built_from_an_index_behind_a_private_ca(tmp_path: Path) -> 
 
 
 def test_bake_builds_all_images_and_plans_a_release_for_two_platforms() -> None:
-    """`docker buildx bake` builds the three, and `bake release` plans SBOM and provenance."""
+    """`docker buildx bake` builds the three, `bake minimal` their variant, and `bake release` plans all six."""
     run("docker", "buildx", "bake")
+    run("docker", "buildx", "bake", "minimal")
     plan = run("docker", "buildx", "bake", "--print", "release", REGISTRY="registry.example/")
     for wanted in ("linux/amd64", "linux/arm64", "type=sbom", "type=provenance,mode=max"):
-        assert plan.count(wanted) == 3, wanted
+        assert plan.count(wanted) == 6, wanted
     for image in ("distq-master", "distq-master-postgresql", "distq-worker"):
-        assert f"registry.example/{image}:{VERSION}" in plan
+        assert f'"registry.example/{image}:{VERSION}"' in plan
+        assert f'"registry.example/{image}:{VERSION}-minimal"' in plan
     assert f'default = "{VERSION}"' in (ROOT / "docker-bake.hcl").read_text(encoding="utf-8")
