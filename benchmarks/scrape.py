@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 import urllib.request
 from contextlib import ExitStack
 
@@ -14,6 +15,8 @@ from distq import Client
 
 QUEUES, NAMES = 100, 100
 SCRAPES = 30
+PAUSE_S = 1.0
+"""Seconds before a scrape: the master lets a scraper that leaves no pause wait for up to a second."""
 LOAD = 5_000
 
 
@@ -35,7 +38,11 @@ def main() -> None:
         def scrape() -> None:
             page[:] = [urllib.request.urlopen(url).read()]
 
-        rest_s = [seconds(scrape) for _ in range(SCRAPES)]
+        def scrape_s() -> float:
+            time.sleep(PAUSE_S)
+            return seconds(scrape)
+
+        rest_s = [scrape_s() for _ in range(SCRAPES)]
         over = threading.Event()
 
         def load() -> None:
@@ -45,7 +52,7 @@ def main() -> None:
 
         thread = threading.Thread(target=load)
         thread.start()
-        load_s = [seconds(scrape) for _ in range(SCRAPES)]
+        load_s = [scrape_s() for _ in range(SCRAPES)]
         over.set()
         thread.join()
         rows = [

@@ -1,4 +1,8 @@
-"""The pages that Prometheus scrapes: the metrics of distq, and prometheus-client's metrics of the process."""
+"""The pages that Prometheus scrapes: the metrics of distq, and prometheus-client's metrics of the process.
+
+They are rendered in the process that serves tasks, so scrapers share its time: those that ask at the same time share
+one rendering, and those that ask without a pause wait for the next one, which is always of the time after they asked.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -19,6 +23,31 @@ Slices = Callable[[], Iterator[str]]
 TURN_S: Final = 0.001
 """Seconds of formatting after which the event loop serves other requests: a busy loop takes milliseconds for a turn,
 and most of the slices are a single line."""
+SHARE: Final = 0.1
+"""Part of the time that the renderings and answers of one page may take."""
+ANSWER_S: Final = 0.001
+"""Seconds that one answer costs beside its rendering: a connection, the request's head, and the answer's."""
+PAUSE_S_MAX: Final = 1.0
+"""Maximum seconds between two renderings of a page."""
+
+
+class Pace:
+    """Keeps the renderings of a page, or of several together, one after the other, with pauses by what they cost."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self.next_at = 0.0
+        """When the next rendering may begin, in seconds of the event loop's clock."""
+
+    async def begin(self) -> None:
+        """Wait for the end of the rendering before, and of its pause."""
+        await self._turn.acquire()
+        await asyncio.sleep(self.next_at - asyncio.get_running_loop().time())
+
+    def end(self, cost_s: float) -> None:
+        """Note what a rendering and its answers cost; the next one begins after a pause."""
+        self.next_at = asyncio.get_running_loop().time() + min(cost_s / SHARE, PAUSE_S_MAX)
+        self._turn.release()
 
 
 def master_page(view: MasterMetrics) -> Page:
@@ -57,24 +86,40 @@ def _with_process(families: Callable[[], Iterable[str]]) -> Slices:
     return slices
 
 
-def rendered(slices: Slices) -> Page:
-    """Return a page that is rendered slice by slice, to keep the event loop free; concurrent scrapes share one."""
+def rendered(slices: Slices, pace: Pace | None = None) -> Page:
+    """Return a page that is rendered slice by slice, to keep the event loop free; concurrent scrapes share one.
+
+    Pages with the same `pace` are rendered one after the other.
+    """
     writing: asyncio.Task[bytes] | None = None
+    paced, answers, turn = pace or Pace(), 0, asyncio.Lock()
 
     async def write() -> bytes:
-        pieces = []
-        began_at = perf_counter()
-        for piece in slices():
-            pieces.append(piece.encode())
-            if perf_counter() - began_at >= TURN_S:
-                await asyncio.sleep(0)
-                began_at = perf_counter()
+        nonlocal answers
+        await paced.begin()
+        pieces, cost_s = [], 0.0
+        try:
+            began_at = perf_counter()
+            for piece in slices():
+                pieces.append(piece.encode())
+                if (worked_s := perf_counter() - began_at) >= TURN_S:
+                    cost_s += worked_s
+                    await asyncio.sleep(0)
+                    began_at = perf_counter()
+            cost_s += perf_counter() - began_at
+        finally:
+            paced.end(cost_s + ANSWER_S * answers)
+            answers = 0
         return b"".join(pieces)
 
     async def page() -> bytes:
-        nonlocal writing
+        nonlocal writing, answers
         if writing is None or writing.done():
             writing = asyncio.create_task(write())
-        return await asyncio.shield(writing)  # a scraper that disconnects does not cancel the page of the others
+        answers += 1
+        page = await asyncio.shield(writing)  # a scraper that disconnects does not cancel the page of the others
+        async with turn:
+            await asyncio.sleep(0)  # each turn of the event loop sends one of the answers that wait for this page
+        return page
 
     return page

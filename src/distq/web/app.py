@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
 from distq.metrics.accept import content_type
-from distq.metrics.page import Page, master_page, rendered, standby_page, worker_page
+from distq.metrics.page import Pace, Page, master_page, rendered, standby_page, worker_page
 from distq.metrics.view import MasterMetrics, StandbyMetrics, WorkerMetrics
 from distq.web import api, openapi
 from distq.web.autoscale import autoscale
@@ -30,11 +30,12 @@ Answers = Mapping[str, Mapping[str, Answer]]
 
 def create_app(view: MasterMetrics, tasks: TaskEndpoints, page: PageEndpoints) -> Starlette:
     """Return the master's application."""
+    scaling_pace = Pace()
 
     async def scaling(request: Request) -> Response:
         wanted = [name for text in request.query_params.getlist("queues") for name in text.split(",")]
         names = [name.strip() for name in wanted if name.strip()]
-        return await _written(rendered(lambda: autoscale(view, names)))(request)
+        return await _written(rendered(lambda: autoscale(view, names), scaling_pace))(request)
 
     handlers: dict[str, Answer] = {
         "submitTask": tasks.submit,
@@ -195,10 +196,7 @@ def _commit_time(view: MasterMetrics) -> str:
 
 
 def _reading(read: Callable[[MasterMetrics], dict[str, Any]], view: MasterMetrics) -> Answer:
-    async def answer(_request: Request) -> Response:
-        return _json(read(view))
-
-    return answer
+    return _written(rendered(lambda: iter((api.text(read(view)) + "\n",))))
 
 
 def _written(page: Page) -> Answer:
@@ -206,7 +204,3 @@ def _written(page: Page) -> Answer:
         return Response(await page(), 200, FRESH, "application/json")
 
     return answer
-
-
-def _json(value: Any) -> Response:
-    return Response(api.text(value) + "\n", 200, FRESH, "application/json")
