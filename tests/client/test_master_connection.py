@@ -8,6 +8,7 @@ import pytest
 from distq.client import master_connection
 from distq.client.master_connection import MasterConnection
 from distq.protocol.hello import Greeting
+from distq.settings.current_keys import CurrentKeys
 
 
 class PassedOn:
@@ -39,9 +40,15 @@ def test_ctrl_c_while_a_client_connects_to_the_leader_closes_the_connection_that
             return connection
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(master_connection, "dial", dial)
+    monkeypatch.setattr(master_connection, "dial_with_any", dial)
     config: Any = SimpleNamespace(
-        addresses=(PassedOn.address,), authkey=b"key", frame_bytes_max=1, tls=None, role="client", name="n", session="s"
+        addresses=(PassedOn.address,),
+        keys=CurrentKeys("authkeys", (b"key",)),
+        frame_bytes_max=1,
+        tls=None,
+        role="client",
+        name="n",
+        session="s",
     )
     connection = MasterConnection(config, lambda _greeting, _connection: None)
     with pytest.raises(KeyboardInterrupt):

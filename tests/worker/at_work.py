@@ -37,7 +37,7 @@ class AtWork:
         self.page = SlotsPage.create() if given.get("executor") == THREAD else BatchPage.create()
         self._report_read, self._report_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
-        config = executor_config(addresses=(address,), authkey=KEY, **given)
+        config = executor_config(addresses=(address,), authkeys=(KEY,), **given)
         functions = Functions(handler, config.accept, config.payload_bytes_max, print)
         reporter, lifeline, page, stdlib_loop = Reporter(self._report_write), self._lifeline_read, self.page, None
         if isinstance(page, BatchPage):
@@ -115,7 +115,7 @@ def executor_config(**fields: object) -> ExecutorConfig:
     """Return the configuration of a worker that does not exist."""
     given: dict[str, object] = {
         "addresses": (("127.0.0.1", 9),),
-        "authkey": b"k" * 20,
+        "authkeys": (b"k" * 20,),
         "worker": "w",
         "session": "s",
         "number": 1,

@@ -8,11 +8,13 @@ import click
 
 from distq.cli.environment import settings_of_command
 from distq.core.ranges import DAY_S, DURATION_MAX_S
-from distq.net.dial import Connection, dial
+from distq.net.dial import Connection
+from distq.net.several_keys import dial_with_any
 from distq.net.tls_files import client_files
 from distq.protocol.hello import CLI, write_hello
 from distq.protocol.methods import ADMIN, BROKER, HELLO
 from distq.settings import Role, Settings
+from distq.settings.current_keys import current_authkeys
 from distq.settings.kinds import DURATION
 
 PATIENCE_S = 5.0
@@ -29,9 +31,9 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
         CannotReach: no master answers within `wait_s`.
         AuthenticationFailed: the master does not accept the key.
     """
-    connection = dial(
+    connection = dial_with_any(
         settings.address,
-        settings.authkeys[0],
+        current_authkeys(settings).now(),
         timeout_s=wait_s,
         frame_bytes_max=settings.frame_bytes_max,
         tls=client_files(settings),

@@ -78,7 +78,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
         loaded.settings,
         bind=bind,
         authkeys=(Authkey(config["authkey"]),),
-        authkeys_from_file=False,
+        key_files={},
         plain_queues={**loaded.settings.plain_queues, **config["queues"]},
         drain_s=config["drain_s"],
         tls_cert=None,

@@ -28,6 +28,7 @@ from distq.core.ranges import shown
 from distq.core.task_ids import task_key_of
 from distq.settings import Address, Role, Settings, SettingsError, load
 from distq.settings.authkey import HOW_TO_MAKE_ONE
+from distq.settings.payload_keys import FIELDS
 from distq.tasks import access
 from distq.tasks.options import SubmitKeywords, checked_to_send
 
@@ -342,18 +343,20 @@ def _of_worker() -> dict[str, str]:
     task_access = access.access
     if task_access is None:
         return {}
-    keys = {
-        "DISTQ_SIGNING_KEY": b",".join(task_access.signing_keys).decode(),
-        "DISTQ_ENCRYPTION_KEY": b",".join(task_access.encryption_keys).decode(),
-    }
+    keys: dict[str, str] = {}
+    for field, name in {"authkeys": "DISTQ_AUTHKEY", **FIELDS}.items():
+        path = task_access.key_files.get(field)
+        if path is None:
+            keys[name] = b",".join(getattr(task_access, field)).decode()
+        else:  # read again now: the file may have changed since the executor's start
+            keys |= {name: "", f"{name}_FILE": path}
     tls = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), task_access.tls or (), strict=False)
     return {
         **{name: path for name, path in tls if path is not None},
-        **{name: text for name, text in keys.items() if text},
+        **keys,
         "DISTQ_UNSIGNED": task_access.unsigned,
         "DISTQ_ACCEPT": task_access.accept,
         "DISTQ_ADDRESS": ",".join(str(Address(*one)) for one in task_access.addresses),
-        "DISTQ_AUTHKEY": task_access.authkey.decode(),
         "DISTQ_FRAME_BYTES_MAX": str(task_access.frame_bytes_max),
         "DISTQ_PAYLOAD_BYTES_MAX": str(task_access.payload_bytes_max),
         "DISTQ_RECONNECT_MAX_S": str(task_access.reconnect_max_s),

@@ -14,13 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.net.backoff import ReconnectBackoff
-from distq.net.dial import Address, CannotReach, Connection, dial
+from distq.net.dial import Address, CannotReach, Connection, ConnectionLost
 from distq.net.direct import DIRECT_S, DirectAddress
+from distq.net.several_keys import dial_with_any
 from distq.net.tls_files import TlsFiles, client_files
 from distq.protocol.hello import CLIENT, Greeting, read_greeting, write_hello
 from distq.protocol.methods import BROKER, GOODBYE, HELLO, SUBMIT
 from distq.protocol.submit import split_submit
 from distq.settings import Settings
+from distq.settings.current_keys import CurrentKeys, current_authkeys
 from distq.wire.errors import RemoteRefusal
 
 DIAL_S: Final = 5.0
@@ -41,7 +43,7 @@ class ConnectionConfig(NamedTuple):
     """The addresses to which a client connects, and how it identifies itself."""
 
     addresses: tuple[tuple[str, int], ...]
-    authkey: bytes
+    keys: CurrentKeys
     session: str
     name: str
     frame_bytes_max: int
@@ -54,7 +56,7 @@ def new_session(settings: Settings) -> ConnectionConfig:
     """Return how a client with these settings connects, with a session of its own."""
     return ConnectionConfig(
         addresses=tuple((one.host, one.port) for one in settings.address),
-        authkey=settings.authkeys[0],
+        keys=current_authkeys(settings),
         session=secrets.token_hex(16),
         name=f"{socket.gethostname()}-{os.getpid()}",
         frame_bytes_max=settings.frame_bytes_max,
@@ -142,6 +144,8 @@ class MasterConnection(ConnectAttempts):
         self._direct = DirectAddress()
         self._accepts_goodbye = False
         self._connection: Connection | None = None
+        self._keys: tuple[bytes, ...] = ()
+        """The keys of which the connection has proved one."""
         self._closed = threading.Event()
         self._attempt_ended = threading.Condition()
         self.is_up = False
@@ -235,6 +239,8 @@ class MasterConnection(ConnectAttempts):
 
     def ensure_connected(self) -> Connection:
         """The open connection, which is made now if there is none; raises as `dial` does, and NotAdmitted."""
+        if self._connection is not None and self._config.keys.recent() is not self._keys:
+            self.drop(ConnectionLost("The file of DISTQ_AUTHKEY_FILE has other keys now."))
         if self._connection is None:
             self.is_attempting = True
             try:
@@ -278,9 +284,11 @@ class MasterConnection(ConnectAttempts):
 
     def _admitted(self, addresses: Sequence[Address], timeout_s: float) -> tuple[Connection, Greeting]:
         config = self._config
-        connection = dial(
-            addresses, config.authkey, timeout_s=timeout_s, frame_bytes_max=config.frame_bytes_max, tls=config.tls
+        keys = config.keys.now()
+        connection = dial_with_any(
+            addresses, keys, timeout_s=timeout_s, frame_bytes_max=config.frame_bytes_max, tls=config.tls
         )
+        self._keys = keys
         hello = write_hello(config.role, config.name, config.session)
         try:
             greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))

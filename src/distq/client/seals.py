@@ -16,6 +16,7 @@ from distq.core.option_values import ACCEPT_JSON
 from distq.core.states import STATE_NAMES, SUCCEEDED
 from distq.core.task_ids import task_key_of
 from distq.protocol.submit import NO_KEYS, SubmitConstraints
+from distq.settings.current_keys import current_payload_keys
 from distq.tasks.failure import failure_as_text
 from distq.tasks.seal import Sealer, context_of, new_seal_id, sealed_schedule, sealer_of
 from distq.tasks.sealed import PAYLOADS, SEALED, Seal, SealKind
@@ -150,5 +151,5 @@ def prepared(
 def seals_of(settings: Settings) -> ClientSeals | None:
     """How a client with these settings seals and reads bodies; None without keys and with DISTQ_ACCEPT=pickle."""
     json_only = settings.accept == ACCEPT_JSON
-    sealer = sealer_of(settings)
+    sealer = sealer_of(settings, current_payload_keys(settings))
     return ClientSeals(sealer, json_only=json_only) if sealer is not None or json_only else None

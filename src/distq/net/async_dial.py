@@ -210,6 +210,20 @@ async def open_channel(
             attempt.add_done_callback(_close_late)
 
 
+async def open_with_any(
+    addresses: Sequence[Address], authkeys: Sequence[bytes], frame_bytes_max: int, tls: TlsFiles | None = None
+) -> AsyncConnection:
+    """Connect with the first of several keys that the master accepts, as when keys change; raises as `open_channel`."""
+    for authkey in authkeys[:-1]:
+        try:
+            return await open_channel(addresses, authkey, frame_bytes_max, tls)
+        except TlsFailed:
+            raise
+        except AuthenticationFailed:
+            pass
+    return await open_channel(addresses, authkeys[-1], frame_bytes_max, tls)
+
+
 def _close_late(attempt: asyncio.Task[AsyncConnection]) -> None:
     """Close a connection that was made although another address had answered before."""
     if not attempt.cancelled() and attempt.exception() is None:

@@ -1,6 +1,7 @@
 """The settings of keys, which the table of settings includes."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from distq.settings import kinds
 from distq.settings.row import ALL, MASTER
@@ -22,7 +23,11 @@ class KeysSettings:
         name="DISTQ_AUTHKEY",
     )
     authkey_file: str | None = _row(
-        kinds.PATH, None, "File that contains the key; DISTQ_AUTHKEY takes precedence.", KEYS, ALL
+        kinds.PATH,
+        None,
+        "File that contains the key; DISTQ_AUTHKEY takes precedence. It is read again after each change.",
+        KEYS,
+        ALL,
     )
     keys_path: str | None = _row(
         kinds.PATH,
@@ -32,8 +37,8 @@ class KeysSettings:
         KEYS,
         MASTER,
     )
-    authkeys_from_file: bool = False
-    """Whether `authkeys` come from DISTQ_AUTHKEY_FILE, which the master reads again after each change."""
+    key_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The paths of the files from which keys were read, by their fields; they are read again after each change."""
     authkey_create: bool = _row(
         kinds.FLAG,
         "0",

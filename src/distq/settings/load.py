@@ -1,5 +1,6 @@
 """Loads the settings from the environment and `.env` into one frozen value."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from distq.settings.authkey import (
 from distq.settings.cpus import available_cpus
 from distq.settings.dotenv_file import read_dotenv
 from distq.settings.errors import SettingsError
-from distq.settings.payload_keys import FIELDS, read_payload_keys
+from distq.settings.payload_keys import FIELDS, file_field, read_payload_keys
 from distq.settings.role_keys import KeyFiles
 from distq.settings.row import Role, Row
 from distq.settings.store_url import split_secrets, without_values
@@ -84,12 +85,12 @@ def load(
     warnings += unknown
     try:
         values["authkeys"] = _authkeys(values, texts, role) if needs_authkey else ()
-        values["authkeys_from_file"] = texts["DISTQ_AUTHKEY"].text is None and bool(values["authkeys"])
     except SettingsError as error:
         raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
     values["http_tokens"] = parse_http_tokens(texts["DISTQ_HTTP_TOKEN"].text or "") if role is Role.MASTER else ()
     for field, name in FIELDS.items():
         values[field] = read_payload_keys(field, texts[name].text, values) if reads_keys else ()
+    values["key_files"] = _key_files(values, texts)
     settings = Settings(**values)
     _cross_check(settings)
     if role is not Role.MASTER:
@@ -184,6 +185,17 @@ def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) 
     if role is Role.MASTER and values["authkey_create"] and not is_there(path):
         create_authkey_file(path)
     return read_authkey_file(path)
+
+
+def _key_files(values: Mapping[str, Any], texts: Mapping[str, Text]) -> dict[str, str]:
+    """The files from which keys were read, by the field of the keys, as paths that a change of the folder leaves."""
+    files = {"authkeys": "authkey_file", **{field: file_field(field) for field in FIELDS}}
+    names = {"authkeys": "DISTQ_AUTHKEY", **FIELDS}
+    return {
+        field: os.path.abspath(values[file])  # noqa: PTH100 - a mounted Secret's links must not be resolved
+        for field, file in files.items()
+        if values[field] and values[file] is not None and texts[names[field]].text is None
+    }
 
 
 def _check_key_length(settings: Settings) -> list[str]:

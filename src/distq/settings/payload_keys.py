@@ -20,16 +20,27 @@ def read_payload_keys(field: str, given: str | None, values: Mapping[str, Any]) 
         SettingsError: the file cannot be read, or a key is too short or has other text around it.
     """
     name = FIELDS[field]
-    path = values[f"{name.removeprefix('DISTQ_').lower()}_file"]
     if given is not None:
-        what, keys = name, parse_authkeys(given, name)
-    elif path is None:
-        return ()
-    else:
-        what = f"The file {path} of {name}_FILE"
-        if not is_there(path):
-            raise SettingsError(f"{name}_FILE is {path}, which does not exist. Make it with `distq key new > {path}`.")
-        keys = parse_authkeys(read_text_file(path, what), name)
+        return _checked(parse_authkeys(given, name), name)
+    path = values[file_field(field)]
+    return () if path is None else read_payload_key_file(field, path)
+
+
+def file_field(field: str) -> str:
+    """The field of the setting that names the file of a field's keys: signing_key_file for signing_keys."""
+    return f"{FIELDS[field].removeprefix('DISTQ_').lower()}_file"
+
+
+def read_payload_key_file(field: str, path: str) -> tuple[bytes, ...]:
+    """The keys of a field in a file, at least one; raises as `read_payload_keys`."""
+    name = FIELDS[field]
+    what = f"The file {path} of {name}_FILE"
+    if not is_there(path):
+        raise SettingsError(f"{name}_FILE is {path}, which does not exist. Make it with `distq key new > {path}`.")
+    return _checked(parse_authkeys(read_text_file(path, what), name), what)
+
+
+def _checked(keys: tuple[bytes, ...], what: str) -> tuple[bytes, ...]:
     if not keys:
         raise SettingsError(f"{what} holds no key. {HOW_TO_MAKE_ONE}.")
     check_authkeys(keys, what)

@@ -27,7 +27,7 @@ class PayloadsSettings(LimitsSettings):
     signing_key_file: str | None = _row(
         kinds.PATH,
         None,
-        "File that contains the signing keys; DISTQ_SIGNING_KEY takes precedence.",
+        "File that contains the signing keys; DISTQ_SIGNING_KEY takes precedence. It is read again after each change.",
         PAYLOADS,
         DIALLING,
     )
@@ -51,7 +51,8 @@ class PayloadsSettings(LimitsSettings):
     encryption_key_file: str | None = _row(
         kinds.PATH,
         None,
-        "File that contains the encryption keys; DISTQ_ENCRYPTION_KEY takes precedence.",
+        "File that contains the encryption keys; DISTQ_ENCRYPTION_KEY takes precedence. It is read again after each "
+        "change.",
         PAYLOADS,
         DIALLING,
     )

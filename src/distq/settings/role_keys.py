@@ -52,7 +52,7 @@ class KeyFiles:
 
     def __init__(self, settings: Settings) -> None:
         self._given = settings.authkeys
-        self._authkey_file = settings.authkey_file if settings.authkeys_from_file else None
+        self._authkey_file = settings.key_files.get("authkeys")
         self._path = settings.keys_path
 
     def read(self) -> list[NamedKey]:

@@ -6,7 +6,7 @@ task starts do not have it; processes that a task forks do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -14,7 +14,7 @@ class MasterAccess(NamedTuple):
     """Where a worker's master is, its key, and what the worker's settings say of connections to it."""
 
     addresses: tuple[tuple[str, int], ...]
-    authkey: bytes
+    authkeys: tuple[bytes, ...]
     frame_bytes_max: int
     payload_bytes_max: int
     reconnect_max_s: float
@@ -24,6 +24,8 @@ class MasterAccess(NamedTuple):
     encryption_keys: tuple[bytes, ...] = ()
     unsigned: str = "refuse"
     accept: str = "pickle"
+    key_files: Mapping[str, str] = {}
+    """The paths of the files from which keys were read, by the fields of the settings."""
 
 
 access: MasterAccess | None = None

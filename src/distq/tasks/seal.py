@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -91,11 +91,26 @@ class HasKeys(Protocol):
         ...
 
 
-def sealer_of(given: HasKeys) -> Sealer | None:
-    """Seals and opens with the keys that are given; None without any; raises EncryptionUnavailable."""
+class HasCurrentKeys(Protocol):
+    """Where the signing keys and the encryption keys are read again after their files have changed."""
+
+    def recent(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """The keys as they were a second ago at most; the same tuples as long as nothing has changed."""
+        ...
+
+    def now(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """The keys after a look at their files."""
+        ...
+
+
+def sealer_of(given: HasKeys, current: HasCurrentKeys | None = None) -> Sealer | None:
+    """Seals and opens with the keys that are given; None without any; raises EncryptionUnavailable.
+
+    With `current` the sealer takes keys that have changed since.
+    """
     if not (given.signing_keys or given.encryption_keys):
         return None
-    return Sealer(SealSecrets(given.signing_keys, given.encryption_keys, given.unsigned == "accept"))
+    return Sealer(SealSecrets(given.signing_keys, given.encryption_keys, given.unsigned == "accept"), current)
 
 
 class _Keys:
@@ -109,22 +124,48 @@ class _Keys:
         self.first = self.by_id.get(self.first_id, b"")
 
 
+_NO_KEYS: Final = _Keys((), b"none")
+
+
 class Sealer:
     """Seals and opens bodies with the keys of a process."""
 
-    def __init__(self, secrets: SealSecrets) -> None:
-        self._signing = _Keys(secrets.signing, b"signing 1")
-        self._encryption = _Keys(secrets.encryption, b"encryption 1")
+    def __init__(self, secrets: SealSecrets, current: HasCurrentKeys | None = None) -> None:
+        self._current = current
+        self._secrets: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ())
+        self._signing = self._encryption = _NO_KEYS
+        self._use(secrets.signing, secrets.encryption)
         self.demands_signatures = bool(secrets.signing) and not secrets.accepts_unsigned
         """Whether a body without a signature is refused."""
         self.encrypts = bool(secrets.encryption)
         self._cipher = _cipher_class() if secrets.encryption else None
+
+    def _use(self, signing: tuple[bytes, ...], encryption: tuple[bytes, ...]) -> None:
+        """Seal and open with these keys from now on."""
+        if signing is self._secrets[0] and encryption is self._secrets[1]:
+            return
+        self._secrets = signing, encryption
+        self._signing, self._encryption = _Keys(signing, b"signing 1"), _Keys(encryption, b"encryption 1")
+
+    def _refresh(self) -> None:
+        """Take the keys that their files have now, after a look at each file once a second."""
+        if self._current is not None:
+            self._use(*self._current.recent())
+
+    def _key_of(self, find: Callable[[], _Keys], key_id: bytes) -> bytes | None:
+        """The key with that id; if it is not known here, the files are read: the other end may have done so before."""
+        key = find().by_id.get(key_id)
+        if key is None and self._current is not None:
+            self._use(*self._current.now())
+            key = find().by_id.get(key_id)
+        return key
 
     def seal(self, seal: Seal, content: bytes, context: bytes = b"", *, repeatable: bool = False) -> bytes:
         """Seal a content: sign it if there is a signing key, and encrypt it if `seal.is_encrypted`.
 
         With `repeatable` the same content has the same bytes: a master compares the payloads of schedules.
         """
+        self._refresh()
         signing, encryption = self._signing, self._encryption
         is_encrypted = seal.is_encrypted and self.encrypts
         flags = (
@@ -160,6 +201,7 @@ class Sealer:
         Raises:
             SealRefused: the text is a clause that follows "it", such as "is not signed".
         """
+        self._refresh()
         if body[:1] != SEALED:
             if self.demands_signatures:
                 raise SealRefused("is not signed")
@@ -170,7 +212,7 @@ class Sealer:
         if seal.is_signed:
             mac, rest = rest[:MAC_BYTES], rest[MAC_BYTES:]
             if self._signing.by_id:
-                key = self._signing.by_id.get(signing_id)
+                key = self._key_of(lambda: self._signing, signing_id)
                 if key is None:
                     raise SealRefused(
                         f"is signed with the key {signing_id.hex()}, which DISTQ_SIGNING_KEY does not have here"
@@ -182,7 +224,7 @@ class Sealer:
         return Opened(seal, self._decrypted(seal, encryption_id, header, context, rest) if seal.is_encrypted else rest)
 
     def _decrypted(self, seal: Seal, key_id: bytes, header: bytes, context: bytes, content: bytes) -> bytes:
-        key = self._encryption.by_id.get(key_id)
+        key = self._key_of(lambda: self._encryption, key_id)
         if key is None:
             raise SealRefused(encrypted_text(key_id))
         assert self._cipher is not None
@@ -197,6 +239,7 @@ class Sealer:
 
     def id_for(self, content: bytes, context: bytes) -> bytes:
         """The id of the seal of a schedule: the same for the same task and arguments."""
+        self._refresh()
         key = self._signing.first or self._encryption.first
         return _derived(key, b"distq schedule 1\0" + _lengths(context, content) + context + content)[:SEAL_BYTES]
 

@@ -17,6 +17,7 @@ from distq.net.tls_files import client_files
 from distq.net.tls_server import http_tls
 from distq.protocol.hello import WorkerHello, write_worker_hello
 from distq.settings import Settings
+from distq.settings.current_keys import current_authkeys
 from distq.tasks.seal import sealer_of
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
@@ -80,7 +81,7 @@ def compose(settings: Settings, environ: Mapping[str, str]) -> tuple[str, Superv
     )
     master_session = MasterSession(
         settings.address,
-        settings.authkeys[0],
+        current_authkeys(settings, lambda reason: log.warning("keys_not_reloaded", reason=reason)),
         settings.frame_bytes_max,
         ReconnectBackoff(settings.reconnect_max_s),
         _introduction(settings, name, session),
@@ -126,7 +127,7 @@ async def _with_http(
 def _executor_config(settings: Settings, name: str, session: str) -> ExecutorConfig:
     return ExecutorConfig(
         addresses=tuple((address.host, address.port) for address in settings.address),
-        authkey=settings.authkeys[0],
+        authkeys=settings.authkeys,
         worker=name,
         session=session,
         number=0,
@@ -148,9 +149,10 @@ def _executor_config(settings: Settings, name: str, session: str) -> ExecutorCon
         captures=settings.capture_output,
         worker_slots=settings.concurrency * executor_slots_of(settings),
         tls=client_files(settings),
-        signing_keys=tuple(map(bytes, settings.signing_keys)),
-        encryption_keys=tuple(map(bytes, settings.encryption_keys)),
+        signing_keys=settings.signing_keys,
+        encryption_keys=settings.encryption_keys,
         unsigned=settings.unsigned,
+        key_files=settings.key_files,
     )
 
 

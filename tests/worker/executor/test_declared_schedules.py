@@ -48,7 +48,7 @@ class FakeConnection:
 def warnings_of(connection: FakeConnection, schedules: str = "keep") -> list[str]:
     """Return the warnings about a declaration over this connection."""
     warnings: list[str] = []
-    no_keys = {"signing_keys": (), "encryption_keys": (), "unsigned": ""}
+    no_keys = {"signing_keys": (), "encryption_keys": (), "unsigned": "", "key_files": {}}
     orders = SimpleNamespace(modules=("declared_tasks",), schedules=schedules, **no_keys)
     declare(cast("Connection", connection), cast("ExecutorConfig", orders), 7.0, warnings.append)
     return warnings

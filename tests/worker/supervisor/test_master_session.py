@@ -14,6 +14,7 @@ from distq.logs import get_logger
 from distq.net.backoff import ReconnectBackoff
 from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, write_report
 from distq.settings.address import Address
+from distq.settings.current_keys import CurrentKeys
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.supervisor.master_session import EXECUTOR_ENDS_MAX, LEASE_MARGIN_S, MasterSession, WorkerNotAdmitted
@@ -27,7 +28,7 @@ def session_to(port: int, key: bytes = KEY) -> MasterSession:
     """Return a session of a worker that is not busy."""
     return MasterSession(
         (Address("127.0.0.1", port),),
-        key,
+        CurrentKeys("authkeys", (key,)),
         1 << 20,
         ReconnectBackoff(0.01),
         {"role": "worker", "session": "s"},

@@ -18,7 +18,7 @@ from distq.client.master_connection import (
 )
 from distq.client.steps import MasterCall, Steps
 from distq.core.errors import DistqError
-from distq.net.async_dial import AsyncConnection, open_channel
+from distq.net.async_dial import AsyncConnection, open_with_any
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, ConnectionLost
 from distq.net.direct import DIRECT_S, DirectAddress
@@ -61,7 +61,7 @@ async def admitted(config: ConnectionConfig, direct: DirectAddress) -> tuple[Asy
 
 
 async def _admitted(config: ConnectionConfig, addresses: Sequence[Address]) -> tuple[AsyncConnection, Greeting]:
-    connection = await open_channel(addresses, config.authkey, config.frame_bytes_max, config.tls)
+    connection = await open_with_any(addresses, config.keys.now(), config.frame_bytes_max, config.tls)
     try:
         hello = write_hello(config.role, config.name, config.session)
         greeting = read_greeting(await connection.call(BROKER, HELLO, hello, timeout_s=DIAL_S))
@@ -161,10 +161,13 @@ class MasterLink(ConnectAttempts):
 
     async def _until_lost(self, connection: AsyncConnection) -> None:
         loop = asyncio.get_running_loop()
+        keys = self._config.keys
+        used = keys.keys
         try:
             while not connection.lost.done():
                 await asyncio.wait((connection.lost,), timeout=OVERDUE_CHECK_S)
-                if self._call is not None and loop.time() >= self._overdue_at:
+                is_overdue = self._call is not None and loop.time() >= self._overdue_at
+                if is_overdue or keys.recent() is not used:
                     connection.close()
         finally:
             connection.close()

@@ -10,13 +10,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from distq.core.errors import DistqError
 from distq.core.outcome import Outcome
-from distq.net.dial import Connection
+from distq.net.dial import Connection, ConnectionLost
 from distq.protocol.exchange import LeasedTask, LeaseReply, Settlement, read_lease_reply
 from distq.protocol.methods import BROKER, EXCHANGE
 from distq.tasks import current
@@ -24,7 +24,7 @@ from distq.tasks.current import Current
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.current_task import current_of
 from distq.worker.executor.dependencies import with_upstream_results
-from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, WAIT_S, lease_id_of
+from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, OUTDATED, WAIT_S, lease_id_of
 from distq.worker.executor.flusher import CHECK_S, Flusher
 from distq.worker.executor.functions import Functions, PayloadRunner
 from distq.worker.executor.handler import RunOutcome
@@ -154,11 +154,18 @@ class BatchLoop:
             self._flusher.wake()
         self.settlements.wait_for_room(self._clock, self._shutdown, CHECK_S)
 
-    def serve(self, connection: Connection) -> None:
-        """Exchange and run until the executor is to end or to be replaced; then everything is settled."""
+    def serve(self, connection: Connection, is_outdated: Callable[[], bool] = bool) -> None:
+        """Exchange and run until the executor is to end or to be replaced; then everything is settled.
+
+        Raises:
+            ConnectionLost: the connection is lost, or outdated: the executor's key has changed.
+        """
         self._connection = connection
         while self._exchange(connection):
             self._work(connection)
+            if is_outdated():
+                self._asked_at = math.inf  # the last exchange was answered
+                raise ConnectionLost(OUTDATED)
 
     def connection_lost(self) -> None:
         """Note that the connection to the master has ended: the master may have received the last exchange."""

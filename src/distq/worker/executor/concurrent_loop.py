@@ -13,7 +13,7 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -27,7 +27,7 @@ from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.current_task import current_of
 from distq.worker.executor.dependencies import with_upstream_results
-from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, WAIT_S, lease_id_of
+from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, OUTDATED, WAIT_S, lease_id_of
 from distq.worker.executor.functions import Functions
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import end_for_lease
@@ -166,9 +166,9 @@ class ConcurrentLoop:
         for one in list(self._running.values()) if task is None else (task,):
             note_submit(one.submits, future, outbox)
 
-    def serve(self, connection: Connection) -> None:
-        """Exchange and start tasks until the executor is to end or to be replaced; then everything is settled."""
-        while True:
+    def serve(self, connection: Connection, is_outdated: Callable[[], bool] = bool) -> None:
+        """Exchange and start tasks until the executor has ended, or the connection is lost or outdated by a new key."""
+        while not is_outdated():
             self._free_slots()
             ending = self._shutdown.is_set or self.recycling.is_due
             if ending and not (self.has_unsettled or self._sent):
@@ -186,6 +186,7 @@ class ConcurrentLoop:
             while self._sent and (readable or connection.is_answering):
                 self._answer(connection)
                 readable = False
+        raise ConnectionLost(OUTDATED)
 
     # -- exchanges ---------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.protocol.methods import ADMIN, BROKER
 from distq.protocol.schedule import write_definition
+from distq.settings.current_keys import current_payload_keys
 from distq.tasks.function import TaskSpec, all_named, called_by_name, options_of
 from distq.tasks.payload import pack_json
 from distq.tasks.seal import sealed_schedule, sealer_of
@@ -31,7 +32,7 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: 
     if config.schedules == OFF:
         return
     rows = declarations(warn)
-    sealer = sealer_of(config)
+    sealer = sealer_of(config, current_payload_keys(config, lambda _: None))
     if sealer is not None:
         rows = [sealed_schedule(sealer, row) for row in rows]
     if not rows and config.schedules != REMOVE:

@@ -16,6 +16,8 @@ ANSWER_S: Final = 20.0
 LEASE_WAIT_S: Final = 0.25
 """Seconds that a lease-bound task waits until its lease is known to hold; then the executor releases it."""
 
+OUTDATED: Final = "The file of the worker's key has another one now: the executor connects again."
+
 
 def lease_id_of(row: LeasedTask | Settlement) -> LeaseId:
     """The lease of a leased task, or the one that a settlement settles."""

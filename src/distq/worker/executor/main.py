@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from distq.core.option_values import PROCESS
 from distq.core.task_ids import id_text
+from distq.settings.current_keys import current_payload_keys
 from distq.tasks import access
 from distq.tasks.access import MasterAccess
 from distq.tasks.lifespan import tear_down_all
@@ -72,7 +73,8 @@ def main(args: Sequence[str]) -> int:
         reporter.send(Unable(f"{error} {error.hint}"))
         page.set_leaving()  # a thread that a module has started may keep it from ending
         return error.exit_code
-    sealer = sealer_of(config)
+    current = current_payload_keys(config, lambda why: reporter.send(Trouble(why)))
+    sealer = sealer_of(config, current)
     seals = None if sealer is None else ExecutorSeals(sealer)
     result_bytes_max = config.payload_bytes_max - (0 if seals is None else OVERHEAD_BYTES)
     functions = Functions(handler, config.accept, result_bytes_max, lambda why: reporter.send(Trouble(why)))
@@ -104,7 +106,7 @@ def _set_access(config: ExecutorConfig) -> None:
     """Let tasks reach the worker's master."""
     access.access = MasterAccess(
         config.addresses,
-        config.authkey,
+        config.authkeys,
         config.frame_bytes_max,
         config.payload_bytes_max,
         config.reconnect_max_s,
@@ -113,6 +115,7 @@ def _set_access(config: ExecutorConfig) -> None:
         config.encryption_keys,
         config.unsigned,
         config.accept,
+        config.key_files,
     )
     access.worker_slots = config.worker_slots
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 from distq.core.errors import DistqError
 from distq.core.option_values import ACCEPT_JSON
 from distq.net.backoff import ReconnectBackoff
-from distq.net.dial import Address, Connection, dial
+from distq.net.dial import Address, Connection
 from distq.net.direct import DIRECT_S, DirectAddress
+from distq.net.several_keys import dial_with_any
 from distq.protocol.hello import ExecutorHello, Greeting, read_greeting, write_executor_hello
 from distq.protocol.methods import BROKER, HELLO
+from distq.settings.current_keys import current_authkeys
 from distq.wire.errors import RemoteRefusal
 from distq.wire.messages import decode_reply
 from distq.worker.executor.batch_loop import BatchLoop
@@ -59,6 +61,7 @@ class Runner:
         lifeline_fd: int,
     ) -> None:
         self._config = config
+        self._keys = current_authkeys(config, lambda _: None)  # the supervisor logs why a file cannot be used
         self._reporter = reporter
         self._shutdown = shutdown
         self._lifeline_fd = lifeline_fd
@@ -107,7 +110,8 @@ class Runner:
             self._reporter.send(Connected(is_stdlib))
             self._reconnect.connected()
             if not is_stdlib:
-                self._loop.serve(connection)
+                used = self._keys.keys
+                self._loop.serve(connection, lambda: self._keys.recent() is not used)
             elif self._demands_signatures:
                 raise HandlerUnusable(UNSIGNED_SERVER)
             elif self._stdlib_loop is not None:
@@ -138,8 +142,8 @@ class Runner:
 
     def _dial_any(self, addresses: Sequence[Address], timeout_s: float) -> Connection:
         config = self._config
-        return dial(
-            addresses, config.authkey, timeout_s=timeout_s, frame_bytes_max=config.frame_bytes_max, tls=config.tls
+        return dial_with_any(
+            addresses, self._keys.now(), timeout_s=timeout_s, frame_bytes_max=config.frame_bytes_max, tls=config.tls
         )
 
     def _directly(self, address: Address, greeting: Greeting) -> Connection | None:

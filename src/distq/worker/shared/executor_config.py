@@ -6,6 +6,7 @@ shows the executor that the supervisor has ended.
 
 import os
 import pickle
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from distq.net.tls_files import TlsFiles
@@ -19,7 +20,7 @@ class ExecutorConfig(NamedTuple):
     """The configuration of one executor."""
 
     addresses: tuple[tuple[str, int], ...]
-    authkey: bytes
+    authkeys: tuple[bytes, ...]
     worker: str
     session: str
     number: int
@@ -59,6 +60,8 @@ class ExecutorConfig(NamedTuple):
     encryption_keys: tuple[bytes, ...] = ()
     unsigned: str = "refuse"
     """What becomes of bodies without a signature (DISTQ_UNSIGNED)."""
+    key_files: Mapping[str, str] = {}
+    """The paths of the files from which keys were read, by their fields; the executor reads them after a change."""
 
 
 def write_config(fd: int, config: ExecutorConfig) -> None:

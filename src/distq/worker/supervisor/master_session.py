@@ -12,7 +12,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
-from distq.net.async_dial import AsyncConnection, open_channel
+from distq.net.async_dial import AsyncConnection, open_with_any
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
 from distq.net.direct import DIRECT_S, DirectAddress
@@ -21,6 +21,7 @@ from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, read_answer, wri
 from distq.protocol.hello import Greeting, read_greeting, with_holds
 from distq.protocol.methods import BROKER, HEARTBEAT, HELLO
 from distq.settings.address import Address
+from distq.settings.current_keys import CurrentKeys
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.hello import is_stdlib_server
@@ -45,13 +46,17 @@ class WorkerNotAdmitted(DistqError):
     exit_code = 3
 
 
+class _KeysChanged(ConnectionLost):
+    """The file of the key has changed: the worker connects again, with the new key."""
+
+
 class MasterSession:
     """The session between one supervisor and the master."""
 
     def __init__(
         self,
         addresses: Sequence[Address],
-        authkey: bytes,
+        keys: CurrentKeys,
         frame_bytes_max: int,
         reconnect: ReconnectBackoff,
         introduction: Mapping[str, object],
@@ -69,7 +74,7 @@ class MasterSession:
         self.reason = "it has not been connected to yet"
         """Why the worker is not connected."""
         self._addresses = addresses
-        self._authkey = authkey
+        self._keys = keys
         self._frame_bytes_max = frame_bytes_max
         self._tls = tls
         self._direct = DirectAddress()
@@ -144,12 +149,15 @@ class MasterSession:
                 if not self._was_admitted:
                     raise WorkerNotAdmitted(f"The master refuses this worker: {error}") from None
                 self._lost(error)
+            except _KeysChanged:
+                self._log.info("keys_reloaded", keys=len(self._keys.keys))
+                continue
             except DistqError as error:
                 self._lost(error)
             await asyncio.sleep(self._reconnect.pause_s())
 
     async def _serve_connection(self) -> None:
-        connection = await open_channel(self._addresses, self._authkey, self._frame_bytes_max, self._tls)
+        connection = await open_with_any(self._addresses, self._keys.now(), self._frame_bytes_max, self._tls)
         try:
             greeted_at = self._clock()
             greeting = await self._hello(connection)
@@ -168,7 +176,7 @@ class MasterSession:
         connection = None
         try:
             async with asyncio.timeout(DIRECT_S):
-                connection = await open_channel((address,), self._authkey, self._frame_bytes_max, self._tls)
+                connection = await open_with_any((address,), self._keys.now(), self._frame_bytes_max, self._tls)
                 again = await self._hello(connection)
             if again is not None and again.instance == greeting.instance:
                 passed.close()
@@ -184,7 +192,7 @@ class MasterSession:
 
     async def _stay_at_stdlib_server(self) -> None:
         """Keep a connection to a standard-library server, to notice its end; `hello`'s connection was closed by it."""
-        connection = await open_channel(self._addresses, self._authkey, self._frame_bytes_max, self._tls)
+        connection = await open_with_any(self._addresses, self._keys.now(), self._frame_bytes_max, self._tls)
         try:
             await connection.call(None, "accept_connection", "distq", timeout_s=HELLO_S)
             self._is_connected(connection, is_stdlib=True)
@@ -213,7 +221,10 @@ class MasterSession:
         unanswered = 0
         renewed_at = greeted_at
         self._renew(greeted_at, renewed_at + lease_s - LEASE_MARGIN_S)
+        used = self._keys.keys
         while True:
+            if self._keys.recent() is not used:
+                raise _KeysChanged("The file of the worker's key has another one now.")
             self._wake.clear()
             exited, released = list(self._exited), list(self._released)
             stacks, self._stacks = self._stacks, []
