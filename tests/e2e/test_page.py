@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Route, expect, sync_playwright
 from tests.e2e.cluster import KEY, Cluster
+from tests.e2e.tasks import square
 from tests.waiting import SOON_S
+
+from distq import call
 
 pytestmark = [pytest.mark.chromium, pytest.mark.xdist_group("chromium"), pytest.mark.timeout(300)]
 
@@ -19,7 +22,7 @@ TOKEN = "a token of the tests for browsers"
 HOSTILE = '"><img src=x onerror=alert(1)>'
 """A name that would run a script if the page took it for HTML."""
 VIEWS = ("queues", "workers", "running", "tasks?state=ended", "dead", "schedules")
-DIVIDE = "tests.e2e.tasks:divide"
+DIVIDE, SQUARE = "tests.e2e.tasks:divide", "square"
 expect.set_options(timeout=SOON_S * 1000)
 
 
@@ -198,6 +201,57 @@ def test_dead_letters_are_retried_in_bulk_by_keyboard(chromium: Browser, master:
         page.keyboard.press("Enter")
         expect(page.locator(".notice")).to_have_text("Done: 3.")
     worker.logs("task_failed", times=6)
+
+
+def test_dependencies_are_drawn_in_both_directions_with_links(chromium: Browser, master: Cluster) -> None:
+    """A stage in the middle of a chain shows the stages before and after it, with links."""
+    with master.client() as client, opened(chromium, master) as page:
+        last = client.chain(call(square, 3), call(square), call(square))
+        tasks = master.json_of("list", "--json")["tasks"]
+        first, middle, final = (one["id"] for one in tasks)
+        show(page, f"task/{middle}")
+        expect(page.get_by_role("heading", name="Dependencies")).to_be_visible()
+        expect(page.locator(".related .here")).to_contain_text(f"{middle} {SQUARE} (this task)")
+        above = page.get_by_role("list", name="This task depends on")
+        below = page.get_by_role("list", name="These tasks depend on this task")
+        expect(above.get_by_role("listitem")).to_have_text(f"{first} {SQUARE} ready")
+        expect(below.get_by_role("listitem")).to_have_text(f"{final} {SQUARE} held")
+        below.get_by_role("link", name=final).click()
+        expect(page.get_by_role("heading", name=f"Task {final}")).to_be_visible()
+        expect(page.get_by_role("list", name="These tasks depend on this task")).to_have_count(0)
+        above.get_by_role("link", name=middle).click()
+        expect(page.get_by_role("heading", name=f"Task {middle}")).to_be_visible()
+        master.tasks()
+        assert last.result() == 6561
+        expect(page.locator("ol.timeline")).to_contain_text("Ended: succeeded.")
+        expect(page.locator(".related .here")).to_be_visible()
+
+
+def test_a_search_that_finds_little_goes_on_by_itself(chromium: Browser, grid: Cluster) -> None:
+    """Each request examines a bounded part of all tasks; the page asks for the next part, and shows how far it is."""
+    grid.master(DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}").logs("http_listened")
+    facts = {"queue": "q", "name": "rare", "state": "ready", "attempt": 1, "submitted_at": 0.0, "since": 0.0}
+    asked: list[str] = []
+
+    def part(route: Route) -> None:
+        """Answer as a master with three parts of tasks does."""
+        asked.append(route.request.url)
+        number = len(asked)
+        following = f"1-{number}" if number < 3 else None
+        body = {
+            "tasks": [{"id": "1-3", **facts}] if number == 3 else [],
+            "next": following,
+            "examined": 100_000,
+            "task_count": 300_000,
+        }
+        route.fulfill(json=body)
+
+    with opened(chromium, grid) as page:
+        page.route("**/page/read/list*", part)
+        show(page, "tasks?name=rare")
+        expect(page.locator(".notice")).to_have_text("1 tasks, the oldest first.")
+        expect(page.get_by_role("link", name="1-3")).to_be_visible()
+        assert [url.partition("after=")[2].partition("&")[0] for url in asked] == ["", "1-1", "1-2"]
 
 
 def test_a_queue_is_paused_and_resumed(chromium: Browser, master: Cluster) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from distq.core.option_values import PLAIN, executor_label, kinds_required
 from distq.core.plurals import counted
 from distq.core.queue import RESULT
-from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES
+from distq.core.states import CANCELLED, DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES
 from distq.core.task import Task
 
 if TYPE_CHECKING:
@@ -72,14 +72,25 @@ def explain(
         )
     if task.state == READY:
         return _queue(task, instant_text, now) or _workers(task, capacity)
-    cause = f": {task.causes[-1]}" if task.causes else ""
-    again = " `distq dead retry` retries it." if task.state == DEAD else ""
-    return f"It has ended: {STATE_NAMES[task.state]} {_ago(now - task.state_since_at)}{cause}.{again}"
+    return _ended(task, now)
 
 
 def lacking(task: Task, capacity: WorkerCapacity) -> str:
     """Why no connected worker can ever run this ready task; '' if one can."""
     return _workers(task, capacity) if task.state == READY and not capacity.large else ""
+
+
+def _ended(task: Task, now: float) -> str:
+    """How and why the task has ended; before a success or an expiry a cause, such as a loss, is history."""
+    ended = f"It has ended: {STATE_NAMES[task.state]} {_ago(now - task.state_since_at)}"
+    if not task.causes:
+        return f"{ended}."
+    cause = task.causes[-1]
+    if task.state == DEAD:
+        return f"{ended}: {cause}. `distq dead retry` retries it."
+    if task.state == CANCELLED:
+        return f"{ended}: {cause}."
+    return f"{ended}. Before that, an attempt ended: {cause}."
 
 
 def _leased(task: Task, now: float, refusal: str) -> str:

@@ -217,6 +217,12 @@ class Registry:
             cost=envelope.cost,
         )
 
+    def may_have_tasks(self, queue_name: str | None, name: str | None, most: int) -> bool:
+        """Whether a task of this queue and name may exist; always True if there are more than `most` envelopes."""
+        if len(self._envelopes) > most:
+            return True
+        return any(queue_name in (None, key[0]) and name in (None, key[1]) for key in list(self._envelopes))
+
     def queues_of(self, name: str) -> set[str]:
         """The names of the queues that have tasks of this name, in any state, or had them recently."""
         return {key[0] for key in list(self._envelopes) if key[1] == name}

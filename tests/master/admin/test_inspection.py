@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.master.bench import START, WAITING, Bench, failed, on_bench, restarted
+from tests.master.bench import START, WAITING, Bench, done, failed, on_bench, restarted
 
 from distq.core.outcome import Outcome
 from distq.core.task_ids import id_text
@@ -130,6 +130,26 @@ async def test_a_client_receives_the_reason_why_no_worker_would_run_its_tasks(be
     bench.worker()
     assert await bench.ask(client, "broker", "stuck", options) == {}
     assert isinstance(await bench.ask(client, "broker", "stuck", "x"), RemoteRefusal)
+
+
+@on_bench()
+async def test_a_loss_before_a_success_is_history_and_not_its_reason(bench: Bench) -> None:
+    """A cancel has a reason of its own, which follows the cause of the attempt."""
+    _, first = await bench.submit(bench.client(), 1, [b"a", b"b"])
+    bench.worker()
+    connection = bench.executor()
+    rows = await bench.exchange(connection, want=2)
+    await bench.exchange(connection, [failed(row) for row in rows], want=0)
+    await bench.advance(2)
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [done(row)], want=0)
+    ids = [id_text(first + number) for number in range(2)]
+    await bench.admin("cancel", ids=[ids[1]], cause="by ann")
+    whys = [(await bench.admin("show", id=one))["why"] for one in ids]
+    assert whys == [
+        "It has ended: succeeded 0.0 s ago. Before that, an attempt ended: ValueError: no.",
+        "It has ended: cancelled 0.0 s ago: by ann.",
+    ]
 
 
 @on_bench()

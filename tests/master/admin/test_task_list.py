@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.master.bench import Bench, done, on_bench
+from tests.master.bench import DEFAULTS, Bench, done, on_bench
 
 from distq.core.task_ids import task_key_of
 from distq.master.admin import task_list
@@ -109,6 +109,8 @@ def test_a_cursor_reads_each_remaining_task_once_while_others_end(
         {"queue": 5},
         {"after": "x"},
         {"before_at": "now"},
+        {"examined_max": 0},
+        {"examined_max": "all"},
     ],
 )
 def test_an_invalid_list_request_is_refused(options: dict[str, Any]) -> None:
@@ -118,5 +120,44 @@ def test_an_invalid_list_request_is_refused(options: dict[str, Any]) -> None:
     async def scene(bench: Bench) -> None:
         """Send one invalid request."""
         assert isinstance(await listed(bench, **options), RemoteRefusal)
+
+    scene()
+
+
+def test_a_search_examines_a_bounded_number_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reply says where to continue, though nothing was found, and how much is left."""
+    monkeypatch.setattr(task_list, "SLICE", 5)
+
+    @on_bench(defaults=DEFAULTS._replace(capacity=100))
+    async def scene(bench: Bench) -> None:
+        """The only task that matches is the last one of 31."""
+        await bench.submit(bench.client(), 1, [b"x"] * 30, queue="q1")
+        await bench.ask(bench.client("other"), "broker", "submit", 1, [("q2", "rare")], [(0, 1)], [b"y"], 0.0)
+        after, pages = None, []
+        while not pages or after:
+            page = await listed(bench, name="rare", examined_max=10, after=after)
+            pages.append((len(page["tasks"]), page["examined"], page["task_count"]))
+            after = page["next"]
+        assert pages == [(0, 10, 31), (0, 10, 31), (0, 10, 31), (1, 1, 31)]
+        assert "examined" not in await listed(bench, name="rare")
+
+    scene()
+
+
+@pytest.mark.parametrize("kinds_max", [task_list.KINDS_EXAMINED_MAX, 0])
+def test_a_name_without_tasks_is_found_absent_without_examining_them(
+    kinds_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The envelopes of all tasks say it at once, unless there are too many different ones."""
+    monkeypatch.setattr(task_list, "KINDS_EXAMINED_MAX", kinds_max)
+    monkeypatch.setattr(task_list, "SLICE", 1)
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """Count the cycles of a search."""
+        await bench.submit(bench.client(), 1, [b"x"] * 6)
+        before = bench.broker.cycles
+        assert await listed(bench, name="none", queue="q") == {"tasks": [], "next": None}
+        assert (bench.broker.cycles - before > 6) is (kinds_max == 0)
 
     scene()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SLICE: Final = 2_000
 """Maximum tasks that one cycle examines: about a millisecond, so that other requests wait no longer."""
+KINDS_EXAMINED_MAX: Final = 20_000
+"""Maximum envelopes among which a name is looked up before any task is examined; more would delay other requests."""
 PIECE: Final = 50_000
 """Maximum keys that the cursor copies in one step."""
 LISTED_MAX: Final = 10_000
@@ -79,9 +81,13 @@ class TaskKeyCursor:
 
 
 class ListTasks(CallRequest):
-    """`list`: replies with at most `limit` tasks by queue, name, states and age, and the id to continue after."""
+    """`list`: replies with at most `limit` tasks by queue, name, states and age, and the id to continue after.
 
-    __slots__ = ("after", "before_at", "keys", "limit", "name", "queue", "rows", "states")
+    With `examined_max` it examines at most about that number of tasks, even if none of them matches, and replies with
+    the number that it has examined and the number of all tasks.
+    """
+
+    __slots__ = ("before_at", "examined", "examined_max", "keys", "limit", "name", "queue", "rows", "states")
 
     def __init__(self, cycle: Cycle, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
@@ -89,8 +95,11 @@ class ListTasks(CallRequest):
         self.states = _states(asked.get("states"))
         self.limit = asked.get("limit", 100)
         self.before_at = asked.get("before_at")
+        self.examined_max = asked.get("examined_max")
         if type(self.limit) is not int or not 0 < self.limit <= LISTED_MAX:
             raise BadCall(f"limit is a whole number from 1 to {LISTED_MAX:,}, not {shown(self.limit)}.")
+        if self.examined_max is not None and (type(self.examined_max) is not int or self.examined_max < 1):
+            raise BadCall(f"examined_max is a whole number from 1, not {shown(self.examined_max)}.")
         if not isinstance(self.before_at, int | float | None) or isinstance(self.before_at, bool):
             raise BadCall(f"before_at is a number of seconds since 1970, not {shown(self.before_at)}.")
         check_queue(cycle.ledger.registry, self.queue)
@@ -100,20 +109,29 @@ class ListTasks(CallRequest):
             raise BadCall(f"{exc}.") from exc
         self.keys = TaskKeyCursor(cycle.ledger, after)
         self.rows: list[dict[str, Any]] = []
+        self.examined = 0
+        """Number of tasks that it has examined."""
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = cycle.ledger.state.tasks
-        for task_key in self.keys.slice():
+        if not self.examined and not cycle.ledger.registry.may_have_tasks(self.queue, self.name, KINDS_EXAMINED_MAX):
+            self.examined = len(tasks)
+            self._reply(cycle, None)
+            return
+        keys = self.keys.slice()
+        for task_key in keys:
             task = tasks.get(task_key)
             if task is not None and self._is_meant(task):
                 if len(self.rows) == self.limit:
-                    self._reply(self.rows[-1]["id"])
+                    self._reply(cycle, self.rows[-1]["id"])
                     return
                 self.rows.append(row_of(task))
+        self.examined += len(keys)
         if self.keys.is_over:
-            self._reply(None)
-            return
-        if self.connection.open:
+            self._reply(cycle, None)
+        elif keys and self.examined_max is not None and self.examined >= self.examined_max:
+            self._reply(cycle, id_text(keys[-1]))
+        elif self.connection.open:
             cycle.ask(self)
 
     def _is_meant(self, task: Task) -> bool:
@@ -125,8 +143,11 @@ class ListTasks(CallRequest):
             and (self.before_at is None or task.submitted_at < self.before_at)
         )
 
-    def _reply(self, following: str | None) -> None:
-        self.connection.reply(returned({"tasks": self.rows, "next": following}))
+    def _reply(self, cycle: Cycle, following: str | None) -> None:
+        found: dict[str, Any] = {"tasks": self.rows, "next": following}
+        if self.examined_max is not None:
+            found |= {"examined": self.examined, "task_count": len(cycle.ledger.state.tasks)}
+        self.connection.reply(returned(found))
 
 
 def row_of(task: Task) -> dict[str, Any]:

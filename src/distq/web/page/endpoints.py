@@ -68,6 +68,8 @@ READS_MAX: Final = 2
 """Maximum reads without a key at the same time, the others wait: one may search a million tasks."""
 ROWS_MAX: Final = 100
 """Maximum rows of a page of rows."""
+EXAMINED_MAX: Final = 100_000
+"""Maximum tasks that one read examines, a fraction of a second; the page continues a search with further reads."""
 ACTION_S: Final = 600.0
 """Maximum seconds of an action, which may settle a million tasks."""
 LOGGED_CHARS_MAX: Final = 500
@@ -296,6 +298,8 @@ def _asked(request: Request, what: str) -> dict[str, Any]:
             asked[name] = text.split(",") if name == "states" else text
     if "limit" in READS[what]:
         asked["limit"] = min(asked.get("limit", ROWS_MAX), ROWS_MAX)
+    if what == "list":
+        asked["examined_max"] = EXAMINED_MAX
     if what == "live":
         asked.setdefault("view", "queues")
         if asked["view"] not in ("queues", "workers", "running"):

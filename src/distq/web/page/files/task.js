@@ -49,15 +49,14 @@ function facts(task) {
 function timeline(task) {
   const step = (at, text, kind, note) => ({ at, node: h("li", { class: kind }, h("time", null, at === null ? "time unknown" : instant(at)), text, note || "") });
   const steps = [step(task.submitted_at, "Submitted.")];
-  task.errors.forEach((error, at) => {
-    const cause = task.causes ? task.causes[at] : error;
-    steps.push(step(task.caused_at[at], `Attempt ended: ${cause}`, "failed"));
-  });
+  const causes = task.errors.map((error, at) => (task.causes ? task.causes[at] : error));
+  const reason = task.state === "cancelled" ? causes.pop() : ""; // why it was cancelled, which is no attempt
+  causes.forEach((cause, at) => steps.push(step(task.caused_at[at], `Attempt ended: ${cause}`, "failed")));
   if (task.leased_at !== null) {
     const note = task.progress ? h("p", null, h("progress", { value: task.progress[0], max: 1, "aria-label": "Progress" }), progressOf(task)) : null;
     steps.push(step(task.leased_at, `Attempt ${count(task.attempt)} began${task.holder ? ` on ${task.holder}` : ""}.`, "", note));
   } else if (!LIVE.includes(task.state)) {
-    steps.push(step(task.since, `Ended: ${task.state}.`, task.state === "succeeded" ? "ended" : "failed"));
+    steps.push(step(task.since, `Ended: ${task.state}${reason && task.causes ? `, ${reason}` : ""}.`, task.state === "succeeded" ? "ended" : "failed"));
   } else {
     steps.push(step(task.since, `Is ${task.state}.`));
   }

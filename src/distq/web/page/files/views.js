@@ -165,13 +165,35 @@ export async function tasksView(main, parameters) {
   const made = table("Tasks", TASKS);
   const said = notice();
   main.replaceChildren(h("h1", null, "Tasks"), form, said, made.node);
-  said.textContent = "Searching.";
+  const pages = h("div");
+  main.append(pages);
   const { name, queue, state, after } = parameters;
-  const found = await read("list", { name, queue, states: state, after, limit: PAGE });
-  said.textContent = found.tasks.length ? `${count(found.tasks.length)} tasks, the oldest first.` : "No task matches.";
-  fill(made.body, found.tasks.map((one) => row(one.id, TASKS,
-    [taskLink(one.id), one.name, one.queue, one.state, count(one.attempt), instant(one.submitted_at), instant(one.since)])));
-  main.append(pager(after ? () => history.back() : null, found.next ? () => goTo("tasks", { ...parameters, after: found.next }) : null));
+  const found = [];
+  let next = after;
+  let examined = 0;
+  const step = async () => {
+    const part = await read("list", { name, queue, states: state, after: next, limit: PAGE - found.length });
+    found.push(...part.tasks);
+    next = part.next;
+    examined += part.examined;
+    const isOver = !next || found.length === PAGE;
+    const tasks = found.length ? `${count(found.length)} tasks, the oldest first.` : isOver ? "No task matches." : "";
+    said.textContent = isOver ? tasks : `Searching: ${count(examined)} of ${count(part.task_count)} tasks examined. ${tasks}`;
+    fill(made.body, found.map((one) => row(one.id, TASKS,
+      [taskLink(one.id), one.name, one.queue, one.state, count(one.attempt), instant(one.submitted_at), instant(one.since)])));
+    if (isOver) pages.replaceChildren(pager(after ? () => history.back() : null, next ? () => goTo("tasks", { ...parameters, after: next }) : null));
+    return isOver;
+  };
+  if (!(await step())) searchOn(step, made.node, said);
+}
+
+/** Goes on with a search, a bounded part of the tasks with each request, until it is over or the reader has left the view. */
+async function searchOn(step, node, said) {
+  try {
+    while (!(await step()) && node.isConnected);
+  } catch (refusal) {
+    said.textContent = `The search has ended early: ${refusal.message}`;
+  }
 }
 
 const DEAD = [["Id", "text"], ["Name", "text"], ["Queue", "text"], ["Error", "text"], ["Failures", "number"], ["Lost", "number"], ["Died", "text"]];
