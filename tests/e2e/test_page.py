@@ -11,7 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, Route, expect, sync_playwright
 from tests.e2e.cluster import KEY, Cluster
+from tests.e2e.page_proxy import PREFIX, proxy
 from tests.e2e.tasks import square
+from tests.net.certificates import Authority
 from tests.waiting import SOON_S
 
 from distq import call
@@ -23,6 +25,8 @@ HOSTILE = '"><img src=x onerror=alert(1)>'
 """A name that would run a script if the page took it for HTML."""
 VIEWS = ("queues", "workers", "running", "tasks?state=ended", "dead", "schedules")
 DIVIDE, SQUARE = "tests.e2e.tasks:divide", "square"
+ANY_CA: dict[str, Any] = {"ignore_https_errors": True}
+"""Option of a browser that does not know the CA of the tests."""
 expect.set_options(timeout=SOON_S * 1000)
 
 
@@ -44,6 +48,12 @@ def master(grid: Cluster) -> Cluster:
     return grid
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return the CA of the proxies."""
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
 def submit(grid: Cluster, name: str, *args: Any, **fields: Any) -> str:
     """Submit a task over HTTP, and return its id."""
     connection = http.client.HTTPConnection("127.0.0.1", grid.http_port, timeout=SOON_S)
@@ -56,7 +66,7 @@ def submit(grid: Cluster, name: str, *args: Any, **fields: Any) -> str:
 
 
 @contextmanager
-def opened(chromium: Browser, grid: Cluster, view: str = "", **options: Any) -> Iterator[Page]:
+def opened(chromium: Browser, grid: Cluster, view: str = "", *, url: str = "", **options: Any) -> Iterator[Page]:
     """Open the page; the test fails if a script fails, the policy forbids something, or a dialog of a script opens."""
     context = chromium.new_context(**options)
     page = context.new_page()
@@ -69,7 +79,7 @@ def opened(chromium: Browser, grid: Cluster, view: str = "", **options: Any) -> 
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
     page.on("dialog", dismiss)
-    page.goto(f"http://127.0.0.1:{grid.http_port}/{view and '#/'}{view}")
+    page.goto(f"{url or f'http://127.0.0.1:{grid.http_port}/'}{view and '#/'}{view}")
     expect(page.get_by_text("Connected to the master.")).to_be_visible()
     yield page
     context.close()
@@ -201,6 +211,42 @@ def test_dead_letters_are_retried_in_bulk_by_keyboard(chromium: Browser, master:
         page.keyboard.press("Enter")
         expect(page.locator(".notice")).to_have_text("Done: 3.")
     worker.logs("task_failed", times=6)
+
+
+def test_a_session_works_behind_a_proxy_with_tls_and_a_prefix(
+    chromium: Browser, master: Cluster, authority: Authority
+) -> None:
+    """The cookie is for TLS only, and for the paths of the page below the prefix."""
+    submit(master, "f", queue="mail")
+    with proxy(master.http_port, authority.server()) as url, opened(chromium, master, url=url, **ANY_CA) as page:
+        sign_in(page)
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        (cookie,) = page.context.cookies()
+        assert (cookie["path"], cookie["secure"], cookie["sameSite"]) == (f"{PREFIX}/page", True, "Strict")
+        page.reload()
+        row = page.get_by_role("row", name="mail")
+        row.get_by_role("button", name="Pause").click()
+        confirm(page, "Pause the queue mail?")
+        expect(row).to_contain_text("paused")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+        assert page.context.cookies() == []
+
+
+def test_a_proxy_signs_people_in_by_a_header(chromium: Browser, master: Cluster, authority: Authority) -> None:
+    """The people need no token; the log names the person that the proxy has named."""
+    submit(master, "f", queue="mail")
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Forwarded-User": "ann"}
+    with (
+        proxy(master.http_port, authority.server(), headers) as url,
+        opened(chromium, master, url=url, **ANY_CA) as page,
+    ):
+        row = page.get_by_role("row", name="mail")
+        row.get_by_role("button", name="Pause").click()
+        confirm(page, "Pause the queue mail?")
+        expect(row).to_contain_text("paused")
+    (action,) = master.processes[0].logs("http_action_taken")
+    assert (action["action"], action["user"], action["key"]) == ("pause", "ann", "http-token")
 
 
 def test_dependencies_are_drawn_in_both_directions_with_links(chromium: Browser, master: Cluster) -> None:

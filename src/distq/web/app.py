@@ -19,7 +19,8 @@ from distq.web import api, openapi
 from distq.web.autoscale import autoscale
 from distq.web.bearer import BearerKeys
 from distq.web.operations import OPERATIONS, Operation
-from distq.web.page.endpoints import PageEndpoints
+from distq.web.page.endpoints import PAGE_METHODS, PageEndpoints, file_answers
+from distq.web.page.standby import accepts_html, standby_html
 from distq.web.problems import FRESH, RETRY_AFTER_S, Problem, answer_of, problem_of
 from distq.web.tasks import TaskEndpoints
 
@@ -82,7 +83,9 @@ def create_standby_app(view: StandbyMetrics) -> Starlette:
     def role() -> str:
         return f"This master stands by; {view.leader} leads.\n" if view.leader else ""
 
-    async def elsewhere(_request: Request) -> Response:
+    async def elsewhere(request: Request) -> Response:
+        if request.url.path == "/" and accepts_html(request):
+            return standby_html(request, view.leader, view.waiting)
         leader = f"Ask the leader, whose address is {view.leader}." if view.leader else "No master leads now."
         headers = {"Retry-After": str(RETRY_AFTER_S)}
         raise Problem(503, f"This master stands by. {leader}", code="STANDS_BY", headers=headers)
@@ -93,8 +96,13 @@ def create_standby_app(view: StandbyMetrics) -> Starlette:
         "/readyz": {"GET": _ready(not_ready, role)},
         openapi.PATH: {"GET": _openapi},
     }
-    for path, method in (("/", "GET"), *((operation.path, operation.method) for operation in OPERATIONS)):
-        answers.setdefault(path, {})[method] = elsewhere
+    for path, media in file_answers().items():
+        answers[path] = {"GET": media}
+    for path, methods in PAGE_METHODS.items():
+        answers[path] = dict.fromkeys(methods, elsewhere)
+    for operation in OPERATIONS:
+        answers.setdefault(operation.path, {})[operation.method] = elsewhere
+    answers["/"] = {"GET": elsewhere}
     return _app(answers)
 
 

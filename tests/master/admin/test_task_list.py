@@ -133,7 +133,8 @@ def test_a_search_examines_a_bounded_number_of_tasks(monkeypatch: pytest.MonkeyP
         """The only task that matches is the last one of 31."""
         await bench.submit(bench.client(), 1, [b"x"] * 30, queue="q1")
         await bench.ask(bench.client("other"), "broker", "submit", 1, [("q2", "rare")], [(0, 1)], [b"y"], 0.0)
-        after, pages = None, []
+        after: str | None = None
+        pages: list[tuple[int, int, int]] = []
         while not pages or after:
             page = await listed(bench, name="rare", examined_max=10, after=after)
             pages.append((len(page["tasks"]), page["examined"], page["task_count"]))

@@ -85,9 +85,9 @@ async def test_a_session_shows_the_arguments(bench: Bench) -> None:
     sent = await browser.http.ask("POST", "/page/session", json={"token": KEY}, headers=FROM_PAGE)
     cookie = sent.headers["set-cookie"]
     assert KEY not in cookie
-    assert {"httponly", f"path={session.PATH}", "samesite=strict"} <= {
-        part.strip().lower() for part in cookie.split(";")
-    }
+    parts = {part.strip().lower() for part in cookie.split(";")}
+    assert {"httponly", "samesite=strict"} <= parts
+    assert "path=" not in cookie.lower()  # the browser takes the folder of the request, also below a proxy's prefix
     task = await browser.get(f"/page/read/show?id={task_id}")
     assert task["arguments"] == f"f({SECRET!r})"
     session_now = await browser.get("/page/session")

@@ -96,6 +96,15 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
 """The operators' calls that the page may make as actions, and the fields of each."""
 
 
+PAGE_METHODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "/page/session": ("GET", "POST", "DELETE"),
+    "/page/events": ("GET",),
+    "/page/read/{what}": ("GET",),
+    "/page/act/{what}": ("POST",),
+}
+"""The methods of the page's requests, by path."""
+
+
 class PageEndpoints:
     """Answers the page's requests."""
 
@@ -109,17 +118,14 @@ class PageEndpoints:
 
     def answers(self) -> dict[str, dict[str, Answer]]:
         """Return the handlers by path and method."""
-        folder = Path(__file__).parent / "files"
-        files: dict[str, dict[str, Answer]] = {
-            path: {"GET": _file((folder / name).read_bytes(), media_type)} for path, (name, media_type) in FILES.items()
+        files = {path: {"GET": answer} for path, answer in file_answers().items()}
+        called: dict[str, list[Answer]] = {
+            "/page/session": [self.session, self.sign_in, self.sign_out],
+            "/page/events": [self.events],
+            "/page/read/{what}": [self.read],
+            "/page/act/{what}": [self.act],
         }
-        return {
-            **files,
-            "/page/session": {"GET": self.session, "POST": self.sign_in, "DELETE": self.sign_out},
-            "/page/events": {"GET": self.events},
-            "/page/read/{what}": {"GET": self.read},
-            "/page/act/{what}": {"POST": self.act},
-        }
+        return {**files, **{path: dict(zip(PAGE_METHODS[path], of, strict=True)) for path, of in called.items()}}
 
     async def session(self, request: Request) -> Response:
         """`GET /page/session`: whether the browser is signed in."""
@@ -319,6 +325,12 @@ def _log_action(request: Request, key: str, what: str, asked: Mapping[str, Any],
         asked=api.text(asked)[:LOGGED_CHARS_MAX],
         outcome=api.text(outcome)[:LOGGED_CHARS_MAX],
     )
+
+
+def file_answers() -> dict[str, Answer]:
+    """Return what answers a request for each file of the page, by path."""
+    folder = Path(__file__).parent / "files"
+    return {path: _file((folder / name).read_bytes(), media_type) for path, (name, media_type) in FILES.items()}
 
 
 def _file(content: bytes, media_type: str) -> Answer:

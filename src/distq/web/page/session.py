@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from distq.web.bearer import BearerKeys
 
 COOKIE: Final = "distq_session"
-PATH: Final = "/page"
-"""The cookie is sent to the page's own paths only."""
 SESSION_S: Final = 12 * 3600
 """Seconds until a session ends: a working day."""
 TOKEN_BYTES_MAX: Final = 4096
@@ -47,7 +45,7 @@ class Sessions:
             COOKIE,
             f"{until}.{_proof(given, until)}",
             max_age=SESSION_S,
-            path=PATH,
+            path=None,  # the browser takes the folder of this request: `/page`, or that below a proxy's prefix
             secure=_is_https(request),
             httponly=True,
             samesite="strict",
@@ -55,7 +53,9 @@ class Sessions:
 
     def end(self, request: Request, response: Response) -> None:
         """Remove the cookie from the browser."""
-        response.delete_cookie(COOKIE, path=PATH, secure=_is_https(request), httponly=True, samesite="strict")
+        response.set_cookie(
+            COOKIE, "", max_age=0, path=None, secure=_is_https(request), httponly=True, samesite="strict"
+        )
 
     async def authority(self, request: Request, now: float) -> Authority | None:
         """Return what the key of a request or of its cookie allows, None without one; raises Problem (401, 403)."""

@@ -16,7 +16,7 @@ async function answered(response) {
   } catch {
     body = { detail: text };
   }
-  if (!response.ok) throw new Error(body.detail || `The master answered ${response.status}.`);
+  if (!response.ok) throw Object.assign(new Error(body.detail || `The master answered ${response.status}.`), { code: body.code });
   return body;
 }
 

@@ -65,7 +65,10 @@ function listen(asked, show) {
     source.close();
     if (events !== source) return;
     say("The master does not answer; trying again.", true);
-    timer = setTimeout(() => checkSession().then(render, () => listen(asked, show)), RECONNECT_MS);
+    timer = setTimeout(() => checkSession().then(render, (refusal) => {
+      if (refusal.code === "STANDS_BY") location.reload(); // its page says who leads
+      else listen(asked, show);
+    }), RECONNECT_MS);
   };
 }
 
