@@ -3,9 +3,11 @@
 import pickle
 from typing import Any
 
+import pytest
 from tests.master.bench import DEFAULTS, Bench, FakeConnection, done, failed, on_bench, restarted
 
 from distq.core.task_ids import id_text
+from distq.master.admin import dead_letter_filter
 from distq.master.admin.dead_letters import DECIDED_PER_CYCLE
 from distq.wire.errors import RemoteRefusal
 
@@ -287,3 +289,36 @@ async def test_a_choice_that_cannot_be_is_refused(bench: Bench) -> None:
     """The master refuses invalid conditions with a message."""
     for options in ({"error": 7}, {"since": "yesterday"}, {"until": True}, {"since": float("nan")}, {"queue": 1}):
         assert isinstance(await bench.admin("dead_list", **options), RemoteRefusal)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_search_of_dead_letters_examines_a_slice_in_each_cycle(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists, counts and retries are the same for each size of the slices; a million of them delay no other request."""
+    monkeypatch.setattr(dead_letter_filter, "EXAMINED_PER_CYCLE", size)
+
+    @on_bench(defaults=DEFAULTS._replace(retries=0, capacity=100))
+    async def scene(bench: Bench) -> None:
+        """Seven dead letters, of two queues in turn."""
+        bench.worker()
+        connection = bench.executor()
+        for number in range(7):
+            await bench.submit(bench.client(f"c{number}"), 1, [b"x"], queue=f"q{number % 2}")
+            (row,) = await bench.exchange(connection)
+            await bench.exchange(connection, [failed(row)], want=0)
+        newest = [id_text(key) for key in reversed(bench.ledger.state.dead)]
+        before = bench.broker.cycles
+        page = await bench.admin("dead_list", queue="q0", limit=2)
+        assert (bench.broker.cycles - before > 6) is (size == 1)
+        assert (page["total"], [row["id"] for row in page["tasks"]]) == (4, [newest[0], newest[2]])
+        assert page["next"] == newest[2]
+        page = await bench.admin("dead_list", queue="q0", limit=2, after=newest[3])
+        assert (page["total"], [row["id"] for row in page["tasks"]]) == (4, [newest[4], newest[6]])
+        assert page["next"] is None
+        page = await bench.admin("dead_list", limit=2, after=newest[1])
+        assert ([row["id"] for row in page["tasks"]], page["next"]) == ([newest[2], newest[3]], newest[3])
+        counted = await bench.admin("dead_retry", error="ValueError", dry_run=True)
+        assert (counted["done"], counted["counts"]) == (7, [("q0", "f", "ValueError", 4), ("q1", "f", "ValueError", 3)])
+        assert (await bench.admin("dead_retry", queue="q1"))["done"] == 3
+        assert list(map(id_text, reversed(bench.ledger.state.dead))) == newest[::2]
+
+    scene()

@@ -44,7 +44,7 @@ def test_a_browser_at_a_standby_gets_a_page_with_a_link_to_the_leader(leader: st
     assert (problem["code"], f"{leader}:9000" in problem["detail"]) == ("STANDS_BY", True)
 
 
-def test_without_a_leader_the_page_says_what_the_master_waits_for() -> None:
+def test_the_page_without_a_leader_says_what_the_master_waits_for() -> None:
     """A text from the store is no HTML."""
     answer = ask(Standby("", "the store says <b>no</b>"), "GET", "/", **BROWSER)
     assert "No master leads now: the store says &lt;b&gt;no&lt;/b&gt;." in answer.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 READ_PER_CYCLE: Final = 100
 """Maximum bodies of dead letters that one cycle reads for their causes, so that it delays no other request."""
+EXAMINED_PER_CYCLE: Final = 2_000
+"""Maximum dead letters that one cycle examines: about a millisecond."""
 LOST, TIMEOUT = "lost", "timeout"
 """Values that replace an error's class: the task's executors died, or the task exceeded its time limit."""
 
@@ -79,41 +81,72 @@ def error_of(task: Task) -> str:
 
 
 class DeadLetterFilter:
-    """Finds the dead letters that meet the conditions; reads missing causes from the store if errors are needed."""
+    """Finds the dead letters that meet the conditions, in slices, so that a million of them delay no other request.
 
-    def __init__(self, choice: DeadLetterChoice, *, needs_errors: bool = False) -> None:
-        self.choice = choice
+    It reads missing causes from the store if errors are needed. `mark` is the key of a dead letter: `older` is then the
+    number of those found that died before it.
+    """
+
+    def __init__(self, choice: DeadLetterChoice, *, needs_errors: bool = False, mark: int | None = None) -> None:
+        self.found: list[int] = []
+        """Keys of the dead letters that meet the conditions, the oldest first."""
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        """Their numbers by queue, name and error, if errors are needed."""
+        self.older = 0
+        self._choice = choice
         self._needs_errors = needs_errors
-        self._unknown: list[Task] | None = None
+        self._mark = mark
+        self._left: list[int] | None = None
+        """Keys that are not examined, the oldest last; None before the first slice."""
+        self._slice: list[Task] = []
+        """Tasks of the present slice that meet the conditions which need no causes."""
+        self._unknown: list[Task] = []
+        """Those of them whose causes only the store has."""
 
     def knows_enough(self, cycle: Cycle, request: Request) -> bool:
-        """Whether `chosen` can be called; if not, the store is reading some of the missing causes: call this again."""
-        if self.choice.error is None and not self._needs_errors:
-            return True
-        if self._unknown is None:
-            dead = cycle.ledger.state.dead.values()
-            self._unknown = [task for task in dead if task.causes is None and self.choice.may_be(task)]
-        if not self._unknown:
-            return True
+        """Whether the search is over; if not, call this again in the next cycle."""
+        dead = cycle.ledger.state.dead
+        if self._left is None:
+            self._left = list(dead)
+            if self._choice == DeadLetterChoice() and not self._needs_errors:
+                self.found, self._left = self._left, []
+                self.older = 0 if self._mark is None else self.found.index(self._mark)
+            self._left.reverse()
+        is_examined = False
+        while not self._unknown:
+            self._note_slice()
+            if not self._left:
+                return True
+            if is_examined:
+                return False
+            self._examine(dead)
+            is_examined = True
         chunk = self._unknown[-READ_PER_CYCLE:]
         del self._unknown[-READ_PER_CYCLE:]
         cycle.read(request, [task.task_key for task in chunk], partial(learn, chunk))
         return False
 
-    def chosen(self, cycle: Cycle, *, newest_first: bool = False, after: int | None = None) -> Iterator[Task]:
-        """Yield the dead letters that meet the conditions; with `after`, those that follow the one with this key."""
-        dead = cycle.ledger.state.dead
-        tasks = reversed(dead.values()) if newest_first else iter(dead.values())
-        if after is not None:
-            next((task for task in tasks if task.task_key == after), None)
-        for task in tasks:
-            if self.choice.is_meant(task):
-                yield task
+    def _examine(self, dead: Mapping[int, Task]) -> None:
+        """Examine the next slice; the mark, if it is there, begins a slice of its own."""
+        assert self._left
+        keys = self._left[: -EXAMINED_PER_CYCLE - 1 : -1]
+        if keys[0] == self._mark:
+            self.older = len(self.found)
+        elif self._mark in keys:
+            del keys[keys.index(self._mark) :]
+        del self._left[-len(keys) :]
+        tasks = (dead[task_key] for task_key in keys if task_key in dead)
+        self._slice = [task for task in tasks if self._choice.may_be(task)]
+        if self._needs_errors or self._choice.error is not None:
+            self._unknown = [task for task in self._slice if task.causes is None]
 
-    def counted(self, cycle: Cycle) -> list[tuple[str, str, str, int]]:
-        """Count the dead letters that meet the conditions by queue, name and error, the largest count first."""
-        counts = Counter((task.envelope.queue.name, task.envelope.name, error_of(task)) for task in self.chosen(cycle))
-        return [(*key, count) for key, count in counts.most_common()]
+    def _note_slice(self) -> None:
+        for task in self._slice:
+            if self._choice.is_meant(task):
+                self.found.append(task.task_key)
+                if self._needs_errors:
+                    self.counts[task.envelope.queue.name, task.envelope.name, error_of(task)] += 1
+        self._slice = []
 
 
 def learn(tasks: list[Task], bodies: list[bytes | None]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core import moves
@@ -51,10 +50,10 @@ class DeadList(CallRequest):
 
     def __init__(self, cycle: Cycle, connection: ServerConnection, asked: Filters) -> None:
         super().__init__(connection)
-        self.filter = DeadLetterFilter(read_choice(cycle.ledger.registry, asked))
         self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
         self.after = None if asked.get("after") is None else _keys([asked["after"]])[0]
         """Key of the dead letter that the list follows."""
+        self.filter = DeadLetterFilter(read_choice(cycle.ledger.registry, asked), mark=self.after)
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         if self.after is not None and self.after not in cycle.ledger.state.dead:
@@ -62,11 +61,11 @@ class DeadList(CallRequest):
         return self.filter.knows_enough(cycle, self)
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        total = sum(1 for _ in self.filter.chosen(cycle))
-        found = self.filter.chosen(cycle, newest_first=True, after=self.after)
-        newest = list(islice(found, self.limit + 1))
-        following = id_text(newest[self.limit - 1].task_key) if len(newest) > self.limit else None
-        del newest[self.limit :]
+        found = self.filter.found
+        total, end = len(found), len(found) if self.after is None else self.filter.older
+        first = max(end - self.limit, 0)
+        following = id_text(found[first]) if first else None
+        newest = [task for key in reversed(found[first:end]) if (task := cycle.ledger.state.dead.get(key)) is not None]
         unknown = [task for task in newest if task.causes is None]
         for first in range(0, len(unknown), READ_PER_CYCLE):
             chunk = unknown[first : first + READ_PER_CYCLE]
@@ -158,8 +157,7 @@ class SettleDeadLetters(CallRequest):
         if self.asked.get("dry_run"):
             return True
         if self.keys is None:
-            self.keys = [task.task_key for task in self.filter.chosen(cycle)]
-            self.keys.reverse()
+            self.keys = self.filter.found[::-1]
         most = self._fitting(ledger)
         chunk = [task for task_key in self.keys[-most:] if (task := ledger.state.dead.get(task_key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(cycle, chunk):
@@ -215,7 +213,7 @@ class SettleDeadLetters(CallRequest):
 
     def _counted(self, cycle: Cycle) -> dict[str, Any]:
         if self.keys is None:
-            counts = self.filter.counted(cycle)
+            counts = [(*kind, count) for kind, count in self.filter.counts.most_common()]
             return {"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}
         unknown = [id_text(task_key) for task_key in reversed(self.keys) if task_key not in cycle.ledger.state.dead]
         return {"done": len(self.keys) - len(unknown), "unknown": unknown, "counts": []}

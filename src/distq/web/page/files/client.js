@@ -1,6 +1,6 @@
 // The requests to the master, the session, and the dialogs.
 
-import { count } from "./dom.js";
+import { count, visible } from "./dom.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -16,7 +16,9 @@ async function answered(response) {
   } catch {
     body = { detail: text };
   }
-  if (!response.ok) throw Object.assign(new Error(body.detail || `The master answered ${response.status}.`), { code: body.code });
+  if (!response.ok) {
+    throw Object.assign(new Error(visible(body.detail || `The master answered ${response.status}.`)), { code: body.code, status: response.status });
+  }
   return body;
 }
 
@@ -68,17 +70,28 @@ export async function toggleSession() {
   return true;
 }
 
-/** Asks the reader, then makes an action; returns a sentence about its outcome, or "" if the reader declined. */
-export async function act(what, asked, question) {
-  byId("confirm-text").textContent = question;
+/** Asks the reader, then makes an action; shows and returns a sentence about its outcome, "" if the reader declined. */
+export async function act(what, asked, question, said) {
+  byId("confirm-text").textContent = visible(question);
   if (!(await ask(byId("confirm")))) return "";
+  said.textContent = "In progress.";
   try {
-    const answer = await send("POST", `page/act/${what}`, asked);
-    const running = answer.running?.length ? ` ${count(answer.running.length)} run and were left alone.` : "";
-    return `Done${answer.done === undefined ? "" : `: ${count(answer.done)}`}.${running}`;
+    said.textContent = outcome(what, await send("POST", `page/act/${what}`, asked));
   } catch (error) {
-    return `Refused: ${error.message}`;
+    said.textContent = `Refused: ${error.message}`;
+    if (error.status === 401) await checkSession().catch(() => {}); // another tab has signed out, or the token was changed
+    byId("sign").textContent = session.signedIn ? "Sign out" : "Sign in";
   }
+  return said.textContent;
+}
+
+/** Returns a sentence about what an action has changed, and what it has left alone and why. */
+function outcome(what, answer) {
+  const late = answer.over || answer.unknown?.length;
+  const left = [[answer.running?.length, "run and were left alone"], [late, what === "cancel" ? "had ended already" : "are no longer dead letters"],
+    [answer.taken?.length, "were left alone, because another task has their unique key"]];
+  const sentences = left.filter(([number]) => number).map(([number, text]) => ` ${count(number)} ${text}.`);
+  return `Done${answer.done === undefined ? "" : `: ${count(answer.done)}`}.${sentences.join("")}`;
 }
 
 /** Returns how many tasks an action would change. */

@@ -1,5 +1,10 @@
 // Makes elements and formats values. All text becomes text nodes: names and errors of tasks come from other programs.
 
+const INVISIBLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]/gu;
+
+/** Returns a text whose control characters are escapes: one that turns the direction would show a name as another name. */
+export const visible = (text) => text.replace(INVISIBLE, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 /** Returns an element; attributes that are null or false are left out, functions become listeners. */
 export function h(tag, attributes, ...children) {
   const element = document.createElement(tag);
@@ -8,7 +13,8 @@ export function h(tag, attributes, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...shown.map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
 }
 

@@ -130,7 +130,11 @@ async function showVersion() {
 }
 
 sign.addEventListener("click", async () => {
-  if (await toggleSession()) await render();
+  try {
+    if (await toggleSession()) await render();
+  } catch (refusal) {
+    say(refusal.message, true);
+  }
 });
 addEventListener("hashchange", async () => {
   await render();

@@ -1,7 +1,7 @@
 // One task: its facts, its life as a timeline, its arguments and outcome, and the tasks to which it is related.
 
 import { read, session } from "./client.js";
-import { count, duration, h, instant } from "./dom.js";
+import { count, duration, h, instant, visible } from "./dom.js";
 import { actionButton, notice, progressOf, taskLink } from "./views.js";
 
 const LIVE = ["ready", "held", "delayed", "leased"];
@@ -15,7 +15,7 @@ export async function taskView(main, id, reload) {
   return async () => {
     if (!LIVE.includes(task.state) || document.querySelector("dialog[open]")) return;
     const present = await read("show", { id }).catch(() => task);
-    why.textContent = present.why || ""; // it says for how long, which is no reason to draw the task again
+    why.textContent = visible(present.why || ""); // it says for how long, which is no reason to draw the task again
     if (JSON.stringify({ ...present, why: "" }) !== JSON.stringify({ ...task, why: "" })) await reload("");
   };
 }

@@ -57,12 +57,23 @@ export function notice() {
   return h("p", { role: "status", class: "notice" });
 }
 
+/** Returns how many tasks an action would change, null if the master refuses to say it. */
+async function counted(what, asked, said) {
+  said.textContent = "Counting.";
+  try {
+    const number = await dryRun(what, asked);
+    said.textContent = "";
+    return number;
+  } catch (refusal) {
+    said.textContent = `Refused: ${refusal.message}`;
+    return null;
+  }
+}
+
 /** Returns a button for an action that a signed-in reader confirms. */
 export function actionButton(label, what, asked, question, said, after) {
   const click = async () => {
-    const outcome = await act(what, asked, question);
-    if (outcome) said.textContent = outcome;
-    if (outcome && after) after();
+    if ((await act(what, asked, question, said)) && after) after();
   };
   return h("button", { type: "button", click }, label);
 }
@@ -114,9 +125,9 @@ function limits(one) {
 function queueActions(one, said) {
   const name = `the queue ${one.name}`;
   const purge = async () => {
-    const number = await dryRun("cancel", { queue: one.name });
-    const outcome = await act("cancel", { queue: one.name }, `Cancel the ${count(number)} waiting tasks of ${name}? This cannot be undone.`);
-    if (outcome) said.textContent = outcome;
+    const number = await counted("cancel", { queue: one.name }, said);
+    if (number === null) return;
+    await act("cancel", { queue: one.name }, `Cancel the ${count(number)} waiting tasks of ${name}? This cannot be undone.`, said);
   };
   return h("div", { class: "buttons" },
     one.paused
@@ -220,14 +231,11 @@ export async function deadView(main, parameters, reload) {
       said.textContent = "No dead letter is selected.";
       return;
     }
-    try {
-      const asked = isSelected ? { ids } : filters;
-      const number = isSelected ? ids.length : await dryRun(what, asked);
-      const outcome = await act(what, asked, `${verb} ${count(number)} dead letters?${verb === "Delete" ? " This cannot be undone." : ""}`);
-      if (outcome) await reload(outcome);
-    } catch (refusal) {
-      said.textContent = refusal.message;
-    }
+    const asked = isSelected ? { ids } : filters;
+    const number = isSelected ? ids.length : await counted(what, asked, said);
+    if (number === null) return;
+    const outcome = await act(what, asked, `${verb} ${count(number)} dead letters?${verb === "Delete" ? " This cannot be undone." : ""}`, said);
+    if (outcome) await reload(outcome);
   };
   const button = (label, ...how) => h("button", { type: "button", click: settle(...how) }, label);
   if (session.acts && found.total) {
