@@ -1,42 +1,28 @@
-"""Every code block of a page can be read by the language that it names; other tests run programs and commands."""
+"""What holds of every code block, and the blocks that other programs read; test_pages_run.py runs the rest."""
 
 import ast
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import click
 import pytest
 import yaml
-from tests.tidy.tree import files, text
+from tests.docs.blocks import BLOCKS, PAGES, SHELL, Block
+from tests.docs.pages import CHECKED
+from tests.kit.chart import golden
+from tests.kit.shell import CHART, compose, run
+from tests.tidy.tree import ROOT, text
 
 from distq.cli.app import app
-from distq.settings.table import ROWS
+from distq.settings import ROWS, Role, load
 
-PAGES: Final = [path for path in files() if path.suffix == ".md"]
-FENCE: Final = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-PLAIN: Final = {"text", "mermaid", "logql", "dockerfile", "js", "bash", "nginx"}
-"""Languages whose blocks are not parsed: outputs, diagrams, queries of Loki, and files for other programs."""
 ABBREVIATED: Final = {"docs/how-to/backup-and-restore.md": "… stands for the commands of the section above it"}
 """Pages with a shell block that leaves out something, each with its reason."""
-
-
-class Block(NamedTuple):
-    """A code block of a page."""
-
-    page: Path
-    language: str
-    code: str
-
-
-BLOCKS: Final = [
-    Block(page, found[2], re.sub(f"^{found[1]}", "", found[3], flags=re.MULTILINE))
-    for page in PAGES
-    for found in FENCE.finditer(text(page))
-]
 
 
 def blocks(*languages: str) -> list[object]:
@@ -45,19 +31,11 @@ def blocks(*languages: str) -> list[object]:
     return [pytest.param(block, id=f"{block.page}-{number}") for number, block in enumerate(found)]
 
 
-def commands(block: Block) -> str:
-    """Return what a reader types: in a console block, the lines after `$`."""
-    if block.language == "sh":
-        return block.code
-    return "\n".join(re.findall(r"^\$ (.+(?:\\\n.+)*)$", block.code, re.MULTILINE))
-
-
-def test_every_block_names_a_language_that_a_test_knows() -> None:
-    """A block without a language is a drawing of README or of the page of the architecture."""
-    known = {*PLAIN, "python", "sh", "console", "yaml", "json", "ini"}
-    drawings = {Path("README.md"), Path("docs/explanation/architecture.md")}
-    unknown = {(str(block.page), block.language) for block in BLOCKS if block.language not in known}
-    assert unknown <= {(str(page), "") for page in drawings}
+def checked_by(function: str) -> list[object]:
+    """Return the blocks that the table says a test of this file checks, as its parameters."""
+    named = {place for place, test in CHECKED.items() if test.endswith(f"::{function}")}
+    found = [block for block in BLOCKS if (str(block.page), block.first) in named]
+    return [pytest.param(block, id=f"{block.page}-{number}") for number, block in enumerate(found)]
 
 
 def test_every_block_ends() -> None:
@@ -67,8 +45,8 @@ def test_every_block_ends() -> None:
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_a_python_block_is_python(block: Block) -> None:
-    """It parses; magic commands of notebooks are left out."""
-    ast.parse(re.sub(r"^[%!].*$", "", block.code, flags=re.MULTILINE))
+    """It parses."""
+    ast.parse(block.code)
 
 
 @pytest.mark.parametrize("block", blocks("json"))
@@ -83,23 +61,55 @@ def test_a_yaml_block_is_yaml(block: Block) -> None:
     assert yaml.safe_load(block.code)
 
 
-@pytest.mark.parametrize("block", blocks("ini"))
-def test_a_block_of_settings_has_settings_that_exist(block: Block) -> None:
-    """Each line sets one of them."""
-    assert {line.partition("=")[0] for line in block.code.splitlines()} <= {row.name for row in ROWS}
+@pytest.mark.parametrize("block", checked_by("test_a_block_of_settings_is_read"))
+def test_a_block_of_settings_is_read(block: Block) -> None:
+    """Each line sets one of them to a value that it takes."""
+    environ = dict(line.split("=", 1) for line in block.code.splitlines())
+    assert environ.keys() <= {row.name for row in ROWS}
+    load(environ, Role.MASTER, needs_authkey=False)
 
 
-@pytest.mark.parametrize("block", blocks("sh", "console"))
+@pytest.mark.parametrize("block", checked_by("test_a_block_of_values_renders_the_chart"))
+def test_a_block_of_values_renders_the_chart(block: Block, tmp_path: Path) -> None:
+    """Helm takes it as a file of values, and the chart's schema accepts it."""
+    values = tmp_path / "values.yaml"
+    values.write_text(block.code, encoding="utf-8")
+    assert golden(values) != golden(CHART / "values.yaml")
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
+@pytest.mark.parametrize("block", checked_by("test_a_block_for_compose_overrides_the_file"))
+def test_a_block_for_compose_overrides_the_file(block: Block, tmp_path: Path) -> None:
+    """Compose reads both files; each value of the block is in the result."""
+    override = tmp_path / "compose.override.yaml"
+    override.write_text(block.code, encoding="utf-8")
+    files = ("-f", str(ROOT / "compose.yaml"), "-f", str(override))
+    services = json.loads(compose(*files, "config", "--format", "json"))["services"]
+    for name, changed in yaml.safe_load(block.code)["services"].items():
+        assert changed.pop("environment").items() <= services[name]["environment"].items()
+        assert changed.keys() <= services[name].keys()
+
+
+@pytest.mark.promtool
+@pytest.mark.parametrize("block", checked_by("test_prometheus_accepts_its_block"))
+def test_prometheus_accepts_its_block(block: Block, tmp_path: Path) -> None:
+    """As an entry of `scrape_configs`."""
+    config = tmp_path / "prometheus.yml"
+    config.write_text(f"scrape_configs:\n{block.code}", encoding="utf-8")
+    assert "SUCCESS" in run("promtool", "check", "config", config)
+
+
+@pytest.mark.parametrize("block", blocks(*SHELL))
 def test_a_shell_block_is_understood_by_the_shell(block: Block) -> None:
     """Bash reads it without running it."""
-    done = subprocess.run(["bash", "-n"], input=commands(block), capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-n"], input=block.commands, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("block", blocks("sh", "console"))
+@pytest.mark.parametrize("block", blocks(*SHELL))
 def test_every_distq_command_of_a_shell_block_has_options_that_exist(block: Block) -> None:
     """Each line that begins with `distq` is read by the command line, and not run."""
-    for line in commands(block).replace("\\\n", " ").splitlines():
+    for line in block.commands.replace("\\\n", " ").splitlines():
         simple = re.split(r" [|&>]| 2>|;", line.partition(" #")[0])[0]
         if not simple.startswith("distq ") or "…" in simple:
             continue
@@ -118,5 +128,5 @@ def test_every_distq_command_of_a_shell_block_has_options_that_exist(block: Bloc
 
 def test_every_abbreviated_page_has_an_abbreviation() -> None:
     """The list of exceptions has no page that needs none."""
-    found = {str(block.page) for block in BLOCKS if block.language in ("sh", "console") and "\n…" in block.code}
+    found = {str(block.page) for block in BLOCKS if block.language in SHELL and "\n…" in block.code}
     assert found == ABBREVIATED.keys()

