@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from typing import Any, Final, cast
+from contextlib import suppress
+from typing import Any, Final, Protocol, cast
 
-from tests.sim.world import Connection, World
+from tests.sim.world import Connection
 
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
-from distq.core.ports import Batch, CommitRefused, CommitUnknown, Store
+from distq.core.ports import Batch, CommitRefused, CommitUnknown, Fenced, Store, StoreError
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
 from distq.core.task import Task
@@ -33,11 +35,62 @@ DEFAULTS: Final = Defaults(
 )
 
 
+class Host(Protocol):
+    """What a master uses of its machine: the time, events, chance."""
+
+    rng: random.Random
+    followed_offset_s: float
+
+    @property
+    def wall_offset_s(self) -> float:
+        """By how many seconds the machine's clock was set in all."""
+        ...
+
+    def now(self) -> float:
+        """The present time by the master's clock."""
+        ...
+
+    def later(self, seconds: float, event: Callable[[], None]) -> None:
+        """Plan an event of the master."""
+        ...
+
+    def chance(self, probability: float) -> bool:
+        """Whether a fault of this probability happens now."""
+        ...
+
+    def delay_s(self) -> float:
+        """The seconds that a message travels."""
+        ...
+
+
 class Pause:
     """The wait of a commit; the world resumes it."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield
+
+
+class Reply:
+    """The answer to a question to another machine: a coroutine of a master waits for it."""
+
+    def __init__(self) -> None:
+        self.resume: Callable[[], None] = lambda: None
+        """Called when the answer is here, if a coroutine waits for it."""
+        self.is_here = False
+        self._outcome: Any = None
+
+    def __await__(self) -> Generator[Reply, None, Any]:
+        if not self.is_here:
+            yield self
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def come(self, outcome: object) -> None:
+        """Give the answer; a later one has no effect."""
+        if not self.is_here:
+            self.is_here, self._outcome = True, outcome
+            self.resume()
 
 
 Disk = dict[int, tuple[bytes, bytes]]
@@ -50,11 +103,11 @@ class SlowStore(MemoryStore):
     With a disk its rows are there for the next master, and the outcome of a commit is sometimes unknown.
     """
 
-    def __init__(self, world: World, epoch: int, disk: Disk | None) -> None:
+    def __init__(self, world: Host, epoch: int, disk: Disk | None) -> None:
         super().__init__(epoch)
         self.epoch = epoch  # as after `follow`: rows of sessions have keys of their master's epoch
         self._world = world
-        self._durable = disk is not None
+        self.durable = disk is not None
         if disk is not None:
             self._rows = disk
 
@@ -62,14 +115,14 @@ class SlowStore(MemoryStore):
         """Store the batch after a delay, or refuse it."""
         if self._world.rng.random() < 0.3:
             await Pause()  # a master that dies here has stored nothing
-        if self._durable and self._world.chance(0.0005):
+        if self.durable and self._world.chance(0.0005):
             raise CommitUnknown("the disk failed to sync.")
         if self._world.chance(0.003):
             raise CommitRefused("the disk is full.")
         if self._world.chance(0.01) and any(key > 0 and key not in self._rows for key in batch):
             raise CommitRefused("the disk is full.")
         await super().commit(batch)
-        if self._durable:
+        if self.durable:
             if self._world.rng.random() < 0.1:
                 await Pause()  # a master that dies here has stored the batch, and has answered no request
             if self._world.chance(0.0005):
@@ -77,11 +130,15 @@ class SlowStore(MemoryStore):
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
         """The bodies after a delay; sometimes not all of them fit into the answer."""
-        if self._durable and self._world.rng.random() < 0.3:
+        if self.durable and self._world.rng.random() < 0.3:
             await Pause()
         if bytes_max is not None and self._world.chance(0.1):
             bytes_max = self._world.rng.randrange(100)
         return await super().read(keys, bytes_max)
+
+    def heads(self) -> list[tuple[int, bytes]]:
+        """All stored heads, without a delay."""
+        return [(key, head) for key, (head, _) in self._rows.items()]
 
     @property
     def keys(self) -> Iterable[int]:
@@ -96,10 +153,12 @@ class SlowStore(MemoryStore):
 class SimBroker(Broker):
     """A broker whose cycles are events of the world."""
 
-    world: World
+    world: Host
     died: Callable[[], None]
-    """Called when a commit's outcome is unknown: this master ends, and another one starts."""
+    """Called when this master may not go on: a commit's outcome is unknown, or another master leads."""
     running: Coroutine[Any, Any, None] | None = None
+    waits: Reply | None = None
+    """The answer of the database that the present cycle waits for."""
     cycle_planned = False
     ended = False
 
@@ -113,14 +172,15 @@ class SimBroker(Broker):
     def continue_cycle(self) -> None:
         """Begin a cycle, or continue the one that waits for its commit."""
         self.cycle_planned = False
-        if self.ended:
-            return
+        if self.ended or (self.waits is not None and not self.waits.is_here):
+            return  # also if it was woken while it waits
         if self.running is None:
             self._is_woken = False
             self.running = self.cycle()
+        self.waits = None
         try:
-            self.running.send(None)
-        except CommitUnknown:
+            waits = self.running.send(None)
+        except (CommitUnknown, Fenced, LeaseEnded):
             self.ended = True
             self.world.later(0.0, self.died)
         except StopIteration:
@@ -129,7 +189,11 @@ class SimBroker(Broker):
                 self.wake()
         else:
             self.cycle_planned = True
-            self.world.later(self.world.delay_s(), self.continue_cycle)
+            if isinstance(waits, Reply):
+                self.waits = waits
+                waits.resume = self.continue_cycle
+            else:
+                self.world.later(self.world.delay_s(), self.continue_cycle)
 
     @property
     def idle(self) -> bool:
@@ -137,19 +201,40 @@ class SimBroker(Broker):
         return self.running is None and not self._inbox and not self._is_woken
 
 
-class Master:
-    """One master, from its start to its restart."""
+class LeaseEnded(StoreError):
+    """The master may not answer any more; one of several masters then stands by."""
 
-    def __init__(self, world: World, epoch: int, disk: Disk | None, died: Callable[[], None]) -> None:
+
+class Loaded:
+    """What a master has read of its store before it leads."""
+
+    def __init__(self) -> None:
+        self.registry = Registry(DEFAULTS)
+        self.loader = Loader(self.registry)
+
+
+class Master:
+    """One master, from its start to its restart; `check` raises LeaseEnded if it may not answer."""
+
+    def __init__(
+        self,
+        world: Host,
+        store: SlowStore,
+        died: Callable[[], None],
+        loaded: Loaded | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._timer_at = float("inf")
         self.world = world
-        self.epoch = epoch
+        self.epoch = epoch = store.epoch
         world.followed_offset_s = world.wall_offset_s
-        self.durable = disk is not None
-        self.store = SlowStore(world, epoch, disk)
-        registry = Registry(DEFAULTS)
-        loader = Loader(registry)
-        loader.feed([(key, head) for key, (head, _) in (disk or {}).items()])
+        self.durable = store.durable
+        self.store = store
+        self._check = check
+        if loaded is None:
+            loaded = Loaded()
+            loaded.loader.feed(store.heads())
+        registry, loader = loaded.registry, loaded.loader
         self.ledger = Ledger(DEFAULTS, world.rng.random, epoch << 40 | 1, registry)
         absent = restore(self.ledger, loader, world.now())
         self.loaded = Counter({name: queue.live for name, queue in registry.queues.items()})
@@ -168,9 +253,10 @@ class Master:
             self.broker.keep_row(key, None)
         end_unless_reclaimed(self.broker, absent, RECLAIM_S, LEASE_S)
         self.broker.follow_clock = self._follow_clock
-        self._lead()
+        self.broker.committed = lambda _: check()
 
     def _follow_clock(self) -> None:
+        self._check()
         by_s = self.world.wall_offset_s - self.world.followed_offset_s
         if by_s:
             self.world.followed_offset_s = self.world.wall_offset_s
@@ -178,21 +264,12 @@ class Master:
             self.broker.shift(by_s)
             self.dispatcher.schedules.plan_all()
 
-    def _lead(self) -> None:
-        async def follow() -> None:
-            async for _ in self.store.follow("sim:1"):
-                pass
-
-        try:
-            follow().send(None)
-        except StopIteration:
-            pass
-
     def end(self) -> None:
         """Die: requests without an answer never get one."""
         self.broker.ended = True
         if self.broker.running is not None:
-            self.broker.running.close()
+            with suppress(LeaseEnded):
+                self.broker.running.close()
 
     def called(self, connection: Connection, call: InertCall) -> None:
         """Handle a call that has arrived."""

@@ -10,12 +10,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.sim import invariants
 from tests.sim.actors import Client, Plain, Worker
 from tests.sim.hostile import Hostile
-from tests.sim.master import TTL_S, Disk, Master
+from tests.sim.master import TTL_S, Disk, Master, SlowStore
 from tests.sim.operator import Operator
 from tests.sim.world import Actor, World
 
@@ -28,26 +28,28 @@ REPLY_S: Final = 5.0
 """Maximum seconds that an answer of the master takes to its caller."""
 CLIENTS_MAX: Final = 4
 """Maximum running clients; a fork beyond it lets the oldest client end after its present submit."""
-FAULT_PROBABILITY: Final = 0.02
-"""Probability of a fault in each step."""
 
 
 class Simulation:
     """One seed's run."""
 
+    round_steps = ROUND_STEPS
+    """Steps with faults before each recovery."""
+    fault_probability = 0.02
+    """Probability of a fault in each step."""
     durable = False
     """Whether the next master finds the rows that a master has stored."""
 
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
+        self.world.route = lambda: self.master
         self.steps = 0
         self.faults: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self._name_count = 0
         self._epoch = 1
         self.disk: Disk | None = {} if self.durable else None
-        self.master = Master(self.world, self._epoch, self.disk, self.restart_the_master)
-        self.world.master = self.master
+        self.master = self.start_a_master()
         self.plain = Plain(self.world)
         self.plain.epoch = self._epoch
         self.clients = [Client(self.world, self._name("client")) for _ in range(2)]
@@ -58,16 +60,21 @@ class Simulation:
         for role in ("producer", "worker", "worker", "collector"):
             self._start(role)
 
+    def start_a_master(self) -> Master:
+        """Start a master of this epoch; it has what the disk has."""
+        return Master(self.world, SlowStore(self.world, self._epoch, self.disk), self.restart_the_master)
+
     def run(self, steps: int) -> None:
         """Take at least `steps` steps, in whole rounds; raises AssertionError if an invariant breaks."""
         while self.steps < steps:
-            for _ in range(ROUND_STEPS):
-                if self.world.rng.random() < FAULT_PROBABILITY:
+            for _ in range(self.round_steps):
+                if self.world.rng.random() < self.fault_probability:
                     self._break_something()
-                self._step()
-            self._recover()
+                self.step()
+            self.recover()
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Take one step, and check every invariant."""
         self.steps += 1
         self.world.step()
         invariants.check(self.master, self.workers)
@@ -82,7 +89,14 @@ class Simulation:
     # -- faults --------------------------------------------------------------------------------
 
     def _break_something(self) -> None:
-        faults: tuple[tuple[int, Callable[[], None]], ...] = (
+        faults = self.kinds()
+        (fault,) = self.world.rng.choices([fault for _, fault in faults], [weight for weight, _ in faults])
+        self.faults[fault.__name__] += 1
+        fault()
+
+    def kinds(self) -> tuple[tuple[int, Callable[[], None]], ...]:
+        """All faults, with their weights."""
+        return (
             (30, self.cut_a_connection),
             (15, self.kill_an_executor),
             (4, self.kill_a_worker),
@@ -95,9 +109,6 @@ class Simulation:
             (3, self.set_the_clock),
             (10 if self.durable else 1, self.restart_the_master),
         )
-        (fault,) = self.world.rng.choices([fault for _, fault in faults], [weight for weight, _ in faults])
-        self.faults[fault.__name__] += 1
-        fault()
 
     def _connection_end(self) -> tuple[float, bool]:
         """Seconds until the master notices a broken connection, and whether calls on their way arrive before."""
@@ -175,7 +186,7 @@ class Simulation:
         """Restart the master; its memory is lost, and a new epoch begins."""
         self.master.end()
         self._epoch += 1
-        self.master = Master(self.world, self._epoch, self.disk, self.restart_the_master)
+        self.master = self.start_a_master()
         if not self.disk:
             self.plain.epoch = self._epoch
             self.plain.put.clear()
@@ -184,11 +195,10 @@ class Simulation:
         for connection in list(self.world.connections):
             connection.open = False
             connection.cut(noticed_in_s=0.0, arrives=False)
-        self.world.master = self.master
 
     # -- recovery ------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
+    def recover(self) -> None:
         """Inject no fault, and start a worker for every queue and name; every accepted task must end."""
         self.world.fault_free = True
         helper = Worker(self.world, self._name("worker"), universal=True)
@@ -198,14 +208,13 @@ class Simulation:
                 self.programs.remove((role, actor))
                 self._start(role)
         started_at = self.steps
-        while not self._is_idle():
+        while not self.is_idle():
             assert self.steps - started_at < RECOVERY_STEPS_MAX, self._describe_unfinished()
-            self._step()
+            self.step()
         idle_at = self.world.at
-        while self.world.at < idle_at + REPLY_S or not self._is_idle():
-            self._step()
-        invariants.nothing_is_left(self.master)
-        self._check_plain_items()
+        while self.world.at < idle_at + REPLY_S or not self.is_idle():
+            self.step()
+        self.check_ends()
         for client in list(self.clients):
             if client.ended:
                 self._check_tasks_of_ended_client(client)
@@ -218,14 +227,24 @@ class Simulation:
             self.clients.append(Client(self.world, self._name("client")))
         self.workers.remove(helper)
         helper.kill(noticed_in_s=0.0, arrives=True)
+        self.begin_round()
+        self.world.fault_free = False
+
+    def begin_round(self) -> None:
+        """Restart the master with an empty store."""
         if self.disk is not None:
             self.disk = {}
         self.restart_the_master()
-        self.world.fault_free = False
 
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether every accepted task has ended, and every client knows that."""
         live = sum(queue.live for queue in self.master.ledger.registry.queues.values())
         return not live and self.master.broker.idle and not any(client.is_busy for client in self.clients)
+
+    def check_ends(self) -> None:
+        """Check that nothing is left, and that every item has an end."""
+        invariants.nothing_is_left(self.master)
+        self._check_plain_items()
 
     def _describe_unfinished(self) -> str:
         pending = {client.session: sorted(map(hex, client.pending)) for client in self.clients if client.is_busy}
@@ -260,7 +279,10 @@ class Durable(Simulation):
     durable = True
 
 
-def run(seed: int, steps: int, kind: type[Simulation] = Simulation) -> Simulation:
+Kind = TypeVar("Kind", bound=Simulation)
+
+
+def run(seed: int, steps: int, kind: type[Kind]) -> Kind:
     """Simulate; a failure prints the command that repeats it."""
     simulation = kind(seed)
     try:
@@ -276,14 +298,17 @@ def run(seed: int, steps: int, kind: type[Simulation] = Simulation) -> Simulatio
 
 def main() -> None:
     """Run the seed and the number of steps of the command line, and print the ends and the faults."""
+    from tests.sim.replicated import Replicated  # noqa: PLC0415 - it is a kind of Simulation
+
     seed, steps = int(sys.argv[1]), int(sys.argv[2])
     started_at = time.perf_counter()
-    simulations = [run(seed, steps, kind) for kind in (Durable, Simulation)]
+    kinds = {"several masters": Replicated, "with a disk": Durable, "in memory": Simulation}
+    simulations: list[Simulation] = [run(seed, steps, kind) for kind in kinds.values()]
     took_s = time.perf_counter() - started_at
     done = sum(simulation.steps for simulation in simulations)
     print(f"seed {seed}: {done:,} steps in {took_s:.1f} s, {done / took_s * 60:,.0f} a minute")
-    for simulation in simulations:
-        print("with a disk" if simulation.durable else "in memory")
+    for name, simulation in zip(kinds, simulations, strict=True):
+        print(name)
         for title, counter in (("ends", simulation.ends), ("faults", simulation.faults)):
             print(f"  {title}: {', '.join(f'{count:,} {name}' for name, count in counter.most_common())}")
 

@@ -14,7 +14,7 @@ STEPS = 25_000
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_every_accepted_task_ends_once_under_faults(seed: int) -> None:
     """P2, P4, P5, P6 hold after each step; a client receives each end once, unless the master that had it restarted."""
-    simulation = run(seed, STEPS)
+    simulation = run(seed, STEPS, Simulation)
     assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 20
     assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
@@ -38,7 +38,7 @@ def test_every_accepted_task_ends_once_although_masters_with_a_disk_die(seed: in
 
 def test_a_seed_replays_its_run() -> None:
     """Two runs of one seed take the same steps and end at the same time with the same ends."""
-    first, second = run(7, 5_000), run(7, 5_000)
+    first, second = (run(7, 5_000, Simulation) for _ in range(2))
     assert (first.steps, first.world.at, first.ends) == (second.steps, second.world.at, second.ends)
 
 
@@ -74,5 +74,5 @@ def test_a_failure_prints_the_command_that_repeats_it(
 
     monkeypatch.setattr(Simulation, "run", fail)
     with pytest.raises(AssertionError, match="something is wrong"):
-        run(7, 100)
+        run(7, 100, Simulation)
     assert "make sim SEED=7 STEPS=12" in capsys.readouterr().err

@@ -77,8 +77,10 @@ class World:
         """Keys of the dead letters that the operator has purged."""
         self.requeued: set[int] = set()
         """Keys of the dead letters that the operator has requeued; these tasks end once more."""
-        self.master: CallHandler | None = None
-        """The master that accepts connections at present."""
+        self.route: Callable[[], CallHandler | None] = lambda: None
+        """Returns the master that accepts a new connection at present, if one does."""
+        self.replied: Callable[[CallHandler], None] = lambda _: None
+        """Called when a master answers a call."""
         self.connections: dict[Connection, None] = {}
         """Connections that at least one end regards as open."""
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -130,7 +132,7 @@ class Connection:
         """Whether the actor's end is closed and the master's machine has received that."""
         self._world = world
         self._actor = actor
-        self._handler = handler
+        self.handler = handler
         self._calls: deque[bytes] = deque()
         self._busy = False
         self._arrives_at = 0.0
@@ -141,6 +143,7 @@ class Connection:
     def reply(self, body: bytes) -> None:
         """Answer the present call for the master."""
         assert self._busy, "one call is answered once"
+        self._world.replied(self.handler)
         self._busy = False
         if self.intact:
             self._world.later(self._world.delay_s(), lambda: self._answered(body))
@@ -177,7 +180,7 @@ class Connection:
         if self.open:
             self.open = False
             self._calls.clear()
-            self._handler.connection_closed(self)
+            self.handler.connection_closed(self)
             self._forget()
 
     # -- the actor's end -----------------------------------------------------------------------
@@ -217,7 +220,7 @@ class Connection:
     def _next(self) -> None:
         if self.open and self._calls and not self._busy:
             self._busy = True
-            self._handler.called(self, read_call(self._calls.popleft()))
+            self.handler.called(self, read_call(self._calls.popleft()))
 
     def _answered(self, body: bytes) -> None:
         if self.intact:
@@ -316,8 +319,8 @@ class Actor:
             return
         if self.connection is not None:
             self.connection.cut(noticed_in_s=0.0, arrives=True)
-        if self.world.master is None:
+        if (handler := self.world.route()) is None:
             self.world.later(0.5, lambda: self._connect(wait_number))
             return
-        self.connection = Connection(self.world, self, self.world.master)
+        self.connection = Connection(self.world, self, handler)
         self._resume_soon(None)
