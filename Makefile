@@ -134,7 +134,7 @@ lock: $(DEV) ## pin the dependencies; UPGRADE=--upgrade takes the newest version
 	@$(subst pyproject.toml,images/postgresql.in,$(COMPILE)) --constraint requirements-dev.lock \
 		--output-file images/postgresql.lock
 
-audit: $(DEV) ## look for known vulnerabilities in the pinned dependencies: ARGS=--strict fails if the index has no data
+audit: $(DEV) ## check licences and known vulnerabilities of the pinned packages: ARGS=--strict fails without data
 	@$(BIN)/python -m tools.audit $(ARGS)
 
 sbom: $(DEV) ## write the bill of materials of a release, in CycloneDX, to dist/distq.cdx.json

@@ -215,11 +215,15 @@ initContainers:
   emptyDir: {{ if .tmpSize }}{sizeLimit: {{ .tmpSize | quote }}}{{ else }}{}{{ end }}
 {{- end -}}
 
-{{/* Liveness depends on the process only; a worker's readiness also depends on its connection to the master. */}}
+{{/*
+Liveness depends on the process only; a worker's readiness also depends on its connection to the master. The kubelet
+does not check certificates. (the component's values, with "https" true if it serves HTTP with TLS)
+*/}}
 {{- define "distq.ourProbes" -}}
-startup: {httpGet: {path: /livez, port: http}, periodSeconds: 1, failureThreshold: 60}
-liveness: {httpGet: {path: /livez, port: http}, periodSeconds: 10, timeoutSeconds: 5}
-readiness: {httpGet: {path: /readyz, port: http}, periodSeconds: 5, timeoutSeconds: 3}
+{{- $scheme := .https | ternary ", scheme: HTTPS" "" -}}
+startup: {httpGet: {path: /livez, port: http{{ $scheme }}}, periodSeconds: 1, failureThreshold: 60}
+liveness: {httpGet: {path: /livez, port: http{{ $scheme }}}, periodSeconds: 10, timeoutSeconds: 5}
+readiness: {httpGet: {path: /readyz, port: http{{ $scheme }}}, periodSeconds: 5, timeoutSeconds: 3}
 {{- end -}}
 
 {{- define "distq.probes" -}}

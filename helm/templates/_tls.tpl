@@ -24,7 +24,7 @@ DISTQ_TLS_CERT: /etc/distq-tls/tls.crt
 DISTQ_TLS_KEY: /etc/distq-tls/tls.key
 DISTQ_TLS_CA: /etc/distq-tls/ca.crt
 DISTQ_TLS_VERIFY_CLIENTS: {{ .Values.tls.verifyClients | ternary "1" "0" | quote }}
-DISTQ_HTTP_TLS: "0"
+DISTQ_HTTP_TLS: {{ .Values.tls.http | ternary "1" "0" | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -38,6 +38,10 @@ DISTQ_HTTP_TLS: "0"
 {{- define "distq.tlsClientEnv" -}}
 {{- if include "distq.tlsSecret" . -}}
 DISTQ_TLS_CA: /etc/distq-tls/ca.crt
+{{- if include "distq.database" . }}
+# Each master has the certificate of the Service, also at its pod's address, to which clients connect after a standby.
+DISTQ_TLS_SERVER_NAME: {{ include "distq.fullname" . }}-master
+{{- end }}
 {{- if include "distq.tlsClientSecret" . }}
 DISTQ_TLS_CERT: /etc/distq-tls/tls.crt
 DISTQ_TLS_KEY: /etc/distq-tls/tls.key
@@ -68,8 +72,8 @@ DISTQ_HTTP_TLS: "0"
 {{- if and $tls.certManager.enabled (not $tls.certManager.issuer.name) -}}
 {{- fail "tls.certManager.enabled needs the name of an issuer: set tls.certManager.issuer.name." -}}
 {{- end -}}
-{{- if and (or $tls.verifyClients $tls.clientSecret) (not (include "distq.tlsSecret" .)) -}}
-{{- fail "tls.verifyClients and tls.clientSecret need a certificate of the master: set tls.existingSecret or tls.certManager.enabled." -}}
+{{- if and (or $tls.verifyClients $tls.clientSecret $tls.http) (not (include "distq.tlsSecret" .)) -}}
+{{- fail "tls.verifyClients, tls.clientSecret and tls.http need a certificate of the master: set tls.existingSecret or tls.certManager.enabled." -}}
 {{- end -}}
 {{- if and $tls.verifyClients (not (include "distq.tlsClientSecret" .)) -}}
 {{- fail "tls.verifyClients needs a certificate for the workers: set tls.clientSecret to a Secret with tls.crt and tls.key." -}}

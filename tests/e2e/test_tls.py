@@ -34,13 +34,14 @@ def peer_settings(grid: Cluster, files: TlsFiles) -> dict[str, str]:
     return {"DISTQ_ADDRESS": f"localhost:{grid.port}", **settings_of(files)}
 
 
-@pytest.mark.parametrize("executor", ["process", "thread"])
-def test_tasks_run_in_a_cluster_with_tls(grid: Cluster, authority: Authority, executor: str) -> None:
-    """Results of every size come back, and a task that submits a task connects with TLS too."""
-    grid.master(**settings_of(authority.server()._replace(ca=None)))
-    peer = peer_settings(grid, authority.client)
+@pytest.mark.parametrize(("executor", "name"), [("process", "masters.example"), ("thread", None)])
+def test_tasks_run_in_a_cluster_with_tls(grid: Cluster, authority: Authority, executor: str, name: str | None) -> None:
+    """Results of every size come back, and a task that submits a task connects with TLS and the same name too."""
+    grid.master(**settings_of(authority.server(name or "localhost")._replace(ca=None)))
+    files = authority.client._replace(server_name=name)
+    peer = peer_settings(grid, files)
     grid.run("worker", "tests.e2e.submitting", "--concurrency", "2", DISTQ_EXECUTOR=executor, **peer)
-    with client_of(grid, authority.client) as client:
+    with client_of(grid, files) as client:
         assert list(client.map(abs, range(-500, 0))) == list(range(500, 0, -1))
         assert client.submit(bytes, 3 << 20).result(SOON_S) == bytes(3 << 20)
         assert client.submit(waits, 20).result(SOON_S) == 21

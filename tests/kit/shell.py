@@ -22,7 +22,13 @@ BASE_IMAGE = "python:3.15-slim-trixie"
 """The default base of the images."""
 BASE_PYTHON = BASE_IMAGE.removeprefix("python:").partition("-")[0]
 """Its version of Python, `3.15`."""
-PRINT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
+PRINT_METRICS = """
+import os, ssl, urllib.request
+tls = "DISTQ_TLS_CERT" in os.environ and os.environ.get("DISTQ_HTTP_TLS") != "0"
+context = ssl.create_default_context(cafile=os.environ["DISTQ_TLS_CA"]) if tls else None
+url = f"http{'s' if tls else ''}://127.0.0.1:9001/metrics"
+print(urllib.request.urlopen(url, context=context).read().decode())
+"""
 """A program that prints the metrics of the container that it runs in."""
 
 T = TypeVar("T")

@@ -54,6 +54,33 @@ def test_verified_workers_have_a_certificate_of_their_own() -> None:
     assert env_of(worker(rendered))["DISTQ_TLS_KEY"] == "/etc/distq-tls/tls.key"
 
 
+def test_the_certificate_of_several_masters_has_the_name_of_their_service() -> None:
+    """Workers connect to the leader's pod by its IP address, and check the Service's name."""
+    database = {"master": {"replicas": 3, "store": {"existingSecret": "database"}}}
+    rendered = render({"tls": ISSUED, **database})
+    name = env_of(worker(rendered))["DISTQ_TLS_SERVER_NAME"]
+    assert name in rendered["Certificate", "distq-master"]["spec"]["dnsNames"]
+    assert "DISTQ_TLS_SERVER_NAME" not in env_of(worker(render(database)))
+
+
+def test_http_of_the_master_has_tls_by_a_value() -> None:
+    """Its probes, the ServiceMonitor and KEDA then use HTTPS; a worker has no certificate for it."""
+    keda = {"concurrency": 2, "keda": {"enabled": True}}
+    values = {"tls": {"existingSecret": "own", "http": True}, "serviceMonitor": {"enabled": True}}
+    rendered = render({**values, "workerPools": {"default": keda}})
+    (master,) = rendered.pods()["StatefulSet", "distq-master"]["containers"]
+    assert env_of(master)["DISTQ_HTTP_TLS"] == "1"
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert master[probe]["httpGet"]["scheme"] == "HTTPS"
+        assert "scheme" not in worker(rendered)[probe]["httpGet"]
+    (endpoint,) = rendered["ServiceMonitor", "distq-master"]["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"] == {"ca": {"secret": {"name": "own", "key": "ca.crt"}}, "serverName": "distq-master"}
+    (trigger,) = rendered["ScaledObject", "distq-worker-default"]["spec"]["triggers"]
+    assert trigger["metadata"]["url"].startswith("https://distq-master.default:9001/")
+    assert trigger["metadata"]["unsafeSsl"] == "true"
+
+
 def test_the_test_with_the_standard_library_runs_only_without_tls() -> None:
     """Programs of the standard library speak no TLS."""
     assert ("Pod", "distq-test-plain") in render()
@@ -85,6 +112,7 @@ def test_cert_manager_makes_certificates_for_the_names_of_the_service() -> None:
         ),
         (["tls.verifyClients=true"], "need a certificate of the master"),
         (["tls.clientSecret=own"], "need a certificate of the master"),
+        (["tls.http=true"], "need a certificate of the master"),
         (["tls.existingSecret=own", "tls.verifyClients=true"], "set tls.clientSecret"),
     ],
 )

@@ -253,10 +253,15 @@ def test_a_folder_of_certificates_switches_tls_on(tmp_path: Path, folder: str, c
         environment = services[name]["environment"]
         assert environment["DISTQ_TLS_CERT"] == cert
         assert environment["DISTQ_TLS_CA"] == (cert and "/etc/distq-tls/ca.crt")
-        assert environment["DISTQ_HTTP_TLS"] == "0"
+        assert environment["DISTQ_HTTP_TLS"] == "1"
         (mount,) = [one for one in services[name]["volumes"] if one["target"] == "/etc/distq-tls"]
         assert mount["read_only"] is True
         assert mount["source"] == (str(tmp_path / "certificates") if folder else "tls")
+    (mount,) = [one for one in services["prometheus"]["volumes"] if one["target"].startswith("/etc/distq-tls")]
+    assert mount["source"] == (str(tmp_path / "certificates" / "ca.crt") if folder else "tls")
+    assert mount["read_only"] is True
+    configuration = "prometheus-tls.yml" if folder else "prometheus.yml"
+    assert f"--config.file=/etc/prometheus/{configuration}" in services["prometheus"]["command"]
 
 
 @pytest.mark.engine

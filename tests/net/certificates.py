@@ -83,8 +83,8 @@ class Authority:
 
 def settings_of(files: TlsFiles) -> dict[str, str]:
     """Return the settings that name the files."""
-    named = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), files, strict=True)
-    return {name: path for name, path in named if path is not None}
+    names = ("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA", "DISTQ_TLS_SERVER_NAME")
+    return {name: value for name, value in zip(names, files, strict=True) if value is not None}
 
 
 def run(*arguments: str) -> None:

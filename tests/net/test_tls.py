@@ -47,6 +47,11 @@ def connect(served: Serving, files: TlsFiles | None, host: str = "localhost") ->
     return dial([(host, served.address.port)], KEY, timeout_s=SOON_S, tls=files)
 
 
+async def opened_and_closed(address: Address, files: TlsFiles) -> None:
+    """Connect as a supervisor does."""
+    (await open_channel([address], KEY, 1 << 20, files)).close()
+
+
 def refused_blocking(served: Serving, files: TlsFiles | None, host: str) -> str:
     """Return why an executor, a client or a command cannot connect."""
     with pytest.raises(TlsFailed) as caught:
@@ -131,6 +136,19 @@ def test_a_certificate_for_another_host_is_refused(refused: Refusal, authority: 
     with serving(tls=ServerTls(authority.server("elsewhere.example"))) as served:
         assert "not for the name localhost" in refused(served, authority.client, "localhost")
         assert "not for the name 127.0.0.1" in refused(served, authority.client, "127.0.0.1")
+
+
+@pytest.mark.parametrize("refused", [refused_blocking, refused_async])
+def test_a_master_at_another_address_than_its_certificates_name_is_checked_by_a_given_name(
+    refused: Refusal, authority: Authority
+) -> None:
+    """DISTQ_TLS_SERVER_NAME takes the place of the host, for a blocking connection and one of an event loop."""
+    elsewhere = authority.client._replace(server_name="elsewhere.example")
+    with serving(tls=ServerTls(authority.server("elsewhere.example"))) as served:
+        connect(served, elsewhere, "127.0.0.1").close()
+        asyncio.run(opened_and_closed(Address("127.0.0.1", served.address.port), elsewhere))
+    with serving(tls=ServerTls(authority.server("localhost"))) as served:
+        assert "not for the name elsewhere.example" in refused(served, elsewhere, "localhost")
 
 
 @pytest.mark.parametrize("refused", [refused_blocking, refused_async])

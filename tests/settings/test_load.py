@@ -411,6 +411,7 @@ def test_settings_of_tls_that_lack_another_one_are_sentences() -> None:
     assert settings(Role.MASTER, **pair).tls_cert == "c.pem"
     for role in (Role.CLIENT, Role.WORKER):
         assert "this process would connect without TLS" in sentence(role, **pair)
+        assert "this process would connect without TLS" in sentence(role, DISTQ_TLS_SERVER_NAME="distq-master")
     assert "DISTQ_TLS_VERIFY_CLIENTS is on, but DISTQ_TLS_CA is not" in sentence(
         Role.MASTER, **pair, DISTQ_TLS_VERIFY_CLIENTS="1"
     )

@@ -350,7 +350,8 @@ def _of_worker() -> dict[str, str]:
             keys[name] = b",".join(getattr(task_access, field)).decode()
         else:  # read again now: the file may have changed since the executor's start
             keys |= {name: "", f"{name}_FILE": path}
-    tls = zip(("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA"), task_access.tls or (), strict=False)
+    names = ("DISTQ_TLS_CERT", "DISTQ_TLS_KEY", "DISTQ_TLS_CA", "DISTQ_TLS_SERVER_NAME")
+    tls = zip(names, task_access.tls or (), strict=False)
     return {
         **{name: path for name, path in tls if path is not None},
         **keys,

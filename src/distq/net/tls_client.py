@@ -14,4 +14,4 @@ def tls_stream(files: TlsFiles, host: str) -> TlsStream:
     from distq.net.tls_context import client_context  # noqa: PLC0415 - imports `ssl`, which takes 20 ms
     from distq.net.tls_stream import TlsStream  # noqa: PLC0415
 
-    return TlsStream(client_context(files), host)
+    return TlsStream(client_context(files), files.server_name or host)

@@ -103,7 +103,8 @@ class ServerTls:
         return context
 
     def _look(self) -> Signature:
-        return tuple(_signature(path) for path in self._files if path is not None)
+        files = self._files
+        return tuple(_signature(path) for path in (files.cert, files.key, files.ca) if path is not None)
 
 
 def _signature(path: str) -> tuple[int, int, int, int] | None:

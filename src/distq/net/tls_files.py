@@ -18,11 +18,13 @@ class TlsUnusable(DistqError):
 
 
 class TlsFiles(NamedTuple):
-    """Paths of files in PEM; None where a setting is not set."""
+    """Paths of files in PEM, and the master's name; None where a setting is not set."""
 
     cert: str | None
     key: str | None
     ca: str | None
+    server_name: str | None = None
+    """The name that the master's certificate must have; None: the host of the address."""
 
 
 class HasTlsFiles(Protocol):
@@ -34,13 +36,15 @@ class HasTlsFiles(Protocol):
     def tls_key(self) -> str | None: ...  # noqa: D102
     @property
     def tls_ca(self) -> str | None: ...  # noqa: D102
+    @property
+    def tls_server_name(self) -> str | None: ...  # noqa: D102
 
 
 def client_files(settings: HasTlsFiles) -> TlsFiles | None:
     """Return the files with which a client or worker connects; None if it connects without TLS."""
     if settings.tls_ca is None:
         return None
-    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_ca)
+    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_ca, settings.tls_server_name)
 
 
 def server_files(settings: HasTlsFiles) -> TlsFiles | None:

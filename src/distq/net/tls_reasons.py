@@ -92,8 +92,8 @@ def _is_tls(first: bytes) -> bool:
 def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
     if error.verify_code in WRONG_NAME:
         return (
-            f"Its certificate is not for the name {host}. Write a name of the certificate into DISTQ_ADDRESS, or give "
-            "the master a certificate with this name."
+            f"Its certificate is not for the name {host}. Write a name of the certificate into DISTQ_ADDRESS or "
+            "DISTQ_TLS_SERVER_NAME, or give the master a certificate with this name."
         )
     if error.verify_code == EXPIRED:
         return "Its certificate, or its CA, has expired. Renew the file of the master's DISTQ_TLS_CERT."

@@ -38,7 +38,8 @@ class TlsStream:
         try:
             self._object = context.wrap_bio(self._incoming, self._outgoing, host is None, host)
         except ValueError:  # a host that begins with a dot, or one that is no name of DNS
-            raise TlsFailed(f"A certificate cannot have the name {host!r}: correct DISTQ_ADDRESS.") from None
+            text = f"A certificate cannot have the name {host!r}: correct DISTQ_ADDRESS or DISTQ_TLS_SERVER_NAME."
+            raise TlsFailed(text) from None
         self._host = host
         self._first = b""
         self.is_open = False

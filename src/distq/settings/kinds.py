@@ -37,6 +37,7 @@ WORDS_OF_FLAGS = {
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}")
+_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:-]{0,252}")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _GETTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -134,6 +135,17 @@ def parse_name(text: str) -> str:
         ValueError: the text cannot.
     """
     if not NAME_SHAPE.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def parse_host(text: str) -> str:
+    """Check that the text can be a DNS name or an IP address.
+
+    Raises:
+        ValueError: the text cannot.
+    """
+    if not _HOST.fullmatch(text):
         raise ValueError
     return text
 
@@ -268,6 +280,7 @@ NAME = Kind(
     parse_name,
     "1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
 )
+HOST = Kind("host", parse_host, "a DNS name or an IP address, such as distq-master")
 PLAIN_QUEUES = Kind("queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result")
 QUEUE_LIMITS = Kind(
     "limits of queues",

@@ -21,6 +21,11 @@ def check_tls(settings: Settings, role: Role) -> None:
                 "DISTQ_TLS_CERT is set, but DISTQ_TLS_CA is not, so this process would connect without TLS. Set "
                 "DISTQ_TLS_CA to the file of the CA that has signed the master's certificate."
             )
+        if settings.tls_server_name is not None and ca is None:
+            raise SettingsError(
+                "DISTQ_TLS_SERVER_NAME is set, but DISTQ_TLS_CA is not, so this process would connect without TLS. Set "
+                "DISTQ_TLS_CA to the file of the CA that has signed the master's certificate."
+            )
         return
     if ca is not None and cert is None:
         raise SettingsError(

@@ -32,6 +32,14 @@ class TlsSettings(KeysSettings):
         TLS,
         ALL,
     )
+    tls_server_name: str | None = _row(
+        kinds.HOST,
+        None,
+        "Name that the master's certificate must have, instead of the host of the address: for masters with one "
+        "certificate at several addresses.",
+        TLS,
+        ALL,
+    )
     tls_verify_clients: bool = _row(
         kinds.FLAG,
         "0",

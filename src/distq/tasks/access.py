@@ -18,8 +18,8 @@ class MasterAccess(NamedTuple):
     frame_bytes_max: int
     payload_bytes_max: int
     reconnect_max_s: float
-    tls: tuple[str | None, str | None, str | None] | None = None
-    """The files of the certificate, its key and the CA; None without TLS."""
+    tls: tuple[str | None, str | None, str | None, str | None] | None = None
+    """The files of the certificate, its key and the CA, and the name of the master's certificate; None without TLS."""
     signing_keys: tuple[bytes, ...] = ()
     encryption_keys: tuple[bytes, ...] = ()
     unsigned: str = "refuse"

@@ -43,6 +43,14 @@ with distq.Client() as client:
 
 
 CLIENT_LABEL = {"distq/client": "true"}
+TLS_FOLDER = "/etc/distq-tls"
+CLIENT_TLS = {
+    "DISTQ_TLS_CERT": f"{TLS_FOLDER}/tls.crt",
+    "DISTQ_TLS_KEY": f"{TLS_FOLDER}/tls.key",
+    "DISTQ_TLS_CA": f"{TLS_FOLDER}/ca.crt",
+    "DISTQ_TLS_SERVER_NAME": "distq-master",
+}
+"""The settings of a client whose certificates are mounted."""
 
 
 class Release:
@@ -52,6 +60,8 @@ class Release:
         self.namespace = namespace
         self.secret = "distq-authkey"
         """The Secret with the key, for the test's own pods."""
+        self.certificates = ""
+        """The Secret with a client's certificate and the CA, for the test's own pods; empty without TLS."""
         self.binary = "helm"
         """The name of the Helm program."""
 
@@ -151,7 +161,7 @@ class Release:
         name = f"pod-{secrets.token_hex(3)}"
         key = {"secretKeyRef": {"name": self.secret, "key": "authkey"}}
         known = {"DISTQ_ADDRESS": "distq-master:9000", "DISTQ_AUTHKEY": key, **env}
-        container = {
+        container: dict[str, Any] = {
             "name": "pod",
             "image": WORKER_IMAGE,
             "command": command,
@@ -161,8 +171,14 @@ class Release:
             ],
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         }
+        volumes = []
+        if self.certificates:
+            volumes = [{"name": "tls", "secret": {"secretName": self.certificates}}]
+            container["volumeMounts"] = [{"name": "tls", "mountPath": TLS_FOLDER}]
+            container["env"] += [{"name": name, "value": text} for name, text in CLIENT_TLS.items()]
         profile = {"type": "RuntimeDefault"}
         spec = {
+            "volumes": volumes,
             "restartPolicy": "Never",
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": profile},
             "containers": [container],

@@ -1,15 +1,18 @@
-"""Tests of a release with three masters on a PostgreSQL database: hand-overs disturb no client.
+"""Tests of a release with three masters on a PostgreSQL database, with TLS: hand-overs disturb no client.
 
 As in test_cluster, the tests use the current `kubectl` context. `.ci/run` builds and loads the image of the database.
 """
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kit.cluster.release import CLIENT_LABEL, Release, namespace
 from tests.kit.shell import wait_for_value
+
+from distq.cli.app import run as distq
 
 pytestmark = [
     pytest.mark.cluster,
@@ -18,6 +21,16 @@ pytestmark = [
 ]
 
 MASTERS = "app.kubernetes.io/component=master"
+WORKERS = "app.kubernetes.io/component=worker"
+SERVED = "import ssl; print(ssl.get_server_certificate(('127.0.0.1', 9000)))"
+PLAIN = """
+import distq
+
+try:
+    distq.Client().submit_named("square", [2]).result(60)
+except distq.DistqError as error:
+    print(error)
+"""
 DATABASE = """
 bin=$(ls -d /usr/lib/postgresql/*/bin)
 printf secret > /tmp/password
@@ -27,6 +40,7 @@ exec $bin/postgres -D /tmp/data -c 'listen_addresses=*' -c unix_socket_directori
 """
 VALUES: dict[str, Any] = {
     "master": {"replicas": 3, "store": {"url": "postgresql://distq@database/postgres", "existingSecret": "database"}},
+    "tls": {"existingSecret": "master-tls", "verifyClients": True, "clientSecret": "client-tls", "http": True},
     "networkPolicy": {"storeTo": [{"podSelector": {"matchLabels": {"app": "database"}}}]},
 }
 LOAD = """
@@ -49,15 +63,19 @@ with distq.Client() as client:
         assert client.submit(tasks.square, done).result(60) == (done, done * done)
         worst_s = max(worst_s, time.perf_counter() - began)
         done += 1
-        open("/tmp/done", "w").write(str(done))
+        with open("/tmp/new", "w") as file:
+            file.write(str(done))
+        os.replace("/tmp/new", "/tmp/done")  # a reader never sees an empty file
 print("ended without an error;", done, "tasks; the slowest took", round(worst_s, 2), "s", flush=True)
 """
 
 
 @pytest.fixture(name="release")
-def release_on_a_database() -> Iterator[Release]:
-    """Yield three masters on a database that runs in the same namespace."""
+def release_on_a_database(tmp_path: Path) -> Iterator[Release]:
+    """Yield three masters with TLS, and a certificate for the Service, on a database of the same namespace."""
     with namespace() as release:
+        make_certificates(release, tmp_path)
+        release.certificates = "client-tls"
         security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
         container = {
             "name": "database",
@@ -88,12 +106,56 @@ def release_on_a_database() -> Iterator[Release]:
         yield release
 
 
+def make_certificates(release: Release, folder: Path, *options: str) -> None:
+    """Make certificates for the name of the Service, and write them into the Secrets of the release."""
+    assert distq(["tls", "init", str(folder), "--host", "distq-master", *options]) == 0
+    for name in ("master", "client"):
+        sources = [f"--from-file={key}={folder}/{file}" for key, file in secret_entries(name).items()]
+        made = release.kubectl(
+            "create", "secret", "generic", f"{name}-tls", *sources, "--dry-run=client", "--output=json"
+        )
+        release.kubectl("apply", "--filename", "-", given=made)
+
+
+def secret_entries(name: str) -> dict[str, str]:
+    """Return the files of a certificate by their entries in a Secret."""
+    return {"tls.crt": f"{name}.crt", "tls.key": f"{name}.key", "ca.crt": "ca.crt"}
+
+
+def events(release: Release, selector: str, event: str) -> int:
+    """Return how often the pods have logged an event."""
+    return release.kubectl("logs", "--selector", selector, "--tail", "-1").count(f'"event": "{event}"')
+
+
+def assert_that_a_renewed_secret_is_used(release: Release, folder: Path) -> None:
+    """Check that all masters read their new certificate, and that no worker connects again."""
+    connected = events(release, WORKERS, "master_connected")
+    make_certificates(release, folder, "--renew")
+    # The kubelet writes a changed Secret into a pod when it looks at the pod, after a change of it or within a minute.
+    release.kubectl("annotate", "pods", "--selector", MASTERS, "certificate=renewed")
+    new = (folder / "master.crt").read_text().split()
+    pods = release.names("pods", MASTERS)
+    wait_for_value(
+        lambda: [release.kubectl("exec", pod, "--", "python3", "-c", SERVED).split() for pod in pods],
+        lambda found: found == [new] * len(pods),
+        120,
+    )
+    assert events(release, WORKERS, "master_connected") == connected
+
+
+def assert_that_a_client_without_tls_is_refused(release: Release) -> None:
+    """Check that the sentence of the error names the setting that is missing."""
+    release.certificates = ""
+    assert "accepts only TLS" in release.runs(PLAIN)
+    release.certificates = "client-tls"
+
+
 def leaders(release: Release) -> list[str]:
     """Return the masters that lead."""
     return [pod for pod in release.names("pods", MASTERS) if release.metric(pod, "distq_leader ") == 1]
 
 
-def test_an_upgrade_and_the_end_of_each_leader_are_no_error_at_a_client(release: Release) -> None:
+def test_an_upgrade_and_the_end_of_each_leader_are_no_error_at_a_client(release: Release, tmp_path: Path) -> None:
     """A client submits one task after another through a rolling upgrade, three deletions and a kill of the leader."""
     assert len(wait_for_value(lambda: leaders(release), lambda found: len(found) == 1, 30)) == 1
     load = release.pod(["python3", "-c", LOAD], CLIENT_LABEL, {})
@@ -106,6 +168,14 @@ def test_an_upgrade_and_the_end_of_each_leader_are_no_error_at_a_client(release:
         wait_for_value(done, lambda now: now > before + 10, 60)
 
     wait_for_value(done, lambda now: now > 10, 60)
+    # Each has left the standby that the Service chose: the certificate at the leader's pod has the Service's name.
+    masters = release.names("pods", MASTERS)
+    wait_for_value(
+        lambda: sum(release.metric(pod, "distq_passed_connections") for pod in masters), lambda n: n == 0, 30
+    )
+    assert_that_a_renewed_secret_is_used(release, tmp_path)
+    assert_that_a_client_without_tls_is_refused(release)
+    goes_on()
     release.upgrade({**VALUES, "master": {**VALUES["master"], "podAnnotations": {"round": "two"}}})
     goes_on()
     for options in ([], [], [], ["--grace-period=0", "--force"]):
