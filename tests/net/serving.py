@@ -31,6 +31,7 @@ class Limits(NamedTuple):
     """The settings of a test's server."""
 
     frame_bytes_max: int = 1 << 20
+    receiving_bytes_max: int = 1 << 30
     handshake_s: float = 60.0
     unauthenticated_max: int = 1000
     connections_max: int | None = None

@@ -7,6 +7,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -14,14 +15,17 @@ from tests.net.serving import FakeHandler, Limits, Serving, serving
 from tests.waiting import eventually
 from tests.wire.bombs import BOMBS
 
-from distq.net.admission import UNREAD_S, Admission
+from distq.net.admission import RECEIVING_BYTES_MAX, UNREAD_S, Admission
+from distq.net.crumbs import CRUMBS_MAX
 from distq.net.descriptors import OWN_DESCRIPTORS
 from distq.net.failed_keys import FailedKeys
 from distq.net.listening import CannotListen
+from distq.net.partial_frames import PartialFrames
 from distq.net.serve import CALLS_AHEAD_MAX, ServerConnection
 from distq.net.unauthenticated import Unauthenticated
 from distq.net.unread import UnreadReplies
 from distq.net.waiting_calls import WaitingCalls
+from distq.protocol.authority import Authority
 from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack
@@ -447,3 +451,95 @@ def test_a_draining_server_keeps_its_connections(served: Serving) -> None:
         assert peer.ask("echo", 1) == (1,)
         served.within(served.server.close)
         assert peer.ends()
+
+
+def test_a_frame_that_arrives_in_crumbs_is_read_less_often(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After many small reads the server pauses before a further one; whatever came meanwhile is one read."""
+    monkeypatch.setattr("distq.net.serve.CRUMBS_PAUSE_S", 3600.0)
+    data = pack(encode_call("thing", "echo", (b"x" * 100_000,)))
+    with served.peer() as peer:
+        served.eventually(lambda: len(served.server.connections) == 1)
+        [connection] = served.server.connections
+        sent, reads = 0, 0
+
+        def has_arrived(body_bytes: int) -> bool:
+            return connection._reader.held_bytes == body_bytes
+
+        while served.within(lambda: connection._is_reading):
+            peer.socket.sendall(data[sent : sent + 8])
+            sent, reads = sent + 8, reads + 1
+            served.eventually(partial(has_arrived, sent - 4))
+        assert reads == CRUMBS_MAX + 1
+        peer.socket.sendall(data[sent:])
+        served.within(connection._read_on)
+        assert peer.answer() == (b"x" * 100_000,)
+        assert peer.ask("echo", 1) == (1,)
+
+
+def test_a_small_frame_that_arrives_in_crumbs_is_answered(served: Serving) -> None:
+    """The pauses end by themselves."""
+    data = pack(encode_call("thing", "echo", (b"x" * 300,)))
+    with served.peer() as peer:
+        for at in range(len(data)):
+            peer.socket.sendall(data[at : at + 1])
+        assert peer.answer() == (b"x" * 300,)
+
+
+def test_incomplete_frames_beyond_the_limit_end_the_slowest_one() -> None:
+    """The peer's other frames arrive, and the reason names the setting."""
+    limits = Limits(frame_bytes_max=1 << 20, receiving_bytes_max=1 << 20)
+    data = pack(encode_call("thing", "echo", (b"x" * 900_000,)))
+    with serving(limits=limits) as served, served.peer() as slow, served.peer() as fast:
+        frames = served.server.partial_frames
+        slow.socket.sendall(data[:200_000])
+        served.eventually(lambda: frames.total_bytes == 199_996)
+        for connection in frames._began_at:
+            frames._began_at[connection] -= 3600
+        fast.socket.sendall(data[:-1])
+        assert slow.ends()
+        fast.socket.sendall(data[-1:])
+        assert fast.answer() == (b"x" * 900_000,)
+        served.eventually(lambda: len(served.server.connections) == 1)
+        assert served.server.admission.met[RECEIVING_BYTES_MAX] == 1
+        assert "DISTQ_RECEIVING_BYTES_MAX" in served.handler.reasons[0]
+        assert served.within(lambda: frames.total_bytes) == 0
+        assert not frames._began_at
+
+
+def test_of_incomplete_frames_those_of_another_key_stay() -> None:
+    """A key that fills the limit loses its own frames, also if another key's is slower."""
+
+    async def scene() -> None:
+        reasons: list[str] = []
+        frames = PartialFrames(
+            Limits(receiving_bytes_max=1 << 20), Admission(Limits(), 100), lambda _, why: reasons.append(why)
+        )
+        mine = [mock.Mock(authority=Authority("mine", ()), frame_bytes=0) for _ in range(3)]
+        other = mock.Mock(authority=Authority("other", ()), frame_bytes=0)
+        frames.update(other, 1)
+        for one in mine:
+            frames.update(one, 400_000)
+        assert [one.abort.called for one in (*mine, other)].count(True) == 1
+        assert not other.abort.called
+        assert "'mine'" in reasons[0]
+        assert frames.total_bytes == 800_001
+
+    asyncio.run(scene())
+
+
+def test_a_large_call_that_waits_is_counted_and_stops_reading(served: Serving) -> None:
+    """Behind a call without a reply the server holds one large call, and no other ones."""
+    with served.peer() as peer:
+        peer.send("hold", 0)
+        served.eventually(lambda: len(served.handler.held) == 1)
+        connection = served.handler.held[0]
+        peer.socket.settimeout(0.5)
+        flood = pack(encode_call("thing", "echo", (b"x" * 500_000,))) * 100
+        with pytest.raises(TimeoutError):
+            peer.socket.sendall(flood)
+        assert served.within(lambda: len(connection._calls)) == 1
+        assert served.within(lambda: served.server.partial_frames.total_bytes) > 400_000
+        served.within(lambda: connection.reply(returned("held")))
+        peer.socket.settimeout(10)
+        assert peer.answer() == "held"
+        assert len(peer.answer()[0]) == 500_000

@@ -16,7 +16,16 @@ UNAUTHENTICATED_MAX: Final = "unauthenticated_max"
 HANDSHAKE_S: Final = "handshake_s"
 UNREAD_S: Final = "unread_s"
 FRAME_BYTES_MAX: Final = "frame_bytes_max"
-LIMITS: Final = (CONNECTIONS_MAX, PER_ADDRESS_MAX, UNAUTHENTICATED_MAX, HANDSHAKE_S, UNREAD_S, FRAME_BYTES_MAX)
+RECEIVING_BYTES_MAX: Final = "receiving_bytes_max"
+LIMITS: Final = (
+    CONNECTIONS_MAX,
+    PER_ADDRESS_MAX,
+    UNAUTHENTICATED_MAX,
+    HANDSHAKE_S,
+    UNREAD_S,
+    FRAME_BYTES_MAX,
+    RECEIVING_BYTES_MAX,
+)
 """The settings that limit what a server holds for its peers, in lower case, without their prefix."""
 
 

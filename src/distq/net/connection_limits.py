@@ -9,6 +9,8 @@ class ConnectionLimits(Protocol):
     @property
     def frame_bytes_max(self) -> int: ...  # noqa: D102 - named as in the settings table
     @property
+    def receiving_bytes_max(self) -> int: ...  # noqa: D102
+    @property
     def handshake_s(self) -> float: ...  # noqa: D102
     @property
     def unauthenticated_max(self) -> int: ...  # noqa: D102

@@ -13,19 +13,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from distq.net.admission import FRAME_BYTES_MAX, Admission
+from distq.net.crumbs import CRUMBS_PAUSE_S, Crumbs
 from distq.net.descriptors import room_for_connections
 from distq.net.direct_writer import DirectWriter
 from distq.net.failed_keys import FailedKeys
 from distq.net.keyring import UNKNOWN, KeyRing
 from distq.net.listening import Listeners
-from distq.net.socket_options import peek, tune
+from distq.net.partial_frames import PartialFrames
+from distq.net.socket_options import acknowledge, peek, tune
 from distq.net.tls_reasons import NO_HELLO, NO_TLS_AT_THIS_PORT, TLS_HELLO, TLS_HELLO_S
 from distq.net.unauthenticated import Unauthenticated
 from distq.net.unread import UnreadReplies
 from distq.net.waiting_calls import WaitingCalls
 from distq.settings.address import Address
 from distq.wire.errors import TlsFailed
-from distq.wire.framing import Buffer, pack
+from distq.wire.framing import Buffer, pack, size_of
 from distq.wire.handshake import TLS_ONLY
 from distq.wire.inert import InertCall
 from distq.wire.server_reader import Authenticated, Closed, PeerRefused, Send, ServerReader
@@ -85,6 +87,7 @@ class Server:
         self.unauthenticated = Unauthenticated(self.admission, limits.handshake_s, FailedKeys())
         self.unread = UnreadReplies(limits.unread_s, self.admission)
         self.waiting_calls = WaitingCalls()
+        self.partial_frames = PartialFrames(limits, self.admission, handler.connection_refused)
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         """Received bytes of any connection, which it reads at once; a large frame has a buffer of its own."""
         self._listeners = Listeners()
@@ -134,12 +137,15 @@ class ServerConnection(asyncio.BufferedProtocol):
         self.open = False
         self.authority = UNKNOWN
         """What the peer's key allows, from the end of the handshake on."""
+        self.frame_bytes = 0
+        """Number of bytes of a large frame that is incomplete, or waits behind a call."""
         self._server = server
         self._loop = loop
         self._reader = ServerReader(server.keys.keys, server.nonce(), server.limits.frame_bytes_max)
         self._calls: deque[InertCall | bytes] = deque()
         self._is_busy = self._is_next_due = False
         self._is_reading = self._is_writable = True
+        self._crumbs = Crumbs()
         self._tls = tls
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -167,10 +173,6 @@ class ServerConnection(asyncio.BufferedProtocol):
         else:
             self._loop.call_later(min(TLS_HELLO_S, server.limits.handshake_s / 2), self._refuse_silent_peer)
 
-    def take(self, data: bytes) -> None:
-        """Take bytes that the peer has sent before this connection was served here."""
-        self._received(data)
-
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102
         room = self._reader.room
         return self._server.receive_buffer if room is None or self._tls is not None else room
@@ -178,20 +180,21 @@ class ServerConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:  # noqa: D102
         reader = self._reader
         if reader.room is None or self._tls is not None:
-            self._received(self._server.receive_buffer[:nbytes])
+            self.take(self._server.receive_buffer[:nbytes])
         elif reader.received(nbytes):
             self._loop.call_soon(self._read_calls, b"")  # the event loop holds the buffer until this method returns
         else:
-            self._acknowledge()
+            self._incomplete(nbytes)
 
-    def _received(self, data: Buffer) -> None:
+    def take(self, data: Buffer) -> None:
+        """Take bytes of the peer, also those that it has sent before this connection was served here."""
         if self._tls is None or (data := self._unseal(self._tls, bytes(data))):
             self._read_calls(data)
 
     def _read_calls(self, data: Buffer) -> None:
         self._writer.has_written = False
-        todo = self._calls
-        for event in self._reader.receive(data):
+        todo, events = self._calls, self._reader.receive(data)
+        for event in events:
             if isinstance(event, InertCall):
                 todo.append(event)
             else:
@@ -199,28 +202,47 @@ class ServerConnection(asyncio.BufferedProtocol):
         if todo:
             if self._is_busy:
                 self._server.handler.called_again(self)
+                if self.frame_bytes:
+                    self._count_frame()
             elif not self._is_next_due:
                 self.serve_next()
-        if self._transport.is_closing():
+        if not events:
+            self._incomplete(len(data))
             return
-        if self._is_reading and (self._reader.has_more or len(todo) > CALLS_AHEAD_MAX):
+        self._crumbs.end()
+        if todo and self._is_ahead():
+            self._pause_reading()
+        if not (self._writer.has_written or self._is_busy or self.reads_split or self._transport.is_closing()):
+            acknowledge(self._socket)
+
+    def _pause_reading(self) -> None:
+        if self._is_reading and not self._transport.is_closing():
             self._is_reading = False
             self._transport.pause_reading()
-        if not self._writer.has_written and not self._is_busy and self.open:
-            self._acknowledge()
 
-    def _acknowledge(self) -> None:
-        """Send the acknowledgement of the received bytes now, except to peers that write without Nagle's algorithm.
+    def _is_ahead(self) -> bool:
+        """Whether enough calls have arrived, or a large one, that wait for the reply to another."""
+        return self._reader.has_more or len(self._calls) > CALLS_AHEAD_MAX or bool(self._calls and self.frame_bytes)
 
-        A standard-library client writes a header and its body separately, and Nagle's algorithm waits 40 ms for the
-        server's delayed ACK in between. An immediate ACK, if there is no reply to send, makes it 1 ms.
-        """
-        if not self.reads_split:  # distq's own peers of this version do
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    def _count_frame(self) -> None:
+        waiting_bytes = sum(0 if isinstance(call, bytes) else size_of(call.frame) for call in self._calls)
+        self._server.partial_frames.update(self, self._reader.held_bytes + waiting_bytes)
+
+    def _incomplete(self, nbytes: int) -> None:
+        """Acknowledge a part of a frame; if the frame arrives in crumbs, read it less often."""
+        if self._transport.is_closing():
+            return
+        if not self.reads_split:  # distq's own peers of this version write without Nagle's algorithm
+            acknowledge(self._socket)
+        self._count_frame()
+        if self._crumbs.note(nbytes) and self._reader.authenticated:
+            self._pause_reading()
+            self._loop.call_later(CRUMBS_PAUSE_S, self._read_on)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
         self._server.unread.end(self._transport)
         self._server.unauthenticated.remove(self)
+        self._server.partial_frames.update(self, 0)
         if self.open:
             self.open = False
             self._server.handler.connection_closed(self)
@@ -363,17 +385,16 @@ class ServerConnection(asyncio.BufferedProtocol):
                 self._server.handler.called(self, call)
             else:
                 self._write((call,))
-                if todo:
-                    self._next_later()
-        if not self._is_reading and len(todo) <= CALLS_AHEAD_MAX:
+                self._next_later()
+            if self.frame_bytes:
+                self._count_frame()
+        if not self._is_reading:
             self._read_on()
 
     def _read_on(self) -> None:
         """Read calls from the bytes that were received, and further bytes if there are no more calls in them."""
-        if self._reader.has_more:
+        if self._reader.has_more and len(self._calls) <= CALLS_AHEAD_MAX:
             self._read_calls(b"")
-        if self._reader.has_more or self._is_reading or len(self._calls) > CALLS_AHEAD_MAX:
-            return
-        if self.open and not self._transport.is_closing():
+        if not self._is_reading and not self._is_ahead() and self.open and not self._transport.is_closing():
             self._is_reading = True
             self._transport.resume_reading()

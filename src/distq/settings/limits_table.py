@@ -50,6 +50,15 @@ class LimitsSettings(MastersSettings):
         MASTER,
         at_least=1,
     )
+    receiving_bytes_max: int = _row(
+        kinds.BYTES,
+        "1GiB",
+        "Maximum bytes of incomplete large frames over all connections, at least DISTQ_FRAME_BYTES_MAX; beyond it the "
+        "connection of the slowest frame of the key that has the most ends, and its peer sends the frame again.",
+        LIMITS,
+        MASTER,
+        at_least=1 << 20,
+    )
     sessions_max: int = _row(
         kinds.COUNT,
         "100000",

@@ -47,6 +47,11 @@ class SplitFrame(bytes):
     parts: Sequence[bytes] = ()
 
 
+def size_of(frame: bytes) -> int:
+    """Return the number of bytes of a frame with the parts that have travelled beside its pickle."""
+    return len(frame) + sum(map(len, frame.parts)) if isinstance(frame, SplitFrame) else len(frame)
+
+
 def header(body_bytes: int) -> bytes:
     """Return the length that goes before a body of `body_bytes` bytes."""
     if body_bytes > SHORT_BODY_BYTES_MAX:
@@ -86,11 +91,13 @@ class _Part(BytesIO):
 class _LargeFrame:
     """A frame of which some bytes are missing; it is received into one buffer, or into one for each part."""
 
-    __slots__ = ("_is_split", "_parts", "_sizes", "room")
+    __slots__ = ("_is_split", "_parts", "_sizes", "held_bytes", "room")
 
     def __init__(self, sizes: Sequence[int], *, is_split: bool) -> None:
         self._sizes = sizes
         self._is_split = is_split
+        self.held_bytes = 0
+        """Number of bytes that have arrived."""
         self._parts: list[_Part] = []
         """The buffers of the parts that have begun."""
         self.room: memoryview | None = None
@@ -113,6 +120,7 @@ class _LargeFrame:
         """Note that the first `count` bytes of `room` were written."""
         room = self.room
         assert room is not None
+        self.held_bytes += count
         if count < len(room):
             self.room = room[count:]
         else:
@@ -163,6 +171,11 @@ class Framer:
     def room(self) -> memoryview | None:
         """The buffer to receive the next bytes of a large frame into, before `received`; None: use `push`."""
         return None if self._large is None else self._large.room
+
+    @property
+    def held_bytes(self) -> int:
+        """Number of bytes of a large frame that have arrived; 0 for a complete or a small one."""
+        return 0 if self._large is None else self._large.held_bytes
 
     def received(self, count: int) -> None:
         """Note that the first `count` bytes of `room` were received."""

@@ -84,6 +84,11 @@ class ServerReader:
         assert self._handshake is not None
         return pack(self._handshake.start())
 
+    @property
+    def held_bytes(self) -> int:
+        """Number of bytes of an incomplete large frame that have arrived."""
+        return self._framer.held_bytes
+
     def received(self, count: int) -> bool:
         """Take the first `count` bytes of `room`; True if they complete the frame: `receive(b"")` returns its event.
 
