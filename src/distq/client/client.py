@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -266,6 +267,9 @@ def beside(submitter: Submitter, options: SubmitKeywords) -> tuple[Submitter, in
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _make_session: MakeSession = ClientRuntime
+_logged: set[str] = set()
+"""The warnings about settings that clients of this process have logged."""
+log = logging.getLogger("distq")
 
 
 def exchange_make_session(make_session: MakeSession) -> MakeSession:
@@ -300,6 +304,14 @@ def sessions_are_replaced() -> bool:
     return _make_session is not ClientRuntime
 
 
+def _warn_once(sentences: Sequence[str]) -> None:
+    """Log the warnings about settings that this process has not logged before: a program may make many clients."""
+    for sentence in sentences:
+        if sentence not in _logged:
+            _logged.add(sentence)
+            log.warning("%s", sentence)
+
+
 def settings_of(address: object, authkey: object, settings: object) -> Settings:
     """The settings of a client with these arguments; raises TypeError or SettingsError."""
     if settings is not None and not isinstance(settings, Settings):
@@ -312,7 +324,10 @@ def settings_of(address: object, authkey: object, settings: object) -> Settings:
     if authkey is not None:
         given["DISTQ_AUTHKEY"] = _key_text(authkey)
     dotenv = ".env" if os.path.isfile(".env") else None  # noqa: PTH113 - pathlib costs a client's start 4 ms
-    return load({**os.environ, **given}, Role.CLIENT, dotenv=dotenv).settings
+    settings, warnings, _ = load({**os.environ, **given}, Role.CLIENT, dotenv=dotenv)
+    if access.access is None:  # the worker has logged those of its environment
+        _warn_once(warnings)
+    return settings
 
 
 def _address_text(address: object) -> str:

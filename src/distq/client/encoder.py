@@ -10,14 +10,14 @@ from distq.client.by_value import ByValueSender, pack_by_value
 from distq.client.chains import Planned, Stage, planned
 from distq.client.outbox import SubmitOptions
 from distq.client.unsendable import ClassOfMain, NotPicklable, why_unsendable
-from distq.core.errors import DistqError
+from distq.core.errors import DistqError, with_hint
 from distq.core.ranges import shown
 from distq.protocol.schedule import write_definition
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
 from distq.tasks.codec import PROTOCOL
 from distq.tasks.failure import is_interruption
-from distq.tasks.function import Keys, TaskSpec, spec_of
+from distq.tasks.function import Keys, NotATask, TaskSpec, spec_of
 from distq.tasks.identity import path_of
 from distq.tasks.options import CHAIN, SCHEDULE, SUBMIT, Options, checked, coherent, task_name, used
 from distq.tasks.payload import pack_call, pack_json
@@ -171,7 +171,10 @@ class TaskEncoder:
     def _spec_of(self, fn: Callable[..., Any]) -> TaskSpec:
         if self._by_value is not None and self._by_value.takes(fn):
             return self._by_value.spec_of(fn)
-        return spec_of(fn)
+        try:
+            return spec_of(fn)
+        except NotATask as error:
+            raise bare(error) from None
 
     def _body(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """The payload of a call; raises NotPicklable."""
@@ -198,9 +201,7 @@ def scheduled(answer: Mapping[str, Any]) -> Scheduled:
 
 def bare(error: DistqError) -> DistqError:
     """The same error, with its hint as a note, and without the frames inside distq, which explain nothing."""
-    if error.hint and not getattr(error, "__notes__", None):
-        error.add_note(error.hint)
-    return error.with_traceback(None)
+    return with_hint(error).with_traceback(None)
 
 
 def _packed(fn: Callable[..., Any], call: object, by_value: ByValueSender | None = None) -> bytes:
@@ -218,7 +219,7 @@ def _packed_by_value(fn: Callable[..., Any], call: object, by_value: ByValueSend
         raise error
     if by_value is None:
         why = why_unsendable(call, error)
-        raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {why}.") from error
+        raise bare(NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {why}.")) from error
     return pack_by_value(fn, call)
 
 
@@ -228,9 +229,11 @@ def _checked(fn: Callable[..., Any], body: bytes, call: object, by_value: ByValu
     if name is None:
         return body
     if by_value is None:
-        raise ClassOfMain(
-            f"An argument of {path_of(fn)} needs {name}, which the program itself (__main__) defines: workers "
-            "cannot import it."
+        raise bare(
+            ClassOfMain(
+                f"An argument of {path_of(fn)} needs {name}, which the program itself (__main__) defines: workers "
+                "cannot import it."
+            )
         )
     return pack_by_value(fn, call)
 

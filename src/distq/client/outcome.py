@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from distq.core.errors import with_hint
 from distq.core.states import DEAD
 from distq.core.task_ids import id_text
 from distq.tasks.codec import is_json
@@ -79,7 +80,7 @@ def unpacked(
     try:
         if isinstance(body, bytes):
             return (unpack_result(body) if reader is None else reader.value(body, task_key, number)), None
-        return None, (error_of(*body) if reader is None else reader.error(*body, task_key))
+        return None, with_hint(error_of(*body) if reader is None else reader.error(*body, task_key))
     except BaseException as error:  # whatever the result's class does when it is made
         if is_interruption(error):
             raise
@@ -87,10 +88,10 @@ def unpacked(
         what = what if number is None else f"part {number}"
         of = "" if task_key is None else f" of task {id_text(task_key)}"
         if isinstance(error, SealRefused):
-            return None, _refused(what + of, error)
+            return None, with_hint(_refused(what + of, error))
         unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {describe(error)}.")
         unreadable.__cause__ = error
-        return None, unreadable
+        return None, with_hint(unreadable)
 
 
 def opened(body: bytes | FailedOutcome, task_key: int | None, reader: OutcomeReader | None) -> bytes | FailedOutcome:

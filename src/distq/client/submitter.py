@@ -56,8 +56,8 @@ class Submitter(TaskEncoder, Executor):
             AuthenticationFailed: the master has another key.
             RuntimeError: the client was shut down.
         """
-        submit_options, body = self._encoded(fn, args, kwargs)
         try:
+            submit_options, body = self._encoded(fn, args, kwargs)
             return self._send(submit_options, body)
         except DistqError as error:
             raise bare(error) from error.__cause__
@@ -71,8 +71,8 @@ class Submitter(TaskEncoder, Executor):
         it and does not know the options of its decorator: the defaults and `client.options` apply, and a failed task is
         retried DISTQ_RETRIES times. Raises what `submit` raises.
         """
-        submit_options, body = self._encoded_named(name, args, kwargs, queue)
         try:
+            submit_options, body = self._encoded_named(name, args, kwargs, queue)
             return self._send(submit_options, body)
         except DistqError as error:
             raise bare(error) from error.__cause__
@@ -153,8 +153,8 @@ class Submitter(TaskEncoder, Executor):
             TooManyCalls, PayloadTooLarge: there are more than 10,000 calls, or more than 32 MiB of arguments.
             QueueFull, CannotReach, NotATask, NotPicklable: as in `submit`.
         """
-        tasks = self._planned(stages)
         try:
+            tasks = self._planned(stages)
             return self._send_together(tasks)
         except DistqError as error:
             raise bare(error) from error.__cause__

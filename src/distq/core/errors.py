@@ -1,6 +1,8 @@
 """The base class of distq's errors, and the errors that the ledger raises."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+Error = TypeVar("Error", bound=BaseException)
 
 
 class DistqError(Exception):
@@ -11,6 +13,13 @@ class DistqError(Exception):
     hint: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
     """Exit code of a command that ends with this error: 2 usage or settings, 3 no connection, 4 the store."""
+
+
+def with_hint(error: Error) -> Error:
+    """The same error; one of distq has its hint as a note, which a traceback shows after the message."""
+    if isinstance(error, DistqError) and error.hint and not getattr(error, "__notes__", None):
+        error.add_note(error.hint)
+    return error
 
 
 class QueueFull(DistqError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import pickle
 import traceback
 from collections.abc import Callable
@@ -26,6 +28,8 @@ WHY_CHARS_MAX: Final = 300
 """Maximum characters of the error for which an exception could not be sent as itself."""
 CAUSE_CHARS_MAX: Final = 160
 """Maximum characters of an exception's text in a task's history."""
+CALLERS: Final = tuple(f"{os.path.dirname(os.path.dirname(__file__))}/{part}/" for part in ("tasks", "worker"))  # noqa: PTH120 - pathlib costs an executor's start 4 ms
+"""The folders of the code that calls a task's function: their frames are not part of its traceback."""
 CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
 """The module and name of the error that `result()` raises for a cancelled future."""
 
@@ -290,11 +294,23 @@ def _pickled(error: BaseException, dump: Callable[[BaseException], bytes]) -> tu
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback of an exception as text, also if the exception's own methods raise."""
+    """The traceback of an exception as text, from the task's function on; also if the exception's own methods raise."""
     try:
-        return "".join(traceback.format_exception(error))
+        found = traceback.TracebackException.from_exception(error)
+        _begin_at_the_function(found)
+        return "".join(found.format())
     except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises, also SystemExit
         return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _begin_at_the_function(found: traceback.TracebackException | None) -> None:
+    """Remove the frames of the executor from the beginning of a traceback, of its causes and of those of a group."""
+    while found is not None:
+        own = itertools.takewhile(lambda frame: frame.filename.startswith(CALLERS), found.stack)
+        del found.stack[: len(list(own))]
+        for member in found.exceptions or ():
+            _begin_at_the_function(member)
+        found = found.__cause__ or found.__context__
 
 
 def text_of(error: BaseException) -> str:

@@ -184,7 +184,8 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
             duration is a number of seconds, a timedelta, or a text such as `30s` or `1h30m`.
 
     Raises:
-        TypeError: there is no such option, a value has a wrong type, or an option needs another one.
+        TypeError: there is no such option, a value has a wrong type, an option needs another one, or what is decorated
+            is no function, or one that is a task already with another name or other options.
         ValueError: a value is out of range.
         TwoTasks: another function has this name.
     """
@@ -192,11 +193,27 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         inner: Callable[..., Any] = function.__func__ if isinstance(function, classmethod | staticmethod) else function
+        _check_decorated(inner, (name, given))
         _register(task_name(name) if name else path_of(inner), inner)
         setattr(inner, _ATTRIBUTE, (name, given))
         return function
 
     return decorate if function is None else decorate(function)
+
+
+def _check_decorated(function: Any, given: tuple[str | None, Options]) -> None:
+    """Raise TypeError for an object that cannot be made a task, or one that is a task with another name or options."""
+    if not callable(function):
+        raise TypeError(f"@distq.task decorates a function, not {shown(function)}; a name is given as name='...'")
+    if not hasattr(function, "__dict__"):
+        raise TypeError(f"{shown(function)} cannot be decorated: decorate a function that calls it")
+    before = vars(function).get(_ATTRIBUTE)
+    # A function around it, made by `functools.wraps`, has the attribute too.
+    if before not in (None, given) and _named.get(before[0] or path_of(function)) is function:
+        raise TypeError(
+            f"{path_of(function)} is a task already, with another name or other options: decorate it once. "
+            "`client.options(...)` gives options to single submits"
+        )
 
 
 def _register(name: str, function: Callable[..., Any]) -> None:
@@ -216,7 +233,7 @@ def spec_of(function: Callable[..., Any]) -> TaskSpec:
     given, options = getattr(function, _ATTRIBUTE, _UNDECORATED)
     path = path_of(function)
     if not callable(function):
-        raise NotATask(f"{function!r} is not a function that a worker can import.")
+        raise NotATask(_no_function(function))
     if is_bound(function):
         raise NotATask(
             f"{function!r} is bound to an object, which does not travel with it: a worker cannot import it. "
@@ -231,6 +248,18 @@ def spec_of(function: Callable[..., Any]) -> TaskSpec:
         return TaskSpec(given, options)
     _check_path(function, path)
     return TaskSpec(path, options)
+
+
+def _no_function(value: object) -> str:
+    """The sentences about an object that was submitted in the place of a function."""
+    if isinstance(value, str):
+        return (
+            f"{shown(value)} is a text, not a function: submit_named({shown(value)}, [...]) submits a task by its name."
+        )
+    return (
+        f"{shown(value)} is not a function that a worker can import. Give the function and its arguments separately: "
+        "submit(function, 1), not submit(function(1))."
+    )
 
 
 def _check_path(function: Callable[..., Any], path: str) -> None:

@@ -143,7 +143,11 @@ def test_the_functions_options_decide_the_outcome_of_an_exception(
     options: dict[str, Any], error: BaseException, outcome: int
 ) -> None:
     """`retry_for` and `no_retry_for` decide whether the task is retried."""
-    task(name="raises", **options)(raises)
+
+    @task(name="raises", **options)
+    def raises_with_options(error: BaseException) -> None:
+        raise error
+
     end = ran(functions(), "raises", payload(error))
     assert end.outcome == outcome
     assert unpack_failure(end.body).kind.endswith(type(error).__qualname__)

@@ -45,8 +45,8 @@ class AsyncSubmitter(TaskEncoder):
         Raises:
             WrongLoop: the client was used in another event loop or process before.
         """
-        options, body = self._encoded(fn, args, kwargs)
         try:
+            options, body = self._encoded(fn, args, kwargs)
             return await self._session.send(options, body)
         except DistqError as error:
             raise bare(error) from error.__cause__
@@ -55,8 +55,8 @@ class AsyncSubmitter(TaskEncoder):
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
     ) -> AsyncFuture[Any]:
         """Submit a task by its name, with arguments in JSON, as `Submitter.submit_named`; raises what it raises."""
-        options, body = self._encoded_named(name, args, kwargs, queue)
         try:
+            options, body = self._encoded_named(name, args, kwargs, queue)
             return await self._session.send(options, body)
         except DistqError as error:
             raise bare(error) from error.__cause__
@@ -108,8 +108,8 @@ class AsyncSubmitter(TaskEncoder):
         As `Submitter.chain`; raises what it raises. If the coroutine is cancelled before the master has answered, the
         client cancels the tasks that the master accepts after that.
         """
-        tasks = self._planned(stages)
         try:
+            tasks = self._planned(stages)
             return await self._session.send_together(tasks)
         except DistqError as error:
             raise bare(error) from error.__cause__
