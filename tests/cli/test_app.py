@@ -1,6 +1,7 @@
 """The frame of all commands: errors are sentences with exit codes, commands are imported when used, Ctrl-C is 130."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -598,3 +599,44 @@ def test_a_duration_of_more_than_a_year_is_a_usage_error(
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
     assert run([*args, "99999999999d"]) == 2
     assert "'99999999999d' is too long: it is at most 366 days." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("args", "code"), [(["key", "new"], 0), (["status"], 2), (["bogus"], 2), ([], 2), (["top"], 2)]
+)
+def test_a_command_with_closed_standard_streams_ends_with_its_code(args: list[str], code: int, closed: str) -> None:
+    """A daemon starts commands so; what it left open has no traceback."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "distq", *args]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False)
+
+
+@pytest.mark.parametrize("args", [["master"], ["worker"], ["status"], []])
+def test_a_standard_error_that_code_has_closed_leaves_the_exit_code(
+    args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of tasks may close it; the reason then has no place to go."""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    assert run(args) == 2
+
+
+def test_an_error_that_cannot_be_written_leaves_the_exit_code() -> None:
+    """Standard error is on a full disk; the exit code says that the usage was wrong."""
+    for args in ([], ["bogus"], ["status"]):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            done = subprocess.run([sys.executable, "-m", "distq", *args], check=False, stdout=full, stderr=full)
+        assert done.returncode == 2, args
+
+
+@pytest.mark.parametrize("environ", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LANG": "C", "LC_ALL": ""}])
+@pytest.mark.parametrize("utf8", ["0", "1"])
+def test_a_table_is_printed_in_every_locale(environ: dict[str, str], utf8: str) -> None:
+    """Also where Python takes the terminal for ASCII and lets only bytes of file names pass."""
+    Path(".env").write_text("DISTQ_STORE=sqlite:///größe.db\n", encoding="utf-8")
+    done = distq_into("out", {**environ, "PYTHONUTF8": utf8, "PYTHONCOERCECLOCALE": "0"})
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = Path("out").read_bytes()
+    assert "größe.db".encode() in printed or rb"gr\xf6\xdfe.db" in printed

@@ -98,7 +98,8 @@ def run(args: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        with suppress(OSError, ValueError):  # as below
+            click.echo(error.format_message(), err=True)
         return USAGE
     except Exception as error:
         if isinstance(error, ImportError | AttributeError) and shadowed():
@@ -106,7 +107,7 @@ def run(args: Sequence[str]) -> int:
         known = in_words(error, is_service=command_of(list(args))[0] in SERVICES)
         text, exit_code = explained(known)
         text = without_long_arguments(text, args)
-        with suppress(OSError):  # standard error cannot be written either
+        with suppress(OSError, ValueError):  # standard error cannot be written either, or is closed
             report_end(args, text, exit_code, None if isinstance(known, DistqError | click.ClickException) else error)
         return exit_code
     return result if isinstance(result, int) else 0

@@ -39,4 +39,4 @@ def _logs_json(env_file: str) -> bool:
             pass
     if form.lower() in ("json", "console"):
         return form.lower() == "json"
-    return not (sys.stderr and sys.stderr.isatty())
+    return not sys.stderr or sys.stderr.closed or not sys.stderr.isatty()

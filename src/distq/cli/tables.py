@@ -9,6 +9,8 @@ from rich.text import Text
 
 PIPE_COLUMNS = 200
 """Width without a terminal: grep finds whole rows."""
+COLUMNS_MIN = 40
+"""Minimum width: on a narrower terminal, whose lines wrap, cells would be empty."""
 
 
 def print_table(
@@ -19,8 +21,7 @@ def print_table(
     Cells are plain text: rich reads no markup in the name of a peer.
     """
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
+    console.width = max(console.width, COLUMNS_MIN) if console.is_terminal else PIPE_COLUMNS
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")

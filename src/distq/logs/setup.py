@@ -112,7 +112,7 @@ def configure(level: str = "info", log_format: str = "auto", stream: TextIO | No
     `auto` is console on a terminal and json elsewhere. NO_COLOR removes the colors. A second call replaces the first.
     """
     stream = sys.stderr if stream is None else stream
-    on_terminal = stream.isatty()
+    on_terminal = not stream.closed and stream.isatty()
     as_text = log_format == "console" or (log_format == "auto" and on_terminal)
     colors = on_terminal and not os.environ.get("NO_COLOR")
     structlog.configure(
