@@ -1,23 +1,31 @@
 """The page of a real master in a real browser: its views, its events, its session and its actions."""
 
+import asyncio
 import http.client
 import json
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, Route, expect, sync_playwright
+from starlette.types import ASGIApp
 from tests.e2e.cluster import KEY, Cluster
 from tests.e2e.page_proxy import PREFIX, proxy
 from tests.e2e.tasks import square
+from tests.metrics.fakes import FakeStandby
 from tests.net.certificates import Authority
 from tests.waiting import SOON_S
 
 from distq import call
+from distq.settings.address import Address
+from distq.web.app import create_standby_app
+from distq.web.server import HttpServer
 
 pytestmark = [pytest.mark.chromium, pytest.mark.xdist_group("chromium"), pytest.mark.timeout(300)]
 
@@ -311,6 +319,43 @@ def test_a_proxy_signs_people_in_by_a_header(chromium: Browser, master: Cluster,
         expect(row).to_contain_text("paused")
     (action,) = master.processes[0].logs("http_action_taken")
     assert (action["action"], action["user"], action["key"]) == ("pause", "ann", "http-token")
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """Serve an application in a thread, and yield its URL."""
+    ready: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        server, over = HttpServer(app), asyncio.Event()
+        address = await server.start(Address("127.0.0.1", 0))
+        ready.set_result((f"http://{address}/", asyncio.get_running_loop(), over))
+        await over.wait()
+        await server.stop()
+
+    serving = threading.Thread(target=lambda: asyncio.run(serve()))
+    serving.start()
+    url, loop, over = ready.result(SOON_S)
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        serving.join()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_standby_is_accessible_and_leads_to_the_leader(chromium: Browser, scheme: Any) -> None:
+    """Axe finds nothing, on a phone it fits, and the link has the leader's host and the port of HTTP."""
+    with served(create_standby_app(FakeStandby("127.0.0.7:9000"))) as url:
+        page = chromium.new_page(color_scheme=scheme, viewport={"width": 390, "height": 800})
+        page.goto(url)
+        expect(page.get_by_role("heading", name="This master stands by")).to_be_visible()
+        link = url.replace("127.0.0.1", "127.0.0.7")
+        expect(page.get_by_role("link", name=link)).to_have_attribute("href", link)
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.close()
 
 
 def test_dependencies_are_drawn_in_both_directions_with_links(chromium: Browser, master: Cluster) -> None:

@@ -84,6 +84,16 @@ class FakeMaster:
 
 
 @dataclass
+class FakeStandby:
+    """A `StandbyMetrics` whose every answer is an attribute."""
+
+    leader: str = "10.0.0.7:9000"
+    waiting: str = ""
+    passed_connections: int = 0
+    lag_s: float = 0.0
+
+
+@dataclass
 class FakeWorker:
     """A `WorkerMetrics` whose every answer is an attribute."""
 

@@ -120,7 +120,8 @@ class BearerKeys:
             self._failed.end_pause(host)
         return Problem(
             401,
-            "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH.",
+            "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH, or a "
+            "token of its DISTQ_HTTP_TOKEN.",
             headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
         )
 

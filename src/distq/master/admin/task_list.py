@@ -87,7 +87,18 @@ class ListTasks(CallRequest):
     the number that it has examined and the number of all tasks.
     """
 
-    __slots__ = ("before_at", "examined", "examined_max", "keys", "limit", "name", "queue", "rows", "states")
+    __slots__ = (
+        "before_at",
+        "examined",
+        "examined_max",
+        "keys",
+        "limit",
+        "may_match",
+        "name",
+        "queue",
+        "rows",
+        "states",
+    )
 
     def __init__(self, cycle: Cycle, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
@@ -108,13 +119,15 @@ class ListTasks(CallRequest):
         except ValueError as exc:
             raise BadCall(f"{exc}.") from exc
         self.keys = TaskKeyCursor(cycle.ledger, after)
+        self.may_match = cycle.ledger.registry.may_have_tasks(self.queue, self.name, KINDS_EXAMINED_MAX)
+        """Whether a task of the queue and the name may exist."""
         self.rows: list[dict[str, Any]] = []
         self.examined = 0
         """Number of tasks that it has examined."""
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = cycle.ledger.state.tasks
-        if not self.examined and not cycle.ledger.registry.may_have_tasks(self.queue, self.name, KINDS_EXAMINED_MAX):
+        if not self.may_match:
             self.examined = len(tasks)
             self._reply(cycle, None)
             return

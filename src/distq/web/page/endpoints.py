@@ -65,7 +65,7 @@ EVENT_S: Final = 2.0
 STREAMS_MAX: Final = 16
 """Streams from which on a reader without a key gets none: each examines all queues every two seconds."""
 READS_MAX: Final = 2
-"""Maximum reads without a key at the same time, the others wait: one may search a million tasks."""
+"""Maximum reads without a key at the same time, the others wait: one may examine 100,000 tasks."""
 ROWS_MAX: Final = 100
 """Maximum rows of a page of rows."""
 EXAMINED_MAX: Final = 100_000
