@@ -282,6 +282,7 @@ def test_dead_letters_are_retried_in_bulk_by_keyboard(chromium: Browser, master:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator(".notice")).to_have_text("Done: 3.")
+        expect(page.locator("main")).to_be_focused()  # the button is drawn anew
     worker.logs("task_failed", times=6)
 
 
@@ -418,6 +419,7 @@ def test_a_queue_is_paused_and_resumed(chromium: Browser, master: Cluster) -> No
         row.get_by_role("button", name="Pause").click()
         confirm(page, "Pause the queue mail?")
         expect(row).to_contain_text("paused")
+        expect(page.locator("main")).to_be_focused()
         row.get_by_role("button", name="Resume").click()
         confirm(page, "Resume the queue mail?")
         expect(row.get_by_role("button", name="Pause")).to_be_visible()

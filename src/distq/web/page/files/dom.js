@@ -66,12 +66,19 @@ export function instant(at) {
   return h("time", { datetime: date.toISOString() }, text);
 }
 
+/** Replaces what has the keyboard's focus; the main part then has it, so that the next key does not begin at the page's top. */
+export function replaceFocused(holder, replace) {
+  const held = holder.contains(document.activeElement);
+  replace();
+  if (held) document.getElementById("main").focus({ preventScroll: true });
+}
+
 /** Fills a table's body, and leaves the cells that have not changed, so that a focused link keeps the focus. */
 export function fill(body, rows) {
   rows.forEach((row, at) => {
     const old = body.rows[at];
     if (!old) body.append(row);
-    else if (old.dataset.key !== row.dataset.key) old.replaceWith(row);
+    else if (old.dataset.key !== row.dataset.key) replaceFocused(old, () => old.replaceWith(row));
     else [...row.cells].forEach((cell, column) => {
       const before = old.cells[column];
       if (before.textContent !== cell.textContent) before.replaceChildren(...cell.childNodes);

@@ -1,7 +1,7 @@
 // The page: chooses the view by the address, receives the events of the master, and shows the totals.
 
 import { checkSession, query, session, toggleSession } from "./client.js";
-import { count, h, rate, spark } from "./dom.js";
+import { count, h, rate, replaceFocused, spark } from "./dom.js";
 import { taskView } from "./task.js";
 import { deadView, liveView, schedulesView, tasksView } from "./views.js";
 
@@ -119,7 +119,7 @@ async function draw(view, id, parameters, reload, isWanted) {
   } catch (error) {
     part.replaceChildren(h("h1", null, TITLES[view]), h("p", { class: "bad", role: "alert" }, error.message));
   }
-  if (isWanted()) main.replaceChildren(...part.childNodes);
+  if (isWanted()) replaceFocused(main, () => main.replaceChildren(...part.childNodes));
   return refresh;
 }
 
