@@ -1,6 +1,8 @@
-"""Tests of a release with three masters on a PostgreSQL database, with TLS: hand-overs disturb no client.
+"""Tests of a release with three masters on a PostgreSQL database: hand-overs disturb no client.
 
-As in test_cluster, the tests use the current `kubectl` context. `.ci/run` builds and loads the image of the database.
+The release has TLS, and images without a shell.
+
+As in test_cluster, the tests use the current `kubectl` context. `.ci/run` builds and loads the images.
 """
 
 import json
@@ -39,6 +41,7 @@ echo 'host all all all scram-sha-256' >> /tmp/data/pg_hba.conf
 exec $bin/postgres -D /tmp/data -c 'listen_addresses=*' -c unix_socket_directories=/tmp
 """
 VALUES: dict[str, Any] = {
+    "image": {"variant": "minimal"},
     "master": {"replicas": 3, "store": {"url": "postgresql://distq@database/postgres", "existingSecret": "database"}},
     "tls": {"existingSecret": "master-tls", "verifyClients": True, "clientSecret": "client-tls", "http": True},
     "networkPolicy": {"storeTo": [{"podSelector": {"matchLabels": {"app": "database"}}}]},
