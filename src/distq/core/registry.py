@@ -44,6 +44,8 @@ class Defaults(NamedTuple):
     schedules_max: int = 10_000
     sessions_max: int = 100_000
     """Maximum client sessions, of about a kilobyte each."""
+    sessions_per_key_max: int | None = None
+    """Maximum client sessions of one key; None: `sessions_max`, which ends those of the key that has the most."""
 
 
 class RecentEnvelopes:
@@ -86,7 +88,7 @@ class Registry:
         self.eligibility: Eligibility[Task] = Eligibility()
         self.counters_of_gone = TaskCounters()
         """The sums of the counters that were dropped: tasks that were submitted and completed."""
-        self.limits_met = dict.fromkeys(("queues_max", "schedules_max", "sessions_max"), 0)
+        self.limits_met = dict.fromkeys(("queues_max", "schedules_max", "sessions_max", "sessions_per_key_max"), 0)
         """Number of times that each of these limits has refused or ended something."""
         self._defaults = defaults
         self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()

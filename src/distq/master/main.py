@@ -380,6 +380,7 @@ def defaults_of(settings: Settings) -> Defaults:
         queues_max=settings.queues_max,
         schedules_max=settings.schedules_max,
         sessions_max=settings.sessions_max,
+        sessions_per_key_max=settings.sessions_per_key_max,
     )
 
 

@@ -62,8 +62,17 @@ class LimitsSettings(MastersSettings):
     sessions_max: int = _row(
         kinds.COUNT,
         "100000",
-        "Maximum client sessions; beyond it the oldest session without a connection ends, and its client asks about "
-        "its tasks.",
+        "Maximum client sessions; beyond it the oldest session without a connection, of the key that has the most, "
+        "ends, and its client asks about its tasks.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    sessions_per_key_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum client sessions of one key, beyond which its own oldest one without a connection ends; auto is "
+        "DISTQ_SESSIONS_MAX.",
         LIMITS,
         MASTER,
         at_least=1,

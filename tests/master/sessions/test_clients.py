@@ -12,6 +12,7 @@ from distq.core.loading import UnreadableRow
 from distq.master.calls.submit import ANSWERS_KEPT
 from distq.master.sessions import result_backlog
 from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession, incomplete
+from distq.protocol.authority import Authority
 from distq.wire.errors import RemoteRefusal
 
 
@@ -313,6 +314,36 @@ async def test_p7_the_sessions_of_killed_clients_are_bounded(bench: Bench) -> No
     assert len(sessions) == 10
     assert bench.ledger.registry.limits_met["sessions_max"] == 45
     assert "last" in sessions
+
+
+async def _connect_and_leave(bench: Bench, key: str, session: str) -> None:
+    gone = bench.connection(session, Authority(key, ("submit",)))
+    bench.hello(gone, "client", session)
+    await bench.disconnect(gone)
+    await bench.run_until_idle()
+
+
+@on_bench(defaults=DEFAULTS._replace(sessions_max=10))
+async def test_p7_the_sessions_of_one_key_displace_those_of_no_other(bench: Bench) -> None:
+    """Beyond the limit of all sessions, the key that has the most loses its oldest one."""
+    for number in range(3):
+        await _connect_and_leave(bench, "quiet", f"quiet {number}")
+    for number in range(30):
+        await _connect_and_leave(bench, "busy", f"busy {number}")
+    sessions = bench.dispatcher.clients.sessions
+    assert set(sessions) == {*(f"quiet {n}" for n in range(3)), *(f"busy {n}" for n in range(23, 30))}
+    assert bench.ledger.registry.limits_met["sessions_max"] == 23
+
+
+@on_bench(defaults=DEFAULTS._replace(sessions_per_key_max=5))
+async def test_p7_the_sessions_of_one_key_have_a_limit(bench: Bench) -> None:
+    """A client that connects with another key of its own takes its session along."""
+    for number in range(8):
+        await _connect_and_leave(bench, "busy", f"busy {number}")
+    await _connect_and_leave(bench, "other", "busy 7")
+    await _connect_and_leave(bench, "busy", "busy 8")
+    assert set(bench.dispatcher.clients.sessions) == {f"busy {number}" for number in range(3, 9)}
+    assert bench.ledger.registry.limits_met["sessions_per_key_max"] == 3
 
 
 @on_bench()

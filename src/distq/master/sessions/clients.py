@@ -45,6 +45,7 @@ class ClientSession(Owner):
         "backlog",
         "connections",
         "high",
+        "holder",
         "key",
         "looked_at",
         "request",
@@ -57,6 +58,8 @@ class ClientSession(Owner):
     def __init__(self, key: str, row_key: int, bodies: BodyCache) -> None:
         super().__init__()
         self.key = key
+        self.holder = ""
+        """Name of the key with which the client last connected; empty after a restart until then."""
         self.row_key = row_key
         """Key of the stored row from which a restarted master restores the session."""
         self.stored = False
@@ -88,23 +91,27 @@ class Clients:
         """The sessions by key, in the order in which the master checks their idleness."""
         self.bodies = BodyCache()
         """The bodies of undelivered results that are in memory."""
+        self._by_holder: dict[str, OrderedDict[str, ClientSession]] = {}
+        """The sessions by the name of their key."""
         self._cycle = cycle
         self._next_row = -(epoch << 40) - 1
         self._idleness: IdleTimeout | None = None
         """Due when the first session's idleness is to be checked; None while there are no sessions."""
 
-    def session(self, key: str) -> ClientSession:
-        """Return the session with that key; create it at first use."""
+    def session(self, key: str, holder: str) -> ClientSession:
+        """Return the session with that key of a client whose authkey has the name `holder`; create it at first use."""
         session = self.sessions.get(key)
         if session is None:
-            session = self._add(key, self._next_row)
+            session = self._add(key, self._next_row, holder)
             self._next_row -= 1
+        elif session.holder != holder:
+            self._hold(session, holder)
         session.seen_at = self._cycle.clock.now()
         return session
 
     def connect(self, connection: ServerConnection, key: str) -> None:
         """Assign a connection to the session of the client with that key."""
-        connection.state = session = self.session(key)
+        connection.state = session = self.session(key, connection.authority.name)
         session.connections += 1
 
     def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
@@ -119,29 +126,49 @@ class Clients:
                 conflicts = (json.loads(bodies[row_key]),) if high & WITH_CONFLICTS else ()
             except (struct.error, ValueError, KeyError) as exc:
                 raise UnreadableRow(f"The session of a client in the store cannot be read: {exc!r}.") from exc
-            session = self._add(session_key, row_key)
+            session = self._add(session_key, row_key, "")
             session.high, session.stored = high & ~WITH_CONFLICTS, True
             session.answers[session.high] = (True, first, *conflicts)
 
-    def _add(self, key: str, row_key: int) -> ClientSession:
-        if len(self.sessions) >= self._cycle.ledger.defaults.sessions_max:
-            self._cycle.ask(MakeRoom(self))
+    def _add(self, key: str, row_key: int, holder: str) -> ClientSession:
+        defaults, held = self._cycle.ledger.defaults, self._by_holder.get(holder, ())
+        own_max = defaults.sessions_per_key_max
+        if own_max is not None and holder and len(held) >= own_max:
+            self._cycle.ask(MakeRoom(self, "sessions_per_key_max", holder))
+        elif len(self.sessions) >= defaults.sessions_max:
+            self._cycle.ask(MakeRoom(self, "sessions_max"))
         session = self.sessions[key] = ClientSession(key, row_key, self.bodies)
+        self._hold(session, holder)
         session.seen_at = session.looked_at = self._cycle.clock.now()
         if self._idleness is None:
             self._idleness = IdleTimeout(self)
             self._cycle.ask_at(session.seen_at + IDLE_S, self._idleness)
         return session
 
-    def make_room(self, now: float) -> None:
-        """End the first session without a connection among the next `EXAMINED_MAX`."""
-        for session in [*islice(self.sessions.values(), EXAMINED_MAX)]:
+    def _hold(self, session: ClientSession, holder: str) -> None:
+        self._release(session)
+        session.holder = holder
+        self._by_holder.setdefault(holder, OrderedDict())[session.key] = session
+
+    def _release(self, session: ClientSession) -> None:
+        held = self._by_holder.get(session.holder)
+        if held is not None and held.pop(session.key, None) is not None and not held:
+            del self._by_holder[session.holder]
+
+    def make_room(self, limit: str, holder: str | None) -> None:
+        """End the oldest session without a connection of a key, or of the key that has the most, for `limit`.
+
+        Only `EXAMINED_MAX` sessions are examined; those with a connection are examined last the next time.
+        """
+        if holder is None:
+            holder = max(self._by_holder, key=lambda name: len(self._by_holder[name]))
+        held = self._by_holder.get(holder, OrderedDict[str, ClientSession]())
+        for session in [*islice(held.values(), EXAMINED_MAX)]:
             if not session.connections:
-                self._cycle.ledger.registry.limits_met["sessions_max"] += 1
+                self._cycle.ledger.registry.limits_met[limit] += 1
                 self.end(session)
                 return
-            session.looked_at = now
-            self.sessions.move_to_end(session.key)
+            held.move_to_end(session.key)
 
     def examine(self, now: float) -> float | None:
         """End the sessions that were idle for `IDLE_S`; return when to check again, or None if there are no sessions.
@@ -205,6 +232,7 @@ class Clients:
         """End a client's session and drop what the master keeps for it; the client's tasks go on."""
         if self.sessions.get(session.key) is session:
             del self.sessions[session.key]
+            self._release(session)
         session.ended = True
         session.backlog.clear()
         session.answers.clear()
@@ -244,16 +272,18 @@ class IdleTimeout(Request):
 
 
 class MakeRoom(Request):
-    """Due when a new session would exceed DISTQ_SESSIONS_MAX."""
+    """Due when a new session would exceed DISTQ_SESSIONS_MAX, or DISTQ_SESSIONS_PER_KEY_MAX of one key."""
 
-    __slots__ = ("clients",)
+    __slots__ = ("clients", "holder", "limit")
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, limit: str, holder: str | None = None) -> None:
         super().__init__()
         self.clients = clients
+        self.limit = limit
+        self.holder = holder
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        self.clients.make_room(now)
+        self.clients.make_room(self.limit, self.holder)
 
 
 class Goodbye(CallRequest):
