@@ -33,7 +33,7 @@ class TasksFull(DistqError):
     """The master has as many tasks and results as its settings allow; it accepted no task of the submit."""
 
     code = "TASKS_FULL"
-    hint = "Wait until results have gone, keep them for less long (DISTQ_RESULT_TTL_S), or raise DISTQ_TASKS_MAX."
+    hint = "Wait until results have gone, keep them for less long (DISTQ_RESULT_TTL_S), or raise the limit."
 
 
 class TooManyNames(DistqError):

@@ -61,13 +61,31 @@ class Ledger:
 
     # -- decide --------------------------------------------------------------------------------
 
-    def check_room(self, envelope: Envelope, count: int) -> None:
-        """Raise TasksFull if `count` more tasks exceed the limit of tasks and results together."""
+    def check_room(self, envelope: Envelope, count: int, by_queue: Sequence[tuple[Envelope, int]] = ()) -> None:
+        """Raise TasksFull if `count` more tasks exceed a limit of tasks and results together.
+
+        `by_queue` has an envelope and the number of the tasks for each queue, if there are several.
+        """
         if len(self._tasks) + self.pending.new_count + count > self.defaults.tasks_max:
             envelope.counters.count(envelope.counters.rejected, "kept")
             raise TasksFull(
                 f"the master keeps {counted(len(self._tasks), 'task')}, with those that have ended; "
-                f"the limit is {self.defaults.tasks_max:,}."
+                f"the limit is {self.defaults.tasks_max:,} (DISTQ_TASKS_MAX)."
+            )
+        most = self.defaults.tasks_per_queue_max
+        if most is not None:
+            for of_queue, queue_count in by_queue or ((envelope, count),):
+                self._check_queue_room(of_queue, queue_count, most)
+
+    def _check_queue_room(self, envelope: Envelope, count: int, most: int) -> None:
+        queue = envelope.queue
+        kept = sum(queue.counts) + queue.reserved
+        if kept + count > most:
+            envelope.counters.count(envelope.counters.rejected, "kept")
+            self.registry.limits_met["tasks_per_queue_max"] += 1
+            raise TasksFull(
+                f"the master keeps {counted(kept, 'task')} of the queue {queue.name!r}, with those that have ended; "
+                f"the limit of a queue is {most:,} (DISTQ_TASKS_PER_QUEUE_MAX)."
             )
 
     def submit(

@@ -41,11 +41,26 @@ class Defaults(NamedTuple):
     """The policies of single queues, by queue name."""
     queues_max: int = 10_000
     """Maximum queues at the same time, because each has its own series in the metrics."""
+    tasks_per_queue_max: int | None = None
+    """Maximum tasks and results of one queue; None: `tasks_max`."""
     schedules_max: int = 10_000
+    schedules_per_queue_max: int | None = None
+    """Maximum schedules that submit to one queue; None: `schedules_max`."""
     sessions_max: int = 100_000
     """Maximum client sessions, of about a kilobyte each."""
     sessions_per_key_max: int | None = None
     """Maximum client sessions of one key; None: `sessions_max`, which ends those of the key that has the most."""
+
+
+LIMITS: Final = (
+    "queues_max",
+    "schedules_max",
+    "schedules_per_queue_max",
+    "sessions_max",
+    "sessions_per_key_max",
+    "tasks_per_queue_max",
+)
+"""The settings that limit what clients can make, in lower case, without their prefix."""
 
 
 class RecentEnvelopes:
@@ -88,7 +103,7 @@ class Registry:
         self.eligibility: Eligibility[Task] = Eligibility()
         self.counters_of_gone = TaskCounters()
         """The sums of the counters that were dropped: tasks that were submitted and completed."""
-        self.limits_met = dict.fromkeys(("queues_max", "schedules_max", "sessions_max", "sessions_per_key_max"), 0)
+        self.limits_met = dict.fromkeys(LIMITS, 0)
         """Number of times that each of these limits has refused or ended something."""
         self._defaults = defaults
         self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()

@@ -378,7 +378,9 @@ def defaults_of(settings: Settings) -> Defaults:
         time_limit_s=settings.time_limit_s,
         backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
         queues_max=settings.queues_max,
+        tasks_per_queue_max=settings.tasks_per_queue_max,
         schedules_max=settings.schedules_max,
+        schedules_per_queue_max=settings.schedules_per_queue_max,
         sessions_max=settings.sessions_max,
         sessions_per_key_max=settings.sessions_per_key_max,
     )

@@ -92,3 +92,19 @@ class LimitsSettings(MastersSettings):
         LIMITS,
         MASTER,
     )
+    schedules_per_queue_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum schedules that submit to one queue; auto is DISTQ_SCHEDULES_MAX.",
+        LIMITS,
+        MASTER,
+    )
+    tasks_per_queue_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum tasks of one queue, including stored results and dead letters, beyond which the master refuses "
+        "submits to it; auto is DISTQ_TASKS_MAX.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )

@@ -435,3 +435,21 @@ async def test_a_row_that_cannot_be_read_is_a_faulty_schedule_that_can_be_remove
     assert bench.dispatcher.schedules.known == {}
     await bench.advance(100)
     assert bench.counts("q") == {}
+
+
+@on_bench(defaults=DEFAULTS._replace(schedules_max=4, schedules_per_queue_max=2))
+async def test_p7_one_queue_leaves_room_for_the_schedules_of_others(bench: Bench) -> None:
+    """The master refuses a further schedule with a sentence and counts it; a known one can still be changed."""
+    met = bench.ledger.registry.limits_met
+    for number in range(2):
+        await put(bench, f"q {number}")
+    refusal = await put(bench, "q 2")
+    assert isinstance(refusal, RemoteRefusal)
+    assert "the queue 'q' has 2 schedules (DISTQ_SCHEDULES_PER_QUEUE_MAX)" in str(refusal)
+    assert not isinstance(await put(bench, "q 1", every=20.0), RemoteRefusal)
+    for number in range(2):
+        assert not isinstance(await put(bench, f"other {number}", envelope=("other", "f")), RemoteRefusal)
+    refusal = await put(bench, "third", envelope=("third", "f"))
+    assert isinstance(refusal, RemoteRefusal)
+    assert "the master has 4 schedules (DISTQ_SCHEDULES_MAX)" in str(refusal)
+    assert (met["schedules_per_queue_max"], met["schedules_max"]) == (1, 1)

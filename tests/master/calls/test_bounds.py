@@ -30,6 +30,29 @@ async def test_p7_room_for_a_result_is_reserved_with_its_task(bench: Bench) -> N
     assert (await bench.submit(client, 4, [b"d", b"e"]))[0] is True
 
 
+@on_bench(defaults=DEFAULTS._replace(tasks_per_queue_max=3, capacity=100, result_ttl_s=TTL_S))
+async def test_p7_one_queue_leaves_room_for_the_results_of_others(bench: Bench) -> None:
+    """Its own results take its room until their TTL is over; a submit to several queues is accepted whole or not."""
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
+    assert (await bench.submit(client, 1, [b"a", b"b"]))[0] is True
+    rows = await bench.exchange(connection, want=2)
+    await bench.exchange(connection, [done(row) for row in rows], want=0)
+    accepted, code, sentence = await bench.submit(client, 2, [b"c", b"d"])
+    assert (accepted, code) == (False, "TASKS_FULL")
+    assert "of the queue 'q'" in sentence
+    assert "DISTQ_TASKS_PER_QUEUE_MAX" in sentence
+    assert bench.counters("q", "f").rejected == {"kept": 1}
+    assert bench.ledger.registry.limits_met["tasks_per_queue_max"] == 1
+    envelopes, entries = [("other", "f"), ("q", "f"), ("q", "g")], [(0, 3), (1, 1), (2, 1)]
+    refused = await bench.ask(client, "broker", "submit", 3, envelopes, entries, [b"x"] * 5, 0.0)
+    assert refused[0] is False
+    assert bench.counts("q") == {"succeeded": 2}
+    assert (await bench.submit(client, 4, [b"c"] * 3, queue="other"))[0] is True
+    assert (await bench.submit(client, 5, [b"c"]))[0] is True
+    await bench.advance(TTL_S + 1)
+    assert (await bench.submit(client, 6, [b"d", b"e"]))[0] is True
+
+
 @on_bench(defaults=DEFAULTS._replace(tasks_max=1, capacity=100))
 async def test_p7_the_value_of_a_plain_item_takes_its_items_place(bench: Bench) -> None:
     """A full master still accepts the value of an item that a program has processed."""

@@ -104,7 +104,7 @@ class DeclareSchedules(CallRequest):
         if known is None:
             if (other := same_task_as(self.schedules.known.values(), spec, declared=False)) is not None:
                 return f"the schedule {other.spec.name!r}, which a client has made, submits the same"
-            self.schedules.check_room(len(self.new))
+            self.schedules.check_room(spec, [schedule.spec for schedule, _ in self.new])
             schedule = Schedule(
                 self.schedules.new_key(),
                 spec,

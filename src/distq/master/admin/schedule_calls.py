@@ -116,7 +116,7 @@ class ScheduleAction(CallRequest):
             self._plan_again(cycle, known, now)
             return True  # the schedule is unchanged and goes on as before
         if known is None:
-            self.schedules.check_room()
+            self.schedules.check_room(spec)
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
         self.new_progress = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)

@@ -31,7 +31,7 @@ from distq.master.cycle.requests import Request
 from distq.protocol.submit import SubmitEntry, instants, read_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from distq.core.ports import CommitRefused
     from distq.master.cycle.requests import Cycle
@@ -157,12 +157,22 @@ class Schedules:
         paused = sum(one.progress.paused and not one.fault for one in self.known.values())
         return {"active": len(self.known) - paused - faulty, "paused": paused, "faulty": faulty}
 
-    def check_room(self, more: int = 0) -> None:
-        """Raise BadSchedule if there are as many schedules as the master keeps, `more` new ones included."""
-        most = self._cycle.ledger.defaults.schedules_max
-        if len(self.known) + more >= most:
-            self._cycle.ledger.registry.limits_met["schedules_max"] += 1
+    def check_room(self, spec: ScheduleSpec, new: Sequence[ScheduleSpec] = ()) -> None:
+        """Raise BadSchedule if there are as many schedules as the master keeps, those that are `new` included."""
+        ledger = self._cycle.ledger
+        most, queue_most = ledger.defaults.schedules_max, ledger.defaults.schedules_per_queue_max
+        if len(self.known) + len(new) >= most:
+            ledger.registry.limits_met["schedules_max"] += 1
             raise BadSchedule(f"the master has {counted(most, 'schedule')} (DISTQ_SCHEDULES_MAX); remove one first.")
+        if queue_most is None:
+            return
+        queue = spec.envelope[0]
+        if sum(one.envelope[0] == queue for one in (*(each.spec for each in self.known.values()), *new)) >= queue_most:
+            ledger.registry.limits_met["schedules_per_queue_max"] += 1
+            raise BadSchedule(
+                f"the queue {queue!r} has {counted(queue_most, 'schedule')} (DISTQ_SCHEDULES_PER_QUEUE_MAX); "
+                "remove one first."
+            )
 
     def new_key(self) -> int:
         """Return the key of the stored row of a new schedule."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.ports import CommitRefused
     from distq.core.queue import Queue
-    from distq.core.task import Task
+    from distq.core.task import Envelope, Task
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
@@ -89,7 +89,8 @@ class SubmitTasks(CallRequest):
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {counted(queue.capacity, 'task')}.")
             cycle.park_until_room(self, queue, needed)
             return False
-        ledger.check_room(self.entries[0].envelope, len(self.bodies))
+        by_queue = () if ledger.defaults.tasks_per_queue_max is None else self._by_queue()
+        ledger.check_room(self.entries[0].envelope, len(self.bodies), by_queue)
         limit = ledger.defaults.payload_bytes_max
         largest = max(map(len, self.bodies), default=0)
         if largest > limit:
@@ -109,6 +110,14 @@ class SubmitTasks(CallRequest):
             done += entry.size
         self._note(cycle)
         return True
+
+    def _by_queue(self) -> list[tuple[Envelope, int]]:
+        """Return an envelope and the number of the tasks for each queue."""
+        counts: dict[str, tuple[Envelope, int]] = {}
+        for entry in self.entries:
+            envelope, count = counts.get(entry.envelope.queue.name, (entry.envelope, 0))
+            counts[envelope.queue.name] = (envelope, count + entry.size)
+        return list(counts.values())
 
     def _count_full(self, queue: Queue[Task]) -> None:
         """Count that the submit is refused because this queue is full."""
