@@ -46,6 +46,8 @@ class Measured(NamedTuple):
     name: str
     p50_s: float
     p99_s: float
+    busy: float
+    """The part of the time in which the master computed."""
     rss_mb: float
     descriptors: int
     note: str
@@ -199,6 +201,12 @@ def _run(flood: Flood, running: Running, over: Event, begun: Event, notes: Conne
     notes.send(flood(running, over))
 
 
+def _cpu_s(pid: int) -> float:
+    """Return the processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measured(flood: Flood, running: Running, client: Client, seconds: float) -> Measured:
     """Run one flood beside an honest client, and return what was measured."""
     spawn = multiprocessing.get_context("spawn")
@@ -207,12 +215,13 @@ def measured(flood: Flood, running: Running, client: Client, seconds: float) -> 
     process.start()
     begun.wait(60)
     times: list[float] = []
-    end = time.monotonic() + seconds
+    cpu_s, end = _cpu_s(running.pid), time.monotonic() + seconds
     while time.monotonic() < end:
         began = time.perf_counter()
         client.submit(square, 3).result(60)
         times.append(time.perf_counter() - began)
         time.sleep(0.002)
+    busy = (_cpu_s(running.pid) - cpu_s) / seconds
     rss_mb = int(Path(f"/proc/{running.pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
     over.set()
     note = notes.recv()
@@ -224,6 +233,7 @@ def measured(flood: Flood, running: Running, client: Client, seconds: float) -> 
         name,
         statistics.median(times),
         p99_s,
+        busy,
         rss_mb,
         sum(1 for _ in Path(f"/proc/{running.pid}/fd").iterdir()),
         note,
@@ -246,6 +256,7 @@ def main(seconds: float) -> int:
             time_text(one.p50_s),
             time_text(one.p99_s),
             f"{one.p99_s / first.p99_s:.1f} x",
+            f"{one.busy:.0%}",
             f"{one.rss_mb:.0f} MB",
             f"{one.descriptors}",
             one.note,
@@ -255,7 +266,7 @@ def main(seconds: float) -> int:
     show(
         f"A task's round trip during floods of {seconds:g} s each, the master's memory, and its descriptors afterwards",
         rows,
-        ("", "p50", "p99", "of quiet", "memory", "descriptors", "sent"),
+        ("", "p50", "p99", "of quiet", "master's CPU", "memory", "descriptors", "sent"),
     )
     late = [one.name for one in found if one.p99_s > TIMES_QUIET_MAX * first.p99_s]
     kept = [one.name for one in found if one.descriptors > first.descriptors]

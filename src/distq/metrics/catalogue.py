@@ -172,7 +172,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_limits_met_total",
         "counter",
         ("limit",),
-        "Connections, frames, queues, schedules and sessions that a limit has refused or ended, by the setting.",
+        "Connections, frames, submits, queues, schedules and sessions that a limit has refused or ended, by setting.",
     ),
     Metric("distq_event_loop_lag_seconds", "histogram", (), "Delay of the master's event loop, sampled."),
     Metric("distq_store_commit_seconds", "histogram", (), "Time of a commit of the store, including the sync."),
