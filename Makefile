@@ -121,7 +121,7 @@ docs: $(DEV) ## build the site of the documentation in build/site; a warning is 
 	@$(BIN)/python -m tools.site build/site
 	@echo "build/site/index.html is the front page."
 
-outputs: $(DEV) ## run the commands of the tutorial and write their outputs into it
+outputs: $(DEV) ## run the commands of the pages and write their outputs below them
 	@$(BIN)/python -m tools.outputs
 
 format: $(DEV) ## format the Python files

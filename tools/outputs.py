@@ -14,10 +14,29 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PAGES: Final = ("docs/tutorial/first-cluster.md",)
+UP: Final = """export DISTQ_AUTHKEY=$(distq key new) DISTQ_STORE=sqlite:///queue.db
+DISTQ_LOG_FORMAT=json distq up --concurrency 2 > up.log 2>&1 &
+until grep --quiet master_connected up.log; do sleep 0.1; done"""
+"""Shell commands that start a master and a worker with two slots."""
+
+
+class Page(NamedTuple):
+    """A page with outputs."""
+
+    before: str = ""
+    """Shell commands before those of the page."""
+    depends_on_machine: bool = False
+    """Whether words differ between machines, and not only numbers: then the first word of each line counts."""
+
+
+PAGES: Final = {
+    "docs/tutorial/first-cluster.md": Page(),
+    "docs/how-to/measure-a-cluster.md": Page(UP, depends_on_machine=True),
+    "docs/how-to/troubleshooting.md": Page(f"{UP}\ndistq submit math:sqrt -1 --wait > failed.txt 2>&1"),
+}
 PORT: Final = "9000"
 """The port that the pages show."""
 BLOCK: Final = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,12 +46,15 @@ KILLED: Final = re.compile(r"bash: line \d+: +\d+ Killed ")
 TIMEOUT_S: Final = 300
 
 
-def rewritten(page: str, folder: Path, environ: Mapping[str, str]) -> str:
-    """Return the text of a page with the outputs that its commands have in an empty folder, with these settings."""
+def rewritten(page: str, folder: Path, environ: Mapping[str, str], before: str = "") -> str:
+    """Return the text of a page with the outputs that its commands have in an empty folder, with these settings.
+
+    The commands `before` run first, in the same shell.
+    """
     outputs = folder / "outputs"
     outputs.mkdir()
     (folder / "home").mkdir()
-    script = "\n".join(_script(page, outputs))
+    script = "\n".join((before, *_script(page, outputs)))
     shell = ["bash", "--noprofile", "--norc", "-c", script]
     with subprocess.Popen(
         shell, cwd=folder / "home", env=dict(environ), start_new_session=True, stderr=subprocess.DEVNULL
@@ -55,8 +77,10 @@ def rewritten(page: str, folder: Path, environ: Mapping[str, str]) -> str:
     return BLOCK.sub(filled, page)
 
 
-def alike(page: str) -> str:
+def alike(page: str, *, depends_on_machine: bool = False) -> str:
     """Return a page without what differs between two runs: numbers, units, names of machines, widths of columns."""
+    if depends_on_machine:
+        page = BLOCK.sub(lambda block: re.sub(r"^(?!\$ |```)(\S*).*$", r"\1", block[0], flags=re.MULTILINE), page)
     without_units = re.sub(r"\d[\d.,:-]*\d|\d", "0", page)
     without_units = re.sub(r"\b0 ?(?:ms|s|m|KiB|MiB|GiB)\b", "0", without_units)
     return re.sub(r" *\n", "\n", re.sub(r"─+", "─", re.sub(r" {2,}", " ", without_units)))
@@ -98,10 +122,11 @@ def settings(port: int) -> dict[str, str]:
 
 def main() -> None:
     """Write the outputs of each page."""
-    for name in PAGES:
+    for name, page_of in PAGES.items():
         page = ROOT / name
         with tempfile.TemporaryDirectory() as folder:
-            text = rewritten(page.read_text(encoding="utf-8"), Path(folder).resolve(), settings(int(PORT)))
+            place = Path(folder).resolve()
+            text = rewritten(page.read_text(encoding="utf-8"), place, settings(int(PORT)), page_of.before)
         page.write_text(text, encoding="utf-8")
 
 
