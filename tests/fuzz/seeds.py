@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from tests.core.build import envelope, new_ledger
-from tests.fuzz.targets import SEVERAL, TARGETS
+from tests.fuzz.targets import CONTEXT, COOKIE_SEED, KEY, SEVERAL, TARGETS
 
 from distq.core import head
 from distq.core.constraints import DependsOn, TaskConstraints
 from distq.core.policy import Policy, pack_policy
 from distq.settings.table import ROWS
+from distq.tasks.seal import Sealer, SealSecrets
+from distq.tasks.sealed import Seal, SealKind
 from distq.wire.framing import pack, pack_split
 from distq.wire.handshake import CHALLENGE, FAILURE, WELCOME
 from distq.wire.messages import encode_call
@@ -62,6 +64,17 @@ def _orders() -> list[bytes]:
     return [json.dumps(order).encode() for order in orders]
 
 
+def _sealed() -> list[bytes]:
+    found = []
+    for which, secrets in enumerate((SealSecrets(), SealSecrets((KEY,)), SealSecrets((), (KEY,)))):
+        for kind in SealKind:
+            seal = Seal(
+                kind, b"i" * 16, 1 << 40, 1, (b"d" * 16,), is_single=True, is_encrypted=bool(secrets.encryption)
+            )
+            found.append(bytes((which,)) + Sealer(secrets).seal(seal, b"content", CONTEXT))
+    return found
+
+
 def _settings() -> list[bytes]:
     return [b"\0" + bytes((number,)) + (row.default or "x").encode() for number, row in enumerate(ROWS)] + [
         b"\1" + SEVERAL.join((b"\0a:1", b"\x05 30s", b"\x10q,r"))
@@ -89,6 +102,17 @@ _SEEDS: Final[Mapping[str, Callable[[], list[bytes]]]] = {
     "http_json": _orders,
     "settings": _settings,
     "heads": _stored,
+    "sealed": _sealed,
+    "key_file": lambda: [
+        b"web submit q8KdhG1o2vX8WmPzR5tYc7LbN4sJf0Ae mail.*,bill[ab]\r\nteam work+submit Zt3vM9rB6nHcE1xKpW7sLdF2g\n",
+        b"\xef\xbb\xbfweb submit q8KdhG1o2vX8WmPzR5tYc7LbN4sJf0Ae\nweb submit Zt3vM9rB6nHcE1xKpW7sLdF2g *\n# end",
+        b"#\nq8KdhG1o2vX8WmPzR5tYc7LbN4sJf0Ae,Zt3vM9rB6nHcE1xKpW7sLdF2g",
+    ],
+    "http_head": lambda: [
+        b"a\1" + COOKIE_SEED,
+        b"a\0Bearer " + KEY + b"\n\2host:1\n\3https://host:1\n\4same-origin",
+        b"z\1distq_session=1.2; other=3\n\5" + b"7\n\6text/event-stream",
+    ],
     "dead_letter": lambda: [head.pack_dead(b"arguments", b"error", causes) for causes in ([], ["one", "two"])],
 }
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from starlette.requests import Request
 from tests.fuzz.values import Source
 from tests.wire.reading import all_events
 
@@ -22,13 +23,22 @@ from distq.core.policy import POLICIES
 from distq.core.registry import Defaults, Registry
 from distq.core.schedule import SCHEDULES
 from distq.core.stream_parts import PARTS
+from distq.net.keyring import KeyRing
+from distq.protocol.authority import Authority
 from distq.protocol.exchange import read_exchange
 from distq.protocol.heartbeat import read_report
 from distq.protocol.hello import read_executor_hello, read_greeting, read_hello, read_worker_hello
 from distq.protocol.schedule import read_definition
 from distq.protocol.submit import read_submit
-from distq.settings import Role, kinds, load
+from distq.settings import Role, SettingsError, kinds, load
+from distq.settings.authkey import KEY_LENGTH_MIN, check_authkeys, parse_authkeys
+from distq.settings.role_keys import NamedKey, aged, parse_role_keys
 from distq.settings.table import ROWS
+from distq.settings.text_file import decode_text
+from distq.tasks.seal import Sealer, SealSecrets, context_of
+from distq.tasks.sealed import SealKind, SealRefused, content_of
+from distq.web.bearer import BearerKeys, peer_of
+from distq.web.page.session import Sessions, check_same_origin, proof_of
 from distq.web.problems import Problem
 from distq.web.task_order import read_order
 from distq.wire.errors import AuthenticationFailed, BadCall, FrameTooLarge
@@ -182,9 +192,96 @@ def dead_letter(data: bytes) -> None:
         head.unpack_dead(data)
 
 
+_SECRETS: Final = ((), (KEY,))
+_SEALERS: Final = [Sealer(SealSecrets(signing, encryption)) for signing in _SECRETS for encryption in _SECRETS]
+CONTEXT: Final = context_of("q", "f", (("tenant", "x"),))
+
+
+def sealed(data: bytes) -> None:
+    """Open a body with and without keys: it is opened or refused, and what is unsigned never passes for signed."""
+    which = data[0] % len(_SEALERS) if data else 0
+    body = data[1:]
+    with contextlib.suppress(SealRefused):
+        opened = _SEALERS[which].open(body, tuple(SealKind), CONTEXT)
+        assert len(opened.content) <= len(body)
+        assert not _SEALERS[which].demands_signatures or (opened.seal is not None and opened.seal.is_signed)
+    with contextlib.suppress(SealRefused):
+        assert body.endswith(content_of(body))
+
+
+def key_file(data: bytes) -> None:
+    """Read the bytes of a file of keys: they are keys, or refused with a sentence that shows none of them."""
+    refusal = ""
+    try:
+        text = decode_text(data, "The file")
+        if data[:1] == b"#":
+            check_authkeys(parse_authkeys(text), "The file")
+        else:
+            named = aged(parse_role_keys(text, "The file"))
+            assert all(len(one.key) >= KEY_LENGTH_MIN and one.authority.roles for one in named)
+    except SettingsError as error:
+        refusal = str(error)
+    words = {word for line in data.decode(errors="replace").split("\n") for word in line.split()[1:]}
+    assert not any(len(word) >= KEY_LENGTH_MIN and word in refusal for word in words)
+
+
+class _Bearers(BearerKeys):
+    """The keys of a master, whose refusals wait for nothing."""
+
+    async def _refusal(self, request: Request) -> Problem:
+        return Problem(401, f"{peer_of(request)} has no key.")
+
+
+_RING: Final = KeyRing([NamedKey(KEY, Authority("fuzz", ("read",)))])
+_BEARERS: Final = _Bearers([_RING], cast("Any", None), cast("Any", None), lambda *_: None, over_plain_http=False)
+_SESSIONS: Final = Sessions(_BEARERS)
+
+
+def http_head(data: bytes) -> None:
+    """Read keys, cookies and origins of a request's head: it has the key's authority only with the key itself."""
+    names = (b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site", b"last-event-id", b"accept")
+    lines = [line for line in data[1:].split(b"\n") if line]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/page",
+        "scheme": "https" if data[:1] < b"m" else "http",
+        "client": ("10.0.0.1" if data[:1] < b"x" else "127.0.0.1", 1),
+        "headers": [(names[line[0] % len(names)], line[1:]) for line in lines],
+    }
+    request = Request(scope)
+    with contextlib.suppress(Problem):
+        check_same_origin(request)
+    allowed: list[Any] = []
+
+    async def ask() -> None:
+        with contextlib.suppress(Problem):
+            allowed.append(await _SESSIONS.authority(request, NOW))
+
+    with contextlib.suppress(StopIteration):
+        ask().send(None)
+        raise AssertionError("it waits")
+    assert allowed in ([], [None]) or KEY in data or COOKIE_SEED in data
+
+
+COOKIE_SEED: Final = b"distq_session=1000001." + proof_of(KEY, "1000001").encode()
+"""A cookie that a master has made."""
 TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     target.__name__: target
-    for target in (framing, handshake, server, call, protocol, http_json, settings, heads, dead_letter)
+    for target in (
+        framing,
+        handshake,
+        server,
+        call,
+        protocol,
+        http_json,
+        http_head,
+        settings,
+        key_file,
+        heads,
+        dead_letter,
+        sealed,
+    )
 }
 PICKLES: Final = ("call", "server")
 """Targets whose inputs are pickles: one that distq refuses might still harm a program that builds its objects."""

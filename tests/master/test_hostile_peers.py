@@ -11,6 +11,7 @@ from tests.master.bench import DEFAULTS, Bench
 
 from distq.protocol import methods
 from distq.protocol.authority import Authority
+from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, write_report
 
 TASKS = 4
 HOSTILE = Authority("hostile", ("submit", "work"), ("hostile",))
@@ -72,7 +73,7 @@ class HostilePeers(RuleBasedStateMachine):
     @rule(
         task=st.integers(0, 2 * TASKS - 1),
         delivery=st.sampled_from([0, 1, -1, 2, 3, 1 << 31, 1 << 63, 10**30]),
-        outcome=st.integers(0, 6),
+        outcome=st.integers(-1, 11),
         cause=st.text(max_size=5),
     )
     def settle_tasks_of_others(self, task: int, delivery: int, outcome: int, cause: str) -> None:
@@ -87,11 +88,62 @@ class HostilePeers(RuleBasedStateMachine):
     @rule(holds=st.lists(st.integers(0, 2 * TASKS - 1), max_size=4))
     def claim_leases_of_others(self, holds: list[int]) -> None:
         """Say hello as a worker that holds the honest worker's tasks."""
-        claimed = [(self.keys[one], 1, 1) for one in holds]
+        claimed = [(1, self.keys[one], 1) for one in holds]
         for queues in (["hostile"], ["honest"], None):
             connection = self.bench.connection("claiming", HOSTILE)
             self.bench.hello(connection, "worker", "claiming worker", queues=queues, slots=2, tasks=True, holds=claimed)
+            executor = self.bench.connection("claiming", HOSTILE)
+            self.bench.hello(executor, "executor", "claiming worker", index=1, holds=[lease[1:] for lease in claimed])
         self.runner.run(self.bench.run_until_idle())
+
+    @rule(
+        task=st.integers(0, 2 * TASKS - 1),
+        delivery=st.sampled_from([0, 1, 2, 10**30]),
+        kind=st.sampled_from(["signal", "exit", "memory", "timeout", "hung", "?"]),
+    )
+    def report_leases_of_others(self, task: int, delivery: int, kind: str) -> None:
+        """Report in a heartbeat that an executor died with the tasks of others, and hand these tasks back."""
+        lease = (self.keys[task], delivery)
+        for number in (1, 2, 10**30):
+            end = ExecutorEnd(number, "forged", kind, lease, "stack", 3, [lease])
+            report = WorkerReport(0, 10**30, 1, 1, draining=True, exited=[end], released=[lease], stacks=[(*lease, "")])
+            self._ask(1, "heartbeat", write_report(report), 0.0)
+
+    @rule(
+        session=st.sampled_from(["", "hostile", "claiming", "x" * 10_000]),
+        first=st.integers(0, 2 * TASKS - 1),
+        number=st.sampled_from([0, 1, 2, -1, 1 << 63, 10**30]),
+    )
+    def ask_for_results_of_others(self, session: str, first: int, number: int) -> None:
+        """Ask for, follow, watch, cancel and acknowledge tasks of others, in sessions that come and go."""
+        connection = self.bench.connection("coming and going", HOSTILE)
+        self.bench.hello(connection, "client", session)
+        key = self.keys[first]
+        for method, args in (
+            ("results", (number, [key], 0.0)),
+            ("results", ([key], 0.0)),
+            ("watch", ([key],)),
+            ("stream", (key, number, 0.0)),
+            ("cancel", ([key], True)),
+            ("running", ([key],)),
+            ("stuck", ([key],)),
+            ("before", (key, 1, 0)),
+            ("goodbye", ()),
+        ):
+            self.bench.call(connection, "broker", method, *args)
+            self.runner.run(self.bench.run_until_idle())
+
+    @rule(
+        count=st.sampled_from([0, 1, 1000, 1 << 31, 1 << 64]),
+        queue=st.sampled_from(["hostile", "honest", "", "x" * 300]),
+        first=st.sampled_from([0, 1, -1, 1 << 40]),
+        number=st.sampled_from([-1, 0, 1, 2, 1 << 63]),
+    )
+    def submit_with_huge_counts(self, count: int, queue: str, first: int, number: int) -> None:
+        """Submit tasks whose entries name more bodies, or other dependencies, than there are."""
+        depends = (None, 0, None, None, (first, count, 0, False), ())
+        for entry in ((0, count), (count, 1), (0, 1, depends), (0, 1, depends, count)):
+            self._ask(0, "submit", number, [(queue, "f", 4, None)], [entry], [b"body"], 0.0)
 
     def _ask(self, peer: int, method: str, *args: Any) -> None:
         connection = self.hostile[peer]

@@ -103,26 +103,55 @@ def test_changed_files_are_read_and_faulty_ones_change_nothing(tmp_path: Path) -
     keys = KeyRing(files.read())
     notes: list[str | None] = []
     reloader = KeyReloader(files, keys, notes.append)
-    reloader.check()
+
+    def check() -> None:
+        """Check twice, as the master does in two seconds: a change counts when it is over."""
+        reloader.check()
+        reloader.check()
+
+    check()
     assert notes == []
     file.write_text(f"web submit {TEAM.decode().replace(' ', '-')}\nweb submit {WEB.decode().replace(' ', '-')}")
-    reloader.check()
+    check()
     assert notes == [None]
     assert len(keys.keys) == 3
     before = keys.keys
     file.write_text("web submit")
-    reloader.check()
+    check()
     assert "has 2 words" in str(notes[-1])
     assert keys.keys == before
     file.unlink()
-    reloader.check()
+    check()
     assert "No such file" in str(notes[-1])
     assert keys.keys == before
     shared.write_text("another-key-of-the-tests")
     file.write_text(f"web submit {WEB.decode().replace(' ', '-')}")
-    reloader.check()
+    check()
     assert notes[-1] is None
     assert keys.keys[0] == b"another-key-of-the-tests"
+
+
+def test_a_file_is_read_only_when_its_change_is_over(tmp_path: Path) -> None:
+    """The first half of a file may end in the middle of a key, which would end the connections of all others."""
+    file = tmp_path / "keys"
+    lines = [f"k{number} submit the-key-of-the-tests-{number:03}-0123456789\n" for number in range(20)]
+    file.write_text("".join(lines[:1]))
+    files = KeyFiles(load({"DISTQ_KEYS_PATH": str(file)}, Role.MASTER).settings)
+    keys = KeyRing(files.read())
+    notes: list[str | None] = []
+    reloader = KeyReloader(files, keys, notes.append)
+    text = "".join(lines)
+    for end in (10, 40, 70, len(text) - 9):
+        file.write_text(text[:end])
+        reloader.check()
+        assert notes == []
+        assert len(keys.keys) == 1
+    file.write_text(text)
+    reloader.check()
+    assert notes == []
+    reloader.check()
+    assert notes == [None]
+    assert len(keys.keys) == 20
 
 
 def test_the_last_of_as_many_keys_as_allowed_is_found() -> None:

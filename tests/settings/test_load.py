@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distq.settings import ROWS, Address, Role, Settings, SettingsError, load
+from distq.settings import ROWS, Address, Role, Settings, SettingsError, load, text_file
 from distq.settings.authkey import create_authkey_file, new_authkey
 from distq.settings.cpus import available_cpus
 
@@ -171,6 +172,33 @@ def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(SettingsError, match=part):
             load({"DISTQ_AUTHKEY_FILE": str(tmp_path / name)}, Role.MASTER)
+
+
+def test_a_pipe_to_which_nothing_is_written_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named pipe that was meant to be a file does not have the program wait for ever."""
+    monkeypatch.setattr(text_file, "PIPE_S", 0.01)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match=r"is a pipe, and nothing was written to it within 0\.01 s"):
+        load({"DISTQ_AUTHKEY_FILE": str(tmp_path / "pipe")}, Role.CLIENT)
+
+
+def test_a_key_comes_through_a_pipe(tmp_path: Path) -> None:
+    """As with `DISTQ_AUTHKEY_FILE=<(command)`, in several parts; it is not looked at again."""
+    reading, writing = os.pipe()
+    parts = [KEY[:9], KEY[9:], "\n"]
+
+    def write() -> None:
+        for part in parts:
+            os.write(writing, part.encode())
+        os.close(writing)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    settings = load({"DISTQ_AUTHKEY_FILE": f"/dev/fd/{reading}"}, Role.CLIENT).settings
+    writer.join()
+    os.close(reading)
+    assert settings.authkeys == (KEY.encode(),)
+    assert settings.key_files == {}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,12 @@ def test_the_shared_key_stays_valid_beside_named_keys(tmp_path: Path) -> None:
         (f"web submit '{FIRST}'", "quotes"),
         (f"web submit {FIRST} ,", "no queue as its fourth word"),
         (f"web submit {FIRST}\nteam work {FIRST}", "'web' and 'team' are the same"),
+        (f"web submit {FIRST} #the-web-program", "line 1, has a comment after the key"),
+        (f"web submit {FIRST} mail,bill[ab", "line 1, has a pattern of queues with '[' and without ']'"),
+        (f"web Submit {FIRST}", "a role that does not exist"),
+        (f"web submit,work {FIRST}", "a role that does not exist"),
+        (f"web submit+ {FIRST}", "a role that does not exist"),
+        (f"web submit {FIRST} mail, bill", "line 1, has 5 words"),
         ("\n".join(f"k{n} submit {FIRST}-{n}" for n in range(KEYS_MAX + 1)), "at most 64"),
     ],
 )
@@ -98,6 +104,14 @@ def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         read(tmp_path / "missing")
     with pytest.raises(SettingsError, match="holds no key"):
         read(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SettingsError, match="Too many levels of symbolic links"):
+        read(tmp_path / "loop")
+    (tmp_path / "of several").mkdir()
+    for name, text in (("good", f"web submit {FIRST}"), ("wide", f"ops admin {SECOND}".encode("utf-16"))):
+        (tmp_path / "of several" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingsError, match="wide of DISTQ_KEYS_PATH is UTF-16 text"):
+        read(tmp_path / "of several")
 
 
 def test_a_master_needs_some_key(tmp_path: Path) -> None:

@@ -88,14 +88,17 @@ class KeyReloader:
         self._files = files
         self._ring = ring
         self._on_reload = on_reload
-        self._signature = files.signature()
+        self._signature = self._last_seen = files.signature()
 
     def check(self) -> None:
-        """Read the files if they have changed since the last call."""
-        signature = self._files.signature()
-        if signature == self._signature:
+        """Read the files if they have changed, and if they are as they were at the last call.
+
+        A file that is only half written may have keys that are cut off: the ends of lines prove nothing.
+        """
+        before, self._last_seen = self._last_seen, self._files.signature()
+        if self._last_seen == self._signature or self._last_seen != before:
             return
-        self._signature = signature
+        self._signature = self._last_seen
         try:
             named = self._files.read()
         except SettingsError as error:

@@ -194,7 +194,7 @@ def _key_files(values: Mapping[str, Any], texts: Mapping[str, Text]) -> dict[str
     return {
         field: os.path.abspath(values[file])  # noqa: PTH100 - a mounted Secret's links must not be resolved
         for field, file in files.items()
-        if values[field] and values[file] is not None and texts[names[field]].text is None
+        if values[field] and texts[names[field]].text is None and os.path.isfile(values[file] or "")  # noqa: PTH113
     }
 
 

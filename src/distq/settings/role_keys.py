@@ -65,7 +65,7 @@ class KeyFiles:
         lines: list[_Line] = [(OPERATOR.name, OPERATOR.roles, key, ()) for key in given]
         if self._path is not None:
             lines += read_role_keys(self._path)
-        named = _aged(lines)
+        named = aged(lines)
         if len(named) > KEYS_MAX:
             raise SettingsError(
                 f"There are {counted(len(named), 'key')}, and a master takes at most {KEYS_MAX}: every handshake tries "
@@ -82,7 +82,7 @@ class KeyFiles:
 _Line = tuple[str, frozenset[str], bytes, tuple[str, ...]]
 
 
-def _aged(lines: Sequence[_Line]) -> list[NamedKey]:
+def aged(lines: Sequence[_Line]) -> list[NamedKey]:
     """Mark all keys of a name but the first as old; raises SettingsError if a key is there twice."""
     named: dict[bytes, NamedKey] = {}
     names: set[str] = set()
@@ -105,13 +105,16 @@ def read_role_keys(path: str) -> list[_Line]:
     lines: list[_Line] = []
     for file in _files(path):
         what = f"The file {file} of DISTQ_KEYS_PATH"
-        for number, line in enumerate(read_text_file(file, what).split("\n"), 1):
-            text = line.strip()
-            if text and not text.startswith("#"):
-                lines.append(_line(text, f"{what}, line {number},"))
+        lines += parse_role_keys(read_text_file(file, what), what)
     if not lines:
         raise SettingsError(f"DISTQ_KEYS_PATH is {path}, which holds no key. {_SHAPE}.")
     return lines
+
+
+def parse_role_keys(text: str, what: str) -> list[_Line]:
+    """Return the keys in the text of a file; `what` names the file in errors. Raises SettingsError."""
+    lines = enumerate(map(str.strip, text.split("\n")), 1)
+    return [_line(line, f"{what}, line {number},") for number, line in lines if line and not line.startswith("#")]
 
 
 def _files(path: str) -> list[Path]:
@@ -156,6 +159,13 @@ def _line(text: str, where: str) -> _Line:
 
 def _patterns(text: str, where: str) -> tuple[str, ...]:
     patterns = [pattern for pattern in text.split(",") if pattern]
+    if text.startswith("#"):
+        raise SettingsError(f"{where} has a comment after the key. Give the comment a line of its own. {_SHAPE}.")
+    if any("[" in pattern and "]" not in pattern.partition("[")[2] for pattern in patterns):
+        raise SettingsError(
+            f"{where} has a pattern of queues with '[' and without ']', which matches nothing else. Close it, or write "
+            "[[] for the character itself."
+        )
     if len(patterns) > PATTERNS_MAX or any(len(pattern) > PATTERN_CHARS_MAX for pattern in patterns):
         raise SettingsError(
             f"{where} has more than {PATTERNS_MAX} queues, or one of more than {PATTERN_CHARS_MAX} characters."

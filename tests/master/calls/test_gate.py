@@ -9,6 +9,7 @@ from tests.web.http_bench import HttpBench
 from distq.core.task_ids import id_text
 from distq.net.keyring import KeyRing
 from distq.protocol.authority import Authority
+from distq.protocol.heartbeat import ExecutorEnd, WorkerReport, write_report
 from distq.protocol.permissions import ANYONE, BROKER, HTTP, ROLES, SERVER, TABLE
 from distq.settings.role_keys import NamedKey
 from distq.web.openapi import PATH as OPENAPI
@@ -325,6 +326,38 @@ async def test_a_worker_settles_no_task_of_another_queue(bench: Bench) -> None:
     bench.hello(thief, "executor", "e", index=1)
     assert of_queue(await bench.ask(thief, "broker", "exchange", [list(done(row, "forged"))], 0, 0.0), "secret")
     assert bench.counts("secret") == {"leased": 1}
+
+
+@on_bench()
+async def test_a_worker_takes_no_lease_of_another_queue(bench: Bench) -> None:
+    """Whether it says hello as one that holds it, or reports that it was lost or handed back: the lease stays."""
+    await bench.submit(bench.client(), 1, [b"x"], queue="secret")
+    bench.worker("all")
+    ((task_key, delivery, *_),) = await bench.exchange(bench.executor(1, "all"))
+    fields: dict[str, Any] = {"queues": ["mine"], "tasks": True}
+    claims = bench.hello(limited(bench, "work", "mine"), "worker", "t", holds=[(1, task_key, delivery)], **fields)
+    assert of_queue(claims, "secret")
+    worker = limited(bench, "work", "mine")
+    assert not isinstance(bench.hello(worker, "worker", "t", **fields), Exception)
+    claims = bench.hello(limited(bench, "work", "mine"), "executor", "t", index=1, holds=[(task_key, delivery)])
+    assert of_queue(claims, "secret")
+    thief = limited(bench, "work", "mine")
+    assert not isinstance(bench.hello(thief, "executor", "t", index=1), Exception)
+    assert of_queue(await bench.ask(thief, "broker", "before", task_key, delivery, 0), "secret")
+    end = ExecutorEnd(1, "forged", "signal", (task_key, delivery))
+    report = WorkerReport(0, 1, None, None, draining=False)
+    for forged in (
+        report._replace(released=[(task_key, delivery)]),
+        report._replace(exited=[end]),
+        report._replace(exited=[end._replace(running=None, begun=[(task_key, delivery)])]),
+        report._replace(stacks=[(task_key, delivery, "a stack")]),
+    ):
+        assert of_queue(await bench.ask(worker, "broker", "heartbeat", write_report(forged), 0.0), "secret")
+    assert not isinstance(await bench.ask(worker, "broker", "heartbeat", write_report(report), 0.0), Exception)
+    assert bench.counts("secret") == {"leased": 1}
+    holder = bench.ledger.state.tasks[task_key].holder
+    assert holder is not None
+    assert holder.label == "all/1"
 
 
 @on_bench()

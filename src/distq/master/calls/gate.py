@@ -6,12 +6,13 @@ call; only the calls of a key that is for some queues are examined for the queue
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task_ids import task_key_of
 from distq.protocol import methods
-from distq.protocol.hello import EXECUTOR, WORKER
+from distq.protocol.heartbeat import read_report
+from distq.protocol.hello import EXECUTOR, WORKER, read_executor_hello, read_worker_hello
 from distq.protocol.permissions import ADMIN_ACTION, BROKER, HELLO, HTTP, SERVER
 from distq.wire.errors import BadCall
 
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
     from distq.master.sessions.worker_session import WorkerSession
     from distq.protocol.authority import Authority
+    from distq.protocol.heartbeat import WorkerReport
     from distq.wire.inert import InertCall
 
-OF_TASKS: Final = frozenset({methods.CANCEL, methods.RUNNING, methods.STREAM, methods.STUCK, methods.WATCH})
+OF_TASKS: Final = frozenset(
+    {methods.BEFORE, methods.CANCEL, methods.RUNNING, methods.STREAM, methods.STUCK, methods.WATCH}
+)
 """Methods whose first argument is the key of a task, or a list of such keys."""
 IDS: Final = ("id", "task", "other")
 """Fields of an action that hold the id of a task."""
@@ -114,7 +118,10 @@ class Gate:
                 self._refuse_all_queues(authority, "a worker without DISTQ_QUEUES")
                 return
             self._check_queues(authority, named)
-        elif isinstance(session, str) and (known := self._sessions.get(session)) is not None:
+            self._check_tasks(authority, [task_key for _, task_key, _ in read_worker_hello(info).holds])
+            return
+        self._check_tasks(authority, [task_key for task_key, _ in read_executor_hello(info).holds])
+        if isinstance(session, str) and (known := self._sessions.get(session)) is not None:
             self._check_queues(authority, [queue.name for queue in known.queues or ()])
 
     def _check_names(self, authority: Authority, method: str, first: Any, second: Any) -> None:
@@ -123,6 +130,8 @@ class Gate:
             self._check_queues(authority, [_queue_in(envelope) for envelope in _listed(second)])
         elif method == methods.EXCHANGE:
             self._check_tasks(authority, [row[0] for row in map(_listed, _listed(first)) if row])
+        elif method == methods.HEARTBEAT:
+            self._check_tasks(authority, _reported(read_report(first)))
         elif method in OF_TASKS:
             self._check_tasks(authority, [first] if isinstance(first, int) else _listed(first))
 
@@ -173,6 +182,14 @@ def _listed(value: object) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
         raise BadCall(UNREADABLE)
     return value
+
+
+def _reported(report: WorkerReport) -> Iterator[int]:
+    """The tasks of which a worker says that it hands them back, has lost them, or has found their stacks."""
+    yield from (task_key for task_key, _ in report.released)
+    yield from (task_key for task_key, _, _ in report.stacks)
+    for end in report.exited:
+        yield from (lease[0] for lease in (*end.begun, *([] if end.running is None else [end.running])))
 
 
 def _queue_in(envelope: object) -> object:

@@ -43,7 +43,7 @@ class Sessions:
         until = str(int(now) + SESSION_S)
         response.set_cookie(
             COOKIE,
-            f"{until}.{_proof(given, until)}",
+            f"{until}.{proof_of(given, until)}",
             max_age=SESSION_S,
             path=None,  # the browser takes the folder of this request: `/page`, or that below a proxy's prefix
             secure=_is_https(request),
@@ -69,7 +69,7 @@ class Sessions:
         sent, found = proof.encode("utf-8", "replace"), None
         for ring in self._keys.rings:
             for key in ring.keys:  # all: the time says nothing of the key
-                if hmac.compare_digest(_proof(key, until).encode(), sent):
+                if hmac.compare_digest(proof_of(key, until).encode(), sent):
                     found = ring, key
         if found is None:
             return None
@@ -96,7 +96,8 @@ def check_same_origin(request: Request) -> None:
         )
 
 
-def _proof(key: bytes, until: str) -> str:
+def proof_of(key: bytes, until: str) -> str:
+    """The proof of a key in a cookie that ends at this instant."""
     return hmac.new(key, f"distq page session {until}".encode(), hashlib.sha256).hexdigest()
 
 
