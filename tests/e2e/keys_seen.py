@@ -35,6 +35,13 @@ def reachable_reprs() -> str:
     return "\n".join(found)
 
 
+@distq.task
+def waits(path: str) -> None:
+    """Run until the test has made a file, in a frame below which there are the keys of the executor."""
+    while not os.path.exists(path):  # noqa: PTH110 - many times
+        os.sched_yield()
+
+
 @distq.task(retries=0)
 def fails() -> None:
     """Raise an error from distq's own code below a frame with the access to the master."""

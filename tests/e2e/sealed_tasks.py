@@ -60,6 +60,11 @@ def resume() -> list[int]:
     return cursor
 
 
+def grown(body: bytes) -> int:
+    """Return the size of a body."""
+    return len(body)
+
+
 def nested(n: int) -> int:
     """Submit a task and return its result."""
     with distq.Client() as client:

@@ -11,11 +11,16 @@ from tests.waiting import SOON_S, eventually
 from tests.wire import programs
 
 from distq import Client, DistqError
+from distq.settings import Role, load
 
 SHARED, WEB, NEWER, TEAM, READER = (
     f"{name}-key-of-the-tests-0123456789" for name in ("shared", "web", "newer", "team", "read")
 )
-ALL = (SHARED, WEB, NEWER, TEAM, READER)
+SIGNING, ENCRYPTION, TOKEN, PASSWORD = (
+    f"{name}-key-of-the-tests-0123456789" for name in ("signing", "encryption", "http-token", "database")
+)
+ALL = (SHARED, WEB, NEWER, TEAM, READER, SIGNING, ENCRYPTION, TOKEN, PASSWORD)
+PAYLOAD_KEYS = {"DISTQ_SIGNING_KEY": SIGNING, "DISTQ_ENCRYPTION_KEY": ENCRYPTION}
 LINES = f"web submit {WEB}\nteam work {TEAM}\nreader read {READER}\n"
 
 CONNECTED = """
@@ -170,17 +175,31 @@ def test_no_place_shows_a_key(tmp_path: Path) -> None:
     with cluster(tmp_path) as grid:
         file = tmp_path / "keys"
         file.write_text(LINES)
-        master = master_of(grid, file, DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}")
+        http = f"127.0.0.1:{grid.http_port}"
+        master = master_of(grid, file, DISTQ_HTTP_ADDRESS=http, DISTQ_HTTP_TOKEN=TOKEN)
         master.logs("http_listened")
-        worker = grid.run("worker", "tests.e2e.keys_seen", "--concurrency", "1", DISTQ_AUTHKEY=TEAM)
+        worker = grid.run("worker", "tests.e2e.keys_seen", "--concurrency", "1", DISTQ_AUTHKEY=TEAM, **PAYLOAD_KEYS)
         (executor,) = worker.executors()
         shown: dict[str, str] = {}
-        with client_of(grid, WEB) as client:
+        address = {"DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": WEB}
+        with Client(settings=load({**address, **PAYLOAD_KEYS}, Role.CLIENT).settings) as client:
             for function in (keys_seen.environment, keys_seen.reachable_reprs, keys_seen.program):
                 shown[function.__name__] = client.submit(function).result(SOON_S)
             error = client.submit(keys_seen.fails).exception(SOON_S)
             shown["traceback"] = keys_seen.written(error)
-            shown["client"] = repr((client, vars(client)))
+            running = client.submit(keys_seen.waits, str(tmp_path / "end"))
+            eventually(running.running, "the task that waits")
+            for arguments in (
+                ["stack", str(running.task_id)],
+                ["show", str(running.task_id)],
+                ["why", str(running.task_id)],
+            ):
+                shown[" ".join(arguments)] = output(grid, *arguments)
+            assert "keys_seen" in shown[f"stack {running.task_id}"]
+            (tmp_path / "end").touch()
+            running.result(SOON_S)
+            shown["client"] = repr((client, vars(client), vars(client._session)))
+            shown["settings of the client"] = repr((client._settings, client._settings.key_files))
         assert "GOES-THROUGH" in shown["environment"]
         assert "MasterAccess" in shown["reachable_reprs"]
         for pid in {executor, worker.popen.pid, master.popen.pid}:
@@ -190,8 +209,15 @@ def test_no_place_shows_a_key(tmp_path: Path) -> None:
             shown[path] = page(grid, path)
         shown["wrong key"] = page(grid, "/api/v1/tasks/1-1", WEB[:-1])
         shown["right key"] = page(grid, "/api/v1/tasks/1-1", WEB)
+        shown["right token"] = page(grid, "/api/v1/tasks", TOKEN)
         for arguments in (["settings"], ["status", "--json"], ["list"], ["show", "1-1"]):
             shown[" ".join(arguments)] = output(grid, *arguments, DISTQ_KEYS_PATH=str(file))
+        stored = f"postgresql://user:{PASSWORD}@127.0.0.1:1/db?sslpassword={PASSWORD}"
+        for command in ("settings", "master"):
+            shown[f"{command} with a database"] = output(grid, command, DISTQ_STORE=stored, DISTQ_HTTP_TOKEN=TOKEN)
+        shown["settings with keys"] = output(grid, "settings", "--role", "worker", **PAYLOAD_KEYS)
+        for name in ("DISTQ_SIGNING_KEY", "DISTQ_ENCRYPTION_KEY"):
+            shown[f"wrong {name}"] = output(grid, "worker", **{name: f'"{SIGNING}"'})
         wrong = tmp_path / "wrong"
         wrong.write_text(LINES + f"web again {NEWER}")
         shown["wrong file"] = output(grid, "master", DISTQ_KEYS_PATH=str(wrong))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import sys
+import traceback
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from distq.settings.authkey import Authkey
 from distq.tasks.seal import (
     OVERHEAD_BYTES,
     EncryptionUnavailable,
@@ -309,6 +311,23 @@ def test_each_use_of_a_secret_has_a_key_of_its_own() -> None:
     sealer = Sealer(SealSecrets((OLD,), (OLD,)))
     signing, encrypting = sealer._signing.first, sealer._encryption.first
     assert len({OLD, signing, encrypting, key_id_of(OLD)}) == 4
+
+
+def test_no_traceback_shows_a_key() -> None:
+    """Nor the keys that are derived from it, with which a reader of the traceback could sign as well."""
+    secrets = SealSecrets((Authkey(OLD),), (Authkey(NEW),))
+    sealer = Sealer(secrets)
+    derived = [*sealer._signing.by_id.values(), *sealer._encryption.by_id.values()]
+    body = sealed(secrets)
+    for changed in (body + b"!", sealed(SealSecrets(encryption=(NEW,))) + b"!"):
+        with pytest.raises(SealRefused) as refused:
+            Sealer(secrets._replace(accepts_unsigned=True)).open(changed, PAYLOADS, CONTEXT)
+        frames = traceback.TracebackException.from_exception(refused.value, capture_locals=True).stack
+        text = "".join(str(frame.locals) for frame in frames if frame.filename.endswith("tasks/seal.py"))
+        assert "<key>" in text
+        for key in (OLD, NEW, *map(bytes, derived)):
+            assert repr(key)[2:-1].replace("\\", "\\\\") not in text
+            assert repr(key)[2:-1] not in text
 
 
 def test_a_body_of_a_later_version_asks_for_an_upgrade() -> None:

@@ -113,12 +113,25 @@ def sealer_of(given: HasKeys, current: HasCurrentKeys | None = None) -> Sealer |
     return Sealer(SealSecrets(given.signing_keys, given.encryption_keys, given.unsigned == "accept"), current)
 
 
+class DerivedKey(bytes):
+    """A key for one use, which no text shows: not a traceback with local variables either."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+    __str__ = __repr__
+
+
 class _Keys:
     """The keys of one kind, by their ids."""
 
     def __init__(self, secrets: Sequence[bytes], use: bytes) -> None:
         ids = [key_id_of(secret) for secret in secrets]
-        self.by_id = {key_id: _derived(secret, b"distq " + use) for key_id, secret in zip(ids, secrets, strict=True)}
+        self.by_id = {
+            key_id: DerivedKey(_derived(secret, b"distq " + use)) for key_id, secret in zip(ids, secrets, strict=True)
+        }
         self.first_id = ids[0] if ids else NO_KEY
         """The id of the key that seals."""
         self.first = self.by_id.get(self.first_id, b"")
@@ -188,7 +201,7 @@ class Sealer:
         ) + b"".join(seal.dependencies)
         if is_encrypted:
             assert self._cipher is not None
-            key = _derived(encryption.first, seal.seal_id)
+            key = DerivedKey(_derived(encryption.first, seal.seal_id))
             nonce = _derived(key, content)[:_NONCE_BYTES] if repeatable else os.urandom(_NONCE_BYTES)
             content = nonce + self._cipher(key).encrypt(nonce, content, _DOMAIN + header + context)
         if not signing.first:
