@@ -261,10 +261,11 @@ def http_head(data: bytes) -> None:
     with contextlib.suppress(StopIteration):
         ask().send(None)
         raise AssertionError("it waits")
-    assert allowed in ([], [None]) or KEY in data or COOKIE_SEED in data
+    assert allowed in ([], [None]) or KEY in data or PROOF in data
 
 
-COOKIE_SEED: Final = b"distq_session=1000001." + proof_of(KEY, "1000001").encode()
+PROOF: Final = proof_of(KEY, "1000001").encode()
+COOKIE_SEED: Final = b"distq_session=1000001." + PROOF
 """A cookie that a master has made."""
 TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     target.__name__: target
