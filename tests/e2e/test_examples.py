@@ -84,6 +84,7 @@ class Shop:
         )
         for name in (".env", "prod.env"):
             (folder / name).write_text(settings)
+            (folder / name).chmod(0o600)  # `distq doctor` has a problem with a key that others can read
         for name in ("old", "new"):
             (folder / name).mkdir()
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "dead": "distq.cli.dead",
     "store": "distq.cli.store",
     "health": "distq.cli.health",
+    "doctor": "distq.cli.doctor.command",
     "key": "distq.cli.key",
     "tls": "distq.cli.tls",
     "tunnel": "distq.cli.tunnel",

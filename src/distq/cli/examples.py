@@ -51,6 +51,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "store stat": ("store stat distq.db", "store stat --json"),
         "store check": ("store check distq.db", "store check --json"),
         "store salvage": ("store salvage distq.db mended.db", "store salvage old/distq.db new/distq.db"),
+        "doctor": ("doctor", "--env-file prod.env doctor --json"),
         "health": ("health", "--env-file prod.env health"),
         "key": ("key new > key", "key show"),
         "key new": ("key new", "key new > key"),

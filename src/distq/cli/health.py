@@ -31,7 +31,7 @@ def command(context: click.Context) -> int:
 
 def unhealthy(address: Address, *, uses_tls: bool = False) -> str | None:
     """Return why the process at an address is not ready, None if it is."""
-    connection = _connection(address, uses_tls=uses_tls)
+    connection = http_connection(address, uses_tls=uses_tls)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -43,9 +43,10 @@ def unhealthy(address: Address, *, uses_tls: bool = False) -> str | None:
     return None if response.status == http.client.OK else f"not ready: {text or response.reason}"
 
 
-def _connection(address: Address, *, uses_tls: bool) -> http.client.HTTPConnection:
+def http_connection(address: Address, *, uses_tls: bool, timeout_s: float = TIMEOUT_S) -> http.client.HTTPConnection:
+    """Return an unconnected connection to an HTTP port, which does not check its certificate."""
     if not uses_tls:
-        return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(address.host, address.port, timeout=timeout_s)
     import ssl
 
     # The process of this container is asked, by its address and not by a name of its certificate. Kubernetes' probes do
@@ -53,4 +54,4 @@ def _connection(address: Address, *, uses_tls: bool) -> http.client.HTTPConnecti
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)
+    return http.client.HTTPSConnection(address.host, address.port, timeout=timeout_s, context=context)

@@ -89,6 +89,8 @@ _STATUS: Final = {
     "workers.workers[].memory_limit_bytes": "Its memory limit, or null.",
     "workers.workers[].unknown_names": "Number of task names for which it has no function.",
     "workers.workers[].unknown_first": "The first of these names.",
+    "workers.workers[].accept": "Its DISTQ_ACCEPT; empty for a worker of an earlier version.",
+    "workers.workers[].unsigned": "Whether it runs unsigned payloads, `accept` or `refuse`; empty as above.",
     "workers.workers[].connected_age_s": "Seconds since it connected.",
     "workers.workers[].seen_age_s": "Seconds since its last heartbeat.",
 }
@@ -146,6 +148,18 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
             "caused_at": "Instant of each cause; null for one from before the master's restart.",
         },
         "status": _STATUS,
+        "doctor": {
+            "checks[].check": "Name of the check.",
+            "checks[].area": "What it concerns: `machine` or `master`.",
+            "checks[].state": "`ok`, `warning`, `problem`, or `unknown` if the facts cannot be had.",
+            "checks[].found": "What was found.",
+            "checks[].why": "Why it matters.",
+            "checks[].change": "What to change: settings, lines of Compose, values of the chart.",
+            "counts.ok": "Number of checks in this state.",
+            "counts.warning": "Number of checks in this state.",
+            "counts.problem": "Number of checks in this state.",
+            "counts.unknown": "Number of checks in this state.",
+        },
         "schedule list": {
             "[].name": "Name of the schedule.",
             "[].task": "Name of its task.",

@@ -7,6 +7,7 @@ import random
 import secrets
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from distq._version import __version__
@@ -29,6 +30,7 @@ from distq.master.cycle.clock import ClockFollower, SystemClock
 from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
 from distq.master.cycle.timer import LoopTimer
 from distq.master.process import MasterProcess, OnlyMaster
+from distq.master.security_facts import security_report
 from distq.master.sessions.clients import incomplete
 from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.refusals import RefusalLog
@@ -109,6 +111,8 @@ class Master:
         if not await self._opened():
             return 0
         server, broker, process = self.server, self.broker, self.process
+        report = partial(security_report, self.settings, self.view, self.keys, self.workers)
+        self.dispatcher.admin.report_security = report
         self.listening.set_result(await process.serve(server))
         cycle = asyncio.create_task(broker.run())
         cycle.add_done_callback(self._end)

@@ -210,6 +210,14 @@ class MasterView:
             roles["unproved" if line in self._server.unauthenticated else _role(line.state)] += 1
         return roles
 
+    def connections_by_key(self) -> Mapping[tuple[str, str], Counter[str]]:
+        """Number of open connections by role, for each name and age of a key."""
+        found: dict[tuple[str, str], Counter[str]] = {}
+        for one in self._server.connections:
+            if one.authority.name:
+                found.setdefault((one.authority.name, one.authority.age), Counter())[_role(one.state)] += 1
+        return found
+
 
 def _role(state: object) -> str:
     match state:
@@ -242,4 +250,6 @@ def _row(session: WorkerSession) -> WorkerRow:
         memory_limit_bytes=session.memory_limit_bytes,
         unknown_names=len(session.unknown),
         unknown_first=tuple(islice(session.unknown, UNKNOWN_SHOWN)),
+        accept=session.accept,
+        unsigned=session.unsigned,
     )

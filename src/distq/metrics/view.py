@@ -32,6 +32,10 @@ class WorkerRow(NamedTuple):
     """Number of task names that the worker returned because it has no such function; the master retries these tasks."""
     unknown_first: tuple[str, ...] = ()
     """The first of these names."""
+    accept: str = ""
+    """The worker's DISTQ_ACCEPT; '' if it does not say."""
+    unsigned: str = ""
+    """Whether it runs unsigned payloads, `accept` or `refuse`; '' if it does not say."""
 
 
 class MasterMetrics(Protocol):

@@ -67,7 +67,7 @@ class HasFileno(Protocol):
 class Connection:
     """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
-    __slots__ = ("_framer", "_poll", "_readable", "_socket", "_tls", "address", "decode", "sends_split")
+    __slots__ = ("_framer", "_poll", "_readable", "_socket", "address", "decode", "sends_split", "tls")
 
     def __init__(self, connected: socket.socket, address: Address, tls: TlsStream | None = None) -> None:
         connected.setblocking(False)
@@ -75,7 +75,8 @@ class Connection:
         self.sends_split = False
         """Whether the master reads split frames; set by the caller that has read its greeting."""
         self._socket = connected
-        self._tls = tls
+        self.tls = tls
+        """The connection's TLS, None without it."""
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
@@ -148,7 +149,7 @@ class Connection:
     @property
     def is_answering(self) -> bool:
         """Whether a part of an answer has been read; that part does not make the socket readable any more."""
-        return self._framer.partial or (self._tls is not None and self._tls.has_partial_record)
+        return self._framer.partial or (self.tls is not None and self.tls.has_partial_record)
 
     def busy_wait(self, awake_s: float) -> bool:
         """Poll for an answer's first bytes, and yield the processor in between; return False after `awake_s` seconds.
@@ -194,8 +195,8 @@ class Connection:
     def authenticate(self, authkey: bytes, frame_bytes_max: int, deadline: float | None) -> None:
         """Prove the key to the master, and check the master's proof; `dial` calls this once."""
         handshake = ClientHandshake(authkey, os.urandom(NONCE_BYTES))
-        if self._tls is not None:
-            self._send_parts([self._tls.start()], deadline)
+        if self.tls is not None:
+            self._send_parts([self.tls.start()], deadline)
         try:
             while not handshake.done:
                 for body in handshake.receive(self._receive(deadline)):
@@ -208,7 +209,7 @@ class Connection:
         self._framer.takes_split = True
 
     def _send(self, parts: Sequence[Buffer], deadline: float | None) -> None:
-        self._send_parts(list(parts) if self._tls is None else [self._tls.seal(parts)], deadline)
+        self._send_parts(list(parts) if self.tls is None else [self.tls.seal(parts)], deadline)
 
     def _send_parts(self, parts: list[bytes | memoryview], deadline: float | None) -> None:
         try:
@@ -236,8 +237,8 @@ class Connection:
                     data = self._read()
                 except BlockingIOError:  # a signal handler in this thread has read the bytes
                     continue
-                if self._tls is not None:
-                    data = self._unseal(self._tls, data, deadline)
+                if self.tls is not None:
+                    data = self._unseal(self.tls, data, deadline)
                 if (whole := framer.whole(data)) is not None:
                     return whole
                 framer.push(data)
@@ -252,7 +253,7 @@ class Connection:
         """Receive bytes: into the buffer of a large frame, or return them; raises BlockingIOError if there are none."""
         framer = self._framer
         room = framer.room
-        if room is None or self._tls is not None:
+        if room is None or self.tls is not None:
             data = self._socket.recv(RECEIVE_BYTES if room is None else RECEIVE_BYTES_MORE)
             count = len(data)
         else:

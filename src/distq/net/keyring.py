@@ -55,6 +55,11 @@ class KeyRing:
         labels = [(authority.name, authority.age) for authority in taken.values()]
         self.uses = {label: self.uses.get(label, 0) for label in labels}
 
+    @property
+    def authorities(self) -> Iterable[Authority]:
+        """What each key allows, in the order of the keys."""
+        return self._authorities.values()
+
     def authority_of(self, key: bytes, peer: str) -> Authority:
         """Return what a key allows that a peer has just proved, and count the use; UNKNOWN if it was removed since."""
         authority = self._authorities.get(key, UNKNOWN)

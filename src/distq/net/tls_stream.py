@@ -101,6 +101,12 @@ class TlsStream:
         name = str(names[0]) if names else "without a name" if found else ""
         return "".join(one if one.isprintable() else "?" for one in name[:NAME_CHARS_MAX])
 
+    @property
+    def certificate_ends_at(self) -> float | None:
+        """Instant at which the peer's certificate ends, in seconds since 1970; None if it has presented none."""
+        ends = (self._object.getpeercert() or {}).get("notAfter")
+        return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else None
+
     def _read(self) -> bytes:
         """Return all plain bytes: none may stay here, where no poll would find them."""
         read, incoming = self._object.read, self._incoming

@@ -55,6 +55,10 @@ class WorkerHello(NamedTuple):
     labels: Iterable[str]
     holds: Sequence[tuple[int, int, int]] = ()
     """Index of an executor, key and delivery of each task that its executors hold."""
+    accept: str = ""
+    """Its DISTQ_ACCEPT: `pickle` or `json`; '' if it does not say."""
+    unsigned: str = ""
+    """Whether it runs unsigned payloads: `accept`, or `refuse` with a signing key; '' if it does not say."""
 
 
 class ExecutorHello(NamedTuple):
@@ -121,6 +125,8 @@ def write_worker_hello(name: str, session: str, worker: WorkerHello) -> dict[str
         "plain": worker.plain,
         "tasks": worker.tasks,
         "labels": worker.labels,
+        "accept": worker.accept,
+        "unsigned": worker.unsigned,
     }
 
 
@@ -180,6 +186,8 @@ def read_worker_hello(info: Mapping[str, Any]) -> WorkerHello:
         bool(info.get("tasks")),
         frozenset(short_text(label) for label in listed[:LABELS_MAX]),
         _numbers(info.get("holds"), 3),
+        short_text(info.get("accept")),
+        short_text(info.get("unsigned")),
     )
 
 

@@ -75,6 +75,7 @@ TABLE: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "schedule_remove": _OPERATORS,
         "schedule_resume": _OPERATORS,
         "schedule_run": _OPERATORS,
+        "security": _R,
         "show": _S | _R,
         "stack": _R,
         "wait": _S,

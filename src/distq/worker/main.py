@@ -18,6 +18,7 @@ from distq.net.tls_server import http_tls
 from distq.protocol.hello import WorkerHello, write_worker_hello
 from distq.settings import Settings
 from distq.settings.current_keys import current_authkeys
+from distq.settings.payloads_table import ACCEPT
 from distq.tasks.seal import sealer_of
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
@@ -176,5 +177,7 @@ def _introduction(settings: Settings, name: str, session: str) -> dict[str, obje
         plain=settings.plain_handler is not None,
         tasks=runs_tasks(settings),
         labels=[*(settings.labels or ()), executor_label(settings.executor)],
+        accept=settings.accept,
+        unsigned=settings.unsigned if settings.signing_keys else ACCEPT,
     )
     return write_worker_hello(name, session, worker)

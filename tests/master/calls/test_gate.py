@@ -56,6 +56,7 @@ admin_action  schedule_put                      -      -    -
 admin_action  schedule_remove                   -      -    -
 admin_action  schedule_resume                   -      -    -
 admin_action  schedule_run                      -      -    -
+admin_action  security                          -      -    read
 admin_action  show                              submit -    read
 admin_action  stack                             -      -    read
 admin_action  wait                              submit -    -

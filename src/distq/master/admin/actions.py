@@ -19,8 +19,10 @@ from distq.master.admin.queue_limits import SetQueueLimits
 from distq.master.admin.related_tasks import RelatedTasks
 from distq.master.admin.schedule_calls import ACTIONS as SCHEDULE_ACTIONS
 from distq.master.admin.schedule_calls import ScheduleAction
+from distq.master.admin.security import Report, ShowSecurity
 from distq.master.admin.task_list import ListTasks
 from distq.master.admin.wait_graph import WaitGraph
+from distq.protocol.security_report import SecurityReport
 from distq.wire.errors import BadCall
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class AdminActions:
     """Makes the request for each admin call."""
 
     def __init__(self, cycle: Cycle, workers: Workers, schedules: Schedules) -> None:
+        self.report_security: Report = SecurityReport
+        """Makes the report of `security`; the master sets it when it has all of its parts."""
         self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
             "backup_begin": lambda connection, _: BackupBegin(connection),
             "backup_read": BackupRead,
@@ -48,6 +52,7 @@ class AdminActions:
             "live": lambda connection, asked: LivePage(connection, workers, asked),
             "related": lambda connection, asked: RelatedTasks(connection, workers, asked),
             "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
+            "security": lambda connection, _: ShowSecurity(connection, self.report_security),
             "show": lambda connection, asked: ShowTask(connection, workers, asked),
             "stack": lambda connection, asked: ShowStack(connection, workers, asked),
             "wait": WaitGraph(workers).request,

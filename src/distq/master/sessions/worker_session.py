@@ -68,6 +68,7 @@ class WorkerSession:
     """One worker, from its first `hello` to the end of its leases."""
 
     __slots__ = (
+        "accept",
         "beat",
         "busy",
         "connected_at",
@@ -92,6 +93,7 @@ class WorkerSession:
         "stops",
         "tasks",
         "unknown",
+        "unsigned",
         "version",
     )
 
@@ -112,6 +114,10 @@ class WorkerSession:
         self.tasks = False
         self.labels: frozenset[str] = NO_LABELS
         """The labels that the worker has and tasks may require."""
+        self.accept = ""
+        """Its DISTQ_ACCEPT; '' for a worker of an earlier version."""
+        self.unsigned = ""
+        """Whether it runs unsigned payloads, `accept` or `refuse`; '' for a worker of an earlier version."""
         self.unknown = UnknownNames()
         """Task names that the worker does not know, because it has no such function, until they are tried again."""
         self.draining = False
@@ -177,6 +183,8 @@ class WorkerSession:
         self.tasks = worker.tasks
         self.queues = queues
         self.labels = frozenset(worker.labels)
+        self.accept = worker.accept
+        self.unsigned = worker.unsigned
 
 
 class Heartbeat(CallRequest):
