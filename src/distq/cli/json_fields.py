@@ -150,7 +150,7 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
         "status": _STATUS,
         "doctor": {
             "checks[].check": "Name of the check.",
-            "checks[].area": "What it concerns: `machine` or `master`.",
+            "checks[].area": "What it concerns: `machine`, `master`, `compose` or `kubernetes`.",
             "checks[].state": "`ok`, `warning`, `problem`, or `unknown` if the facts cannot be had.",
             "checks[].found": "What was found.",
             "checks[].why": "Why it matters.",

@@ -9,32 +9,48 @@ from typing import Final
 import click
 
 from distq.cli.ask import seconds
+from distq.cli.doctor.compose import compose_facts
+from distq.cli.doctor.kubernetes import kubernetes_facts, read_place
 from distq.cli.doctor.model import OK, PROBLEM, STATES, UNKNOWN, WARNING, Finding, count_states, examine
-from distq.cli.doctor.table import CHECKS, MACHINE, MASTER, TITLES
+from distq.cli.doctor.programs import CannotCheck
+from distq.cli.doctor.table import CHECKS, COMPOSE, KUBERNETES, MACHINE, MASTER, TITLES
 from distq.cli.environment import DOTENV, read_settings
 from distq.core.errors import DistqError
 from distq.core.plurals import counted
 
-CANNOT_CHECK: Final = 2
-"""Exit code if the doctor can check nothing: usage, settings, or a master that cannot be reached."""
 COLOURS: Final = {OK: "green", WARNING: "yellow", PROBLEM: "red", UNKNOWN: "blue"}
 WIDTH: Final = max(map(len, STATES))
 
 
-class CannotCheck(DistqError):
-    """The doctor cannot check the cluster."""
-
-    code = "CANNOT_CHECK"
-    exit_code = CANNOT_CHECK
-
-
 @click.command("doctor")
+@click.option(
+    "--compose",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Check also the Compose project of this file, or of the current folder; needs `docker`.",
+)
+@click.option(
+    "--kubernetes",
+    metavar="NAMESPACE/RELEASE",
+    help="Check also the objects of this release of the chart; needs `kubectl`, and reads no Secret.",
+)
+@click.option("--no-connect", is_flag=True, help="Do not connect to a master: check only what the options name.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also for warnings.")
 @click.option("--quiet", is_flag=True, help="Print only what is not ok, and the summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--wait", metavar="DURATION", default="5s", show_default=True, help="Maximum time to reach the master.")
 @click.pass_context
-def command(context: click.Context, strict: bool, quiet: bool, as_json: bool, wait: str) -> int:
+def command(
+    context: click.Context,
+    compose: str | None,
+    kubernetes: str | None,
+    no_connect: bool,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+    wait: str,
+) -> int:
     """Check a running cluster against the hardening checklist, and explain each finding.
 
     A finding is ok, a warning, a problem, or unknown where a fact cannot be had. The command changes nothing, and
@@ -43,13 +59,28 @@ def command(context: click.Context, strict: bool, quiet: bool, as_json: bool, wa
     Exit codes: 0 no problem, 1 a problem (with --strict also a warning), 2 nothing could be checked, because the
     usage or the settings are wrong, or the master cannot be reached or refuses the key.
     """
-    findings = _of_master(context, seconds(wait, "--wait"))
+    wait_s = seconds(wait, "--wait")
+    place = None if kubernetes is None else _place(kubernetes)
+    if no_connect and compose is None and kubernetes is None:
+        raise click.UsageError("--no-connect leaves nothing to check without --compose or --kubernetes.", context)
+    findings = [] if no_connect else _of_master(context, wait_s)
+    if compose is not None:
+        findings += examine(COMPOSE, CHECKS[COMPOSE], compose_facts(compose))
+    if place is not None:
+        findings += examine(KUBERNETES, CHECKS[KUBERNETES], kubernetes_facts(*place))
     if as_json:
         click.echo(json.dumps(as_object(findings), indent=2))
     else:
         print_findings(findings, quiet=quiet)
     counts = count_states(findings)
     return 1 if counts[PROBLEM] or (strict and counts[WARNING]) else 0
+
+
+def _place(text: str) -> tuple[str, str]:
+    try:
+        return read_place(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--kubernetes") from None
 
 
 def _of_master(context: click.Context, wait_s: float) -> list[Finding]:

@@ -38,7 +38,11 @@ def _secret_files(facts: LocalFacts) -> Found:
 
 
 def _env_file(facts: LocalFacts) -> Found:
-    file = facts.env_file
+    return env_file_found(facts.env_file)
+
+
+def env_file_found(file: SecretFile | None) -> Found:
+    """Judge the permissions of a `.env`."""
     if file is None or not file.setting:
         return Found(OK, "Does not apply: there is no secret in a .env here.")
     if file.mode & GROUP_BITS and not file.mode & OTHER_BITS:

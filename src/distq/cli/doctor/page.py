@@ -30,7 +30,12 @@ nothing, and prints no key.
 ```sh
 distq doctor
 distq doctor --strict --json
+distq doctor --compose
+distq doctor --no-connect --kubernetes default/distq
 ```
+
+`--compose` checks a Compose project as well, and `--kubernetes` the objects of a release of the chart. `--no-connect`
+leaves out the master.
 
 | state | means | exit code |
 |---|---|---|
