@@ -139,7 +139,7 @@ CHECKS: Final = (
         "Send keys and tokens over HTTP with TLS only.",
         "A key in a plain request can be read by each machine on the way.",
         "Settings: unset DISTQ_HTTP_PLAIN_KEYS, or set DISTQ_TLS_CERT with DISTQ_HTTP_TLS=1. Keep it at 1 only behind "
-        "a proxy with TLS. Chart: master.env.",
+        "a proxy with TLS. Chart: tls.http.",
         _http_keys,
         ("report.http",),
     ),

@@ -27,7 +27,7 @@ INTRODUCTION: Final = f"""\
 connects with the settings of every command, the address and a key, and prints a line for each check. It changes
 nothing, and prints no key.
 
-```sh
+```text
 distq doctor
 distq doctor --strict --json
 distq doctor --compose
