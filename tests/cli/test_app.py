@@ -167,6 +167,10 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             ["schedule", "add", "--evry", "5s", "nightly", "m:f"],
             "distq: No such option '--evry'. Did you mean '--every'? See `distq schedule add --help`.\n",
         ),
+        (
+            ["list", "--stat", "running"],
+            "distq: No such option '--stat'. Did you mean '--state'? See `distq list --help`.\n",
+        ),
         (["status", "--bogus"], "distq: No such option '--bogus'. See `distq status --help`.\n"),
         (["worker"], None),
         (["master"], None),
@@ -640,3 +644,47 @@ def test_a_table_is_printed_in_every_locale(environ: dict[str, str], utf8: str) 
     assert (done.returncode, done.stderr) == (0, "")
     printed = Path("out").read_bytes()
     assert "größe.db".encode() in printed or rb"gr\xf6\xdfe.db" in printed
+
+
+EVERY = sorted(commands(app, click.Context(app, info_name="distq")))
+REPEATED = ("status", "list", "dead list", "schedule list")
+"""The commands that list what changes while one looks."""
+
+
+@pytest.mark.parametrize(("words", "command"), EVERY, ids=[words for words, _ in EVERY])
+def test_a_mistyped_command_or_option_names_the_nearest_one(
+    words: str, command: click.Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command, and every long option of it: with one letter too many, or one too few."""
+    monkeypatch.setenv("DISTQ_LOG_FORMAT", "console")
+    *above, name = words.split()
+    assert run([*above, f"{name}x"]) == 2
+    assert f"Did you mean `distq {words}`?" in capsys.readouterr().err
+    for option in [option for param in command.params for option in param.opts if option.startswith("--")]:
+        assert run([*words.split(), option[:-1]]) == 2
+        assert f"Did you mean '{option}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", REPEATED)
+def test_a_command_that_lists_has_json_and_watch(words: str) -> None:
+    """The same two options in each; tests/e2e/test_examples.py compares the fields of the JSON."""
+    options = {option for param in dict(EVERY)[words].params for option in param.opts}
+    assert {"--json", "--watch"} <= options
+
+
+def test_no_other_command_is_a_list() -> None:
+    """A new command named so belongs to the test above."""
+    assert {words for words, _ in EVERY if words.split()[-1] in ("list", "status", "ls")} == set(REPEATED)
+
+
+def test_ctrl_c_within_the_making_of_a_class_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python 3.11 raises RuntimeError from it there, as at the import of a command."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise RuntimeError("Error calling __set_name__ on 'Field' instance") from KeyboardInterrupt()
+
+    monkeypatch.setattr("distq.cli.app.app.main", interrupted)
+    assert run(["worker"]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -79,7 +79,7 @@ def test_the_compose_file_of_a_new_project_uses_the_images_of_this_version(proje
     written = yaml.safe_load((project / "compose.yaml").read_text())
     ours = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     for name, service in written["services"].items():
-        assert service["image"] == "${REGISTRY:-}" + ours[name]["image"]
+        assert service["image"] == "${REGISTRY:-}" + ours[name]["image"].partition("${VARIANT")[0]
         assert service["image"].endswith(f":{__version__}")
         assert service["environment"].keys() <= {row.name for row in ROWS}
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
@@ -117,9 +117,46 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(
     assert f"{tmp_path / 'file' / 'jobs'} cannot be written: Not a directory." in capsys.readouterr().err
 
 
-def test_the_version_is_the_only_braces_of_compose() -> None:
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("my jobs", "myjobs"),
+        ("2026", "2026"),
+        ("Größe_2", "gre_2"),
+        ("日本", "distq"),
+        ("-a.b", "ab"),
+        ("...", "distq"),
+        ("it's", "its"),
+    ],
+)
+def test_a_folder_of_any_name_is_a_project_of_compose(
+    folder: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compose starts no project whose name it cannot derive; and the printed `cd` works in a shell."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", "--", folder]) == 0
+    (change,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  cd ")]
+    shown = subprocess.run(["sh", "-c", f"{change} && pwd -P"], capture_output=True, text=True, check=True).stdout
+    assert shown == f"{(tmp_path / folder).resolve()}\n"
+    assert yaml.safe_load((tmp_path / folder / "compose.yaml").read_text())["name"] == name
+
+
+def test_git_ignores_the_key_of_a_project_within_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything but .env would be committed."""
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet", "."], check=True)
+    assert run(["init", "jobs"]) == 0
+    capsys.readouterr()
+    listed = ("git", "ls-files", "--others", "--exclude-standard")
+    added = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+    assert set(added) == {f"jobs/{name}" for name in FILES - {".env"}}
+
+
+def test_version_and_name_are_the_only_braces_of_compose() -> None:
     """The text is a format: a brace of Compose that is not doubled would be a field."""
-    files = project_files("1.2.3", "k" * 43)
+    files = project_files("1.2.3", "k" * 43, "jobs")
     assert "${DISTQ_AUTHKEY}" in files["compose.yaml"]
     assert "distq-master:1.2.3" in files["compose.yaml"]
     assert "{{" not in "".join(files.values())

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -165,6 +166,7 @@ class Tmux:
     """A real terminal of 80 by 24 with a shell."""
 
     def __init__(self, folder: Path, grid: Cluster) -> None:
+        self.folder = folder
         self._command = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
         shell = "env -i " + " ".join(f"{key}={shlex.quote(text)}" for key, text in environment(grid).items())
         self._run("new-session", "-d", "-x", "80", "-y", "24", f"cd {ROOT}; {shell} PS1='$ ' sh")
@@ -281,3 +283,50 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it(grid: Cluster, tmux: Tmu
     tmux.press("C-c")
     tmux.press("echo it ended with $?", "Enter")
     tmux.shows(r"it ended with 130$")
+
+
+QUEUES = 9_900
+"""Queues of the test below; with those of the standard library they stay below DISTQ_QUEUES_MAX."""
+WIDE = "最初-gö"
+
+
+def cells(text: str) -> int:
+    """Return the number of cells that a text takes on a terminal."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+@NEEDS_TMUX
+@pytest.mark.timeout(180)
+def test_the_screens_of_many_queues_fit_every_terminal(grid: Cluster, tmux: Tmux) -> None:
+    """Ten thousand queues, one of them with wide characters, at 80 by 24, 40 by 10 and 200 by 60, without colours.
+
+    A master that starts again meanwhile is reached again, and even a terminal of one cell does not end it.
+    """
+    master = grid.master(DISTQ_STORE=f"sqlite:///{tmux.folder}/many.db")
+    with grid.client() as client:
+        for _ in "ab":
+            client.submit_named("any:task", [], queue=WIDE)
+        for number in range(QUEUES):
+            client.submit_named("any:task", [], queue=f"queue-{number}")
+        client.flush()
+        client.abandon()
+    tmux.press(f"NO_COLOR=1 {sys.executable} -m distq top --every 100ms", "Enter")
+    for width, height in ((80, 24), (40, 10), (200, 60)):
+        tmux.resize(width, height)
+        rows = height - 7
+        lines = tmux.shows(rf"{WIDE} +2 +0(?s:.*)1 to {rows} of 9,90\d\n1-4 view")
+        assert len(lines) == height
+        assert all(cells(line) <= width for line in lines)
+        head, first, second = lines[4:7]
+        assert first.startswith(WIDE)
+        assert second.startswith("queue-")
+        assert [cells(first[: first.index(" 2 ") + 2]), second.index(" 1 ") + 2] == [head.index("ready") + 5] * 2
+    tmux.resize(1, 1)
+    tmux.resize(80, 24)
+    master.signal(signal.SIGTERM)
+    assert master.ends() == 0
+    tmux.shows(r"Connecting again\.")
+    grid.master(DISTQ_STORE=f"sqlite:///{tmux.folder}/many.db")
+    tmux.shows(rf"(?s)\Adistq top(?!.*Connecting).*{WIDE} +2 ")
+    tmux.press("q")
+    tmux.shows(r"^\$ .*distq top.*\n\$")

@@ -4,6 +4,7 @@ A command is a module with a `command`. It imports what it needs when it runs: `
 every few seconds, imports neither logs nor metrics nor tables.
 """
 
+import difflib
 import importlib
 import re
 from collections.abc import Sequence
@@ -103,6 +104,8 @@ def run(args: Sequence[str]) -> int:
             click.echo(error.format_message(), err=True)
         return USAGE
     except Exception as error:
+        if is_interrupted(error):
+            return INTERRUPTED
         if isinstance(error, ImportError | AttributeError) and shadowed():
             raise  # the explanation needs modules that cannot be imported either
         known = in_words(error, is_service=command_of(list(args))[0] in SERVICES)
@@ -114,10 +117,20 @@ def run(args: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def is_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an exception: Python up to 3.11 wraps it where it interrupts the making of a class."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
+
+
 def explained(error: Exception) -> tuple[str, int]:
     """Return the message for an error, and the exit code."""
     if isinstance(error, DistqError):
         return sentences(error), error.exit_code
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        nearest = difflib.get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0.0)
+        error = click.NoSuchOption(error.option_name, possibilities=nearest, ctx=error.ctx)
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "distq"
         return f"{_sentence(error.format_message())} See `{where} --help`.", USAGE

@@ -1,6 +1,7 @@
 """`distq init`: writes a small project that runs at once."""
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Final
@@ -41,7 +42,7 @@ def command(folder: Path) -> None:
     from distq.cli.project import project_files
     from distq.settings.authkey import new_authkey
 
-    files = dict(project_files(__version__, new_authkey()))
+    files = dict(project_files(__version__, new_authkey(), project_name(folder.resolve().name)))
     there = [name for name in files if os.path.lexists(folder / name)]
     if IGNORED in there:
         there.remove(IGNORED)
@@ -63,8 +64,14 @@ def command(folder: Path) -> None:
         click.echo(
             f"{IGNORED} exists and is unchanged: make sure that it has a line {ENV_FILE}, which contains the key."
         )
-    change = "" if folder.resolve() == Path.cwd() else f"\n  cd {shlex.quote(str(folder))}"
+    path = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    change = "" if folder.resolve() == Path.cwd() else f"\n  cd {shlex.quote(path)}"
     click.echo(f"\n{NEXT.format(change=change)}")
+
+
+def project_name(folder: str) -> str:
+    """Return Compose's own name for a project in a folder, or `distq` where that would be empty, as for `日本`."""
+    return re.sub(r"[^a-z0-9_-]", "", folder.lower()).lstrip("_-") or "distq"
 
 
 def _write(path: Path, text: str) -> None:

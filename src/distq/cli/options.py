@@ -14,7 +14,14 @@ class TakesJson(click.Command):
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; one that begins with two hyphens is an error: no name and no JSON begins so."""
-        rest = super().parse_args(context, args)
+        try:
+            rest = super().parse_args(context, list(args))
+        except click.MissingParameter:  # a mistyped option may have been taken for an argument
+            known = {name for param in self.get_params(context) for name in param.opts}
+            for text in args:
+                if text.partition("=")[0] not in known:
+                    self._refuse_option(context, text)
+            raise
         if context.resilient_parsing:  # a shell completes the line
             return rest
         for argument in (param for param in self.params if isinstance(param, click.Argument)):

@@ -45,6 +45,8 @@ def test_a_task_counts_words() -> None:
 COMPOSE: Final = """\
 # A master and two workers that run tasks.py: docker compose up --detach --wait
 # After a change of tasks.py: docker compose restart worker
+name: "{name}"
+
 x-service: &service
   restart: unless-stopped
   read_only: true
@@ -96,14 +98,14 @@ __pycache__/
 """
 
 
-def project_files(version: str, key: str) -> Mapping[str, str]:
-    """Return the text of each file of a project, by its name."""
+def project_files(version: str, key: str, name: str) -> Mapping[str, str]:
+    """Return the text of each file of a project, by its name; `name` is that of the project in Compose."""
     return MappingProxyType(
         {
             "tasks.py": TASKS,
             "program.py": PROGRAM,
             "test_tasks.py": TEST,
-            "compose.yaml": COMPOSE.format(version=version),
+            "compose.yaml": COMPOSE.format(version=version, name=name),
             ".env": ENV.format(key=key),
             ".gitignore": GITIGNORE,
         }
