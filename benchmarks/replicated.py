@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.storage.postgresql.server import PostgresServer, server_in, short_folder
+from tests.storage.postgresql.server import PostgresServer, server_in, short_folder, standby_of
 
 from benchmarks.durable import POSTGRESQL_RATE_MIN, POSTGRESQL_TRIP_MAX, measure
 from benchmarks.many_tasks import BATCH, BODY, ENVELOPE, client_of
@@ -30,6 +30,9 @@ from distq import Client
 from distq.demo.cluster import free_port
 
 Row = tuple[str, ...]
+SERVER: Final = ("shared_buffers=128MB", "max_wal_size=4GB")
+SYNCHRONOUS_RATE_MIN: Final = 0.45
+"""Required tasks/s with a synchronous standby, as a part of SQLite's."""
 WARM_UP: Final = 200
 TAKEOVERS: Final = 20
 HANDOVERS: Final = 10
@@ -300,11 +303,40 @@ def throughput(server: PostgresServer) -> list[Row]:
     ]
 
 
+def synchronous(server: PostgresServer) -> list[Row]:
+    """Measure throughput with a synchronous standby, and SQLite just before; then fail over to the standby."""
+    with tempfile.TemporaryDirectory(prefix="distq-bench-", dir=Path.cwd()) as name:
+        rate, _ = measure(f"sqlite:///{Path(name) / 'queue.db'}")
+    with standby_of(server, *SERVER) as standby:
+        url = server.url_with(standby) + "schema=synchronous"
+        database_rate, database_trip_s = measure(url)
+        with ExitStack() as stack:
+            group = Group(stack, url + "&cluster=failover")
+            group.leader()
+            with load(group) as running:
+                server.kill()
+                standby.promote()
+                back_at = time.perf_counter()
+                pause_s = running.gap_after(back_at)
+                lost = max(len(running.accepted_at) - stored_tasks(group), 0)
+    server.start(*SERVER)
+    server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+    server.sql("SELECT pg_reload_conf()")
+    return [
+        row("tasks/s, PostgreSQL with a synchronous standby", SYNCHRONOUS_RATE_MIN * rate, database_rate, least=True),
+        ("the same, as a part of SQLite's just before", f"{SYNCHRONOUS_RATE_MIN}", f"{database_rate / rate:.2f}", ""),
+        ("round trip of one task, p50, with a synchronous standby", "-", time_text(database_trip_s), "-"),
+        row("service after the synchronous standby was promoted", 1.0, pause_s),
+        ("accepted tasks that were lost", "0", str(lost), "NOT MET" if lost else "met"),
+    ]
+
+
 MEASURES: Final[dict[str, Callable[[PostgresServer], list[Row]]]] = {
     "throughput": throughput,
     "takeover": takeover,
     "handover": handover,
     "failover": failover,
+    "synchronous": synchronous,
     "million": million,
     "frozen": frozen,
 }
@@ -313,7 +345,7 @@ MEASURES: Final[dict[str, Callable[[PostgresServer], list[Row]]]] = {
 def main(names: Sequence[str]) -> None:
     """Measure, and print the figures with their limits."""
     rows: list[Row] = []
-    with short_folder() as folder, server_in(folder, "shared_buffers=128MB", "max_wal_size=4GB") as server:
+    with short_folder() as folder, server_in(folder, *SERVER) as server:
         for name in names or MEASURES:
             rows += MEASURES[name](server)
             print(f"measured: {name}", file=sys.stderr)

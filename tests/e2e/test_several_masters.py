@@ -13,7 +13,7 @@ from tests.e2e import tasks
 from tests.e2e.cluster import KEY, Cluster, Process
 from tests.e2e.holding import go, holders, running, store_the_leases
 from tests.ports import free_port
-from tests.storage.postgresql.server import PostgresServer, server_in, short_folder
+from tests.storage.postgresql.server import PostgresServer, server_in, short_folder, standby_of
 from tests.waiting import eventually
 
 from distq import Client, QueueManager
@@ -36,6 +36,7 @@ class Masters:
     def __init__(self, grid: Cluster, server: PostgresServer) -> None:
         self.grid = grid
         self.server = server
+        self.store = server.url
         self.ports: list[int] = [free_port() for _ in range(3)]
         self.http_ports: list[int] = [free_port() for _ in range(3)]
         self.addresses = ",".join(f"127.0.0.1:{port}" for port in self.ports)
@@ -43,7 +44,7 @@ class Masters:
     def start(self, number: int, **settings: str) -> Process:
         """Start a master and wait until it listens."""
         return self.grid.master(
-            DISTQ_STORE=self.server.url,
+            DISTQ_STORE=self.store,
             DISTQ_BIND=f"127.0.0.1:{self.ports[number]}",
             DISTQ_HTTP_ADDRESS=f"127.0.0.1:{self.http_ports[number]}",
             DISTQ_LEADER_LEASE_S="2s",
@@ -224,3 +225,43 @@ def test_a_frozen_leader_is_replaced_and_stands_by_when_it_is_thawed(masters: Ma
     first.logs("leadership_began", times=2)
     with masters.client(0) as client:
         assert client.submit(tasks.square, 4).result(60) == 16
+
+
+def test_p1_no_accepted_task_is_lost_when_the_database_fails_over(masters: Masters, server: PostgresServer) -> None:
+    """A synchronous standby has every commit that a client knows of, and the masters find it when it is promoted."""
+    with standby_of(server) as standby:
+        masters.store = server.url_with(standby)
+        masters.leader(0)
+        masters.standby(1)
+        with masters.client() as client:
+            futures = [client.submit(tasks.square, n) for n in range(TASKS)]
+            assert client.flush(60)
+            server.kill()
+            futures += [client.submit(tasks.square, n) for n in range(TASKS)]
+            standby.promote()
+            masters.worker(2)
+            assert Counter(future.result(60) for future in futures) == Counter(2 * [n * n for n in range(TASKS)])
+
+
+def test_a_commit_that_waits_for_a_synchronous_standby_is_not_cancelled(
+    masters: Masters, server: PostgresServer
+) -> None:
+    """The leader keeps its lease, for longer than that lasts, and answers the submit when the standby is back."""
+    commits = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'distq commit %'"
+    waiting = f"{commits} AND wait_event = 'SyncRep'"
+    beat = "SELECT beat FROM distq.distq_leases"
+    with standby_of(server) as standby:
+        leader = masters.leader(0)
+        masters.worker()
+        with masters.client() as client:
+            assert client.submit(tasks.square, 3).result(60) == 9
+            standby.stop(signal.SIGQUIT)
+            future = client.submit(tasks.square, 4)
+            eventually(lambda: server.sql(waiting) == [(1,)], "the commit waits for the standby")
+            ((first,),) = server.sql(beat)
+            eventually(lambda: server.sql(beat)[0][0] > first + 4, "the lease was renewed for longer than it lasts")
+            assert not future.done()
+            assert server.sql(waiting) == [(1,)]
+            standby.start()
+            assert future.result(60) == 16
+        assert "leadership_ended" not in leader.log.read_text()

@@ -63,6 +63,10 @@ class PostgresServer:
         """The URL of the database over the socket, as DISTQ_STORE takes it."""
         return f"postgresql://distq@/postgres?host={self.folder}&port={self.port}"
 
+    def url_with(self, other: "PostgresServer") -> str:
+        """The URL of this server and another one over TCP, of which one accepts writes."""
+        return f"postgresql://distq@127.0.0.1:{self.port},127.0.0.1:{other.port}/postgres?"
+
     @property
     def conninfo(self) -> str:
         """The connection string of a superuser."""
@@ -116,6 +120,11 @@ class PostgresServer:
             )
         eventually(self._answers, "the server accepts connections", lambda: self.log)
 
+    @property
+    def runs(self) -> bool:
+        """Whether the server was started, and not stopped since."""
+        return self._process is not None
+
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log
@@ -138,6 +147,10 @@ class PostgresServer:
             os.kill(int(child), signal.SIGKILL)
         process.kill()
         process.wait(SOON_S)
+
+    def promote(self) -> None:
+        """Make this standby the primary server, and wait until it accepts writes."""
+        self.sql("SELECT pg_promote(true, 60)")
 
     def sql(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement as a superuser, and return its rows."""
@@ -167,6 +180,27 @@ def server_in(folder: Path, *options: str, wal: Path | None = None) -> Iterator[
         yield server
     finally:
         server.stop(signal.SIGQUIT)
+
+
+@contextmanager
+def standby_of(primary: PostgresServer, *options: str) -> Iterator[PostgresServer]:
+    """A synchronous standby of a running server: from now on each commit of the primary waits for it."""
+    standby = PostgresServer(primary.folder, free_port(), "standby")
+    connection = f"--dbname={primary.conninfo} application_name=standby"
+    files = ["-D", str(standby.data), "--write-recovery-conf", "--no-sync", "--checkpoint=fast"]
+    standby.command("pg_basebackup", connection, *files)
+    try:
+        standby.start(*options)
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.sql("SELECT pg_reload_conf()")
+        state = "SELECT sync_state FROM pg_stat_replication WHERE application_name = 'standby'"
+        eventually(lambda: primary.sql(state) == [("sync",)], "the standby is synchronous", lambda: standby.log)
+        yield standby
+    finally:
+        standby.stop(signal.SIGQUIT)
+        if primary.runs:
+            primary.sql("ALTER SYSTEM RESET synchronous_standby_names")
+            primary.sql("SELECT pg_reload_conf()")
 
 
 @contextmanager

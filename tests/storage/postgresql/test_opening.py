@@ -13,7 +13,7 @@ from tests.storage.committer import body_of, committer
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
 from tests.storage.postgresql.opened import becomes, opened
-from tests.storage.postgresql.server import PostgresServer
+from tests.storage.postgresql.server import PostgresServer, standby_of
 
 from distq.core.ports import KEEP, CommitRefused, StoreError
 from distq.storage import open_store
@@ -21,6 +21,7 @@ from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql import store as store_module
 from distq.storage.postgresql import tables
 from distq.storage.postgresql.session import Access, DatabaseSession
+from distq.storage.postgresql.store import PostgresStore
 from distq.storage.postgresql.target import parse_target
 
 pytestmark = pytest.mark.postgresql
@@ -157,27 +158,59 @@ async def test_a_silent_first_host_does_not_hide_the_second(server: PostgresServ
 @on_loop
 async def test_a_standby_is_passed_over_until_it_is_promoted(server: PostgresServer) -> None:
     """After the failover the store leads on the promoted server, with every row that was confirmed."""
-    standby = PostgresServer(server.folder, server.port + 1, "standby")
-    server.command("pg_basebackup", "-d", server.conninfo, "-D", str(standby.data), "-R", "-c", "fast", "-X", "stream")
-    standby.data.chmod(0o700)
-    try:
-        standby.start()
-        server.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        server.sql("SELECT pg_reload_conf()")
-        await becomes(lambda: server.sql("SELECT sync_state FROM pg_stat_replication") == [("sync",)])
-        url = f"postgresql://distq@127.0.0.1:{standby.port},127.0.0.1:{server.port}/postgres"
+    with standby_of(server) as standby:
+        url = standby.url_with(server)
         async with opened(url) as store:
             await store.commit({1: (b"h", b"one")})
         server.kill()
         async with opened(url, lead=False) as store:
             following = asyncio.ensure_future(follow(store))
             await becomes(lambda: store.waiting)
-            assert standby.sql("SELECT pg_promote()") == [(True,)]
+            standby.promote()
             assert await following == {1: b"h"}
             assert await store.read([1]) == [b"one"]
             await store.commit({2: (b"h", b"two")})
-    finally:
-        standby.stop(signal.SIGQUIT)
+
+
+@on_loop
+async def test_a_read_only_server_is_waited_for(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standby of the database may be promoted later than PATIENCE_S, and no master needs an operator then."""
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.0)
+    server.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+    server.sql("SELECT pg_reload_conf()")
+    await becomes(lambda: server.sql("SHOW default_transaction_read_only") == [("on",)])
+    async with opened(server.url, lead=False) as store:
+        following = asyncio.ensure_future(follow(store))
+        looks = 0
+
+        def looked() -> bool:
+            nonlocal looks
+            looks, store.waiting = looks + bool(store.waiting), ""
+            return looks > 2 or following.done()
+
+        await becomes(looked)
+        assert not following.done()
+        server.sql("ALTER SYSTEM RESET default_transaction_read_only")
+        server.sql("SELECT pg_reload_conf()")
+        assert await following == {}
+
+
+@on_loop
+async def test_a_standby_that_waits_for_a_lease_leaves_the_lock_to_the_earlier_leader(server: PostgresServer) -> None:
+    """After a restart of the database the master of the last epoch leads at once; others wait for the lease."""
+    async with opened(server.url) as first:
+        epoch = first.epoch
+    server.sql("UPDATE distq.distq_leases SET released = false, lease_ms = 600000, server_started_at = 'epoch'")
+    async with opened(server.url, lead=False) as other:
+        following = asyncio.ensure_future(follow(other))
+        await becomes(lambda: other.waiting)
+        again = PostgresStore(server.url, {}, None, lease_s=5.0, led_epoch=epoch)
+        try:
+            await follow(again)
+            assert again.epoch == epoch + 1
+        finally:
+            following.cancel()
+            await again.close()
 
 
 @on_loop

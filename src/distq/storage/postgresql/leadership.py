@@ -92,8 +92,7 @@ class Leadership:
         if self.looked is None or (look.epoch, look.beat) != (self.looked.epoch, self.looked.beat):
             self._changed_at = now
             if self._is_locked and not look.released:  # the leader still works, without its lock
-                session.run(tables.UNLOCK, (integer(self.access.target.lock),))
-                self._is_locked = False
+                self._unlock(session)
         self.looked = look
         lease_over_s = now - self._changed_at - look.lease_s if look.lease_s else -1.0
         if not self._is_locked and not self._try_lock(session):
@@ -102,7 +101,10 @@ class Leadership:
             return False
         if look.released or look.epoch == self._led_epoch or not look.lease_s or lease_over_s >= 0:
             return True
-        return look.same_server and not self._has_committer(session)
+        if look.same_server and not self._has_committer(session):
+            return True
+        self._unlock(session)  # the master of that epoch need not wait for the lease, but for the lock
+        return False
 
     def _has_committer(self, session: DatabaseSession) -> bool:
         """Whether a leader has a session that commits: a master that is killed loses both of its sessions."""
@@ -136,7 +138,7 @@ class Leadership:
         assert self.statements is not None
         session = self._connected()
         session.run(self.statements.text(tables.RELEASE), (integer(epoch),))
-        session.run(tables.UNLOCK, (integer(self.access.target.lock),))
+        self._unlock(session)
         session.run(f"NOTIFY {self.access.target.channel}")
 
     @property
@@ -197,3 +199,7 @@ class Leadership:
         ((taken,),) = session.run(tables.LOCK, (integer(self.access.target.lock),))
         self._is_locked = bool(int_of(taken))
         return self._is_locked
+
+    def _unlock(self, session: DatabaseSession) -> None:
+        session.run(tables.UNLOCK, (integer(self.access.target.lock),))
+        self._is_locked = False

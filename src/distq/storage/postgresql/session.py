@@ -211,9 +211,21 @@ def _primary(done: "pq.abc.PGresult") -> str:
 def _rejects(conninfo: str, seconds: float) -> bool:
     """Whether the server runs and rejects this connection, or libpq cannot use its parameters.
 
-    libpq gives no code for a failed connection, and its text depends on the server's language.
+    libpq gives no code for a failed connection, and its text depends on the server's language. A standby of the
+    database, which is read-only until it is promoted, does not reject it for good.
     """
-    return seconds < PING_S and pq.PGconn.ping(conninfo.encode()) in {pq.Ping.OK, pq.Ping.NO_ATTEMPT}
+    if seconds >= PING_S:
+        return False
+    found = pq.PGconn.ping(conninfo.encode())
+    return found == pq.Ping.NO_ATTEMPT or (found == pq.Ping.OK and not _admits_readers(conninfo))
+
+
+def _admits_readers(conninfo: str) -> bool:
+    try:
+        psycopg.connect(make_conninfo(conninfo, target_session_attrs="any")).close()
+    except psycopg.Error:
+        return False
+    return True
 
 
 def text_of(exc: psycopg.Error) -> str:
