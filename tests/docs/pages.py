@@ -273,6 +273,7 @@ RUN_BY: Final = {
         "python",
     ): "tests/docs/test_outputs.py::test_every_output_of_a_page_is_that_of_its_command",
 }
+NGINX: Final = "nginx is not among the programs of the tests."
 LOGQL: Final = "Loki is not among the programs of the tests."
 BUILD: Final = "A build needs an engine; tests/kit/engine builds the images and one with tasks."
 NOT_RUN: Final = [
@@ -282,7 +283,8 @@ NOT_RUN: Final = [
     ),
     NotRun("docs/how-to/images-without-a-shell.md", "FROM distq-worker:0.1.0-minimal", BUILD),
     NotRun("docs/how-to/images-without-a-shell.md", "FROM python:3.15-slim-trixie AS packages", BUILD),
-    NotRun("docs/how-to/the-page.md", "location / {", "nginx is not among the programs of the tests."),
+    NotRun("docs/how-to/the-page.md", "location / {", NGINX),
+    NotRun("docs/how-to/the-page.md", "proxy_next_upstream error timeout http_503 non_idempotent;", NGINX),
     NotRun("docs/how-to/traces.md", "FROM distq-worker:0.1.0", BUILD),
     NotRun("examples/own-tasks/README.md", "FROM distq-worker:0.1.0", BUILD),
     NotRun(
