@@ -108,14 +108,14 @@ def test_a_key_that_may_not_ask_gives_unknown_in_words(grid: Cluster, tmp_path: 
     assert found["ready"]["state"] == "ok"
 
 
-def test_no_master_and_a_wrong_key_exit_with_2_and_a_sentence(grid: Cluster) -> None:
+def test_no_master_and_a_wrong_key_exit_with_3_and_a_sentence(grid: Cluster) -> None:
     """Nothing could be checked."""
     nothing = grid.run("doctor", "--wait", "1s")
-    assert nothing.ends() == 2
+    assert nothing.ends() == 3
     assert f"The master at 127.0.0.1:{grid.port} cannot be reached" in nothing.text
     grid.master()
     refused = grid.run("doctor", DISTQ_AUTHKEY=STRONG)
-    assert refused.ends() == 2
+    assert refused.ends() == 3
     assert "does not let us in" in refused.text
     assert "Traceback" not in nothing.text + refused.text
     assert STRONG not in refused.text

@@ -32,7 +32,7 @@ class WaitingCalls:
         self._is_due = False
 
     def add(self, caller: Caller) -> None:
-        """Let a connection, which waits not yet, wait for its turn."""
+        """Let a connection, that is not waiting yet, wait for its turn."""
         self._callers.append(caller)
         if not self._is_due:
             self._serve_later()

@@ -12,10 +12,8 @@ from distq.cli.ask import seconds
 from distq.cli.doctor.compose import compose_facts
 from distq.cli.doctor.kubernetes import kubernetes_facts, read_place
 from distq.cli.doctor.model import OK, PROBLEM, STATES, UNKNOWN, WARNING, Finding, count_states, examine
-from distq.cli.doctor.programs import CannotCheck
 from distq.cli.doctor.table import CHECKS, COMPOSE, KUBERNETES, MACHINE, MASTER, TITLES
 from distq.cli.environment import DOTENV, read_settings
-from distq.core.errors import DistqError
 from distq.core.plurals import counted
 
 COLOURS: Final = {OK: "green", WARNING: "yellow", PROBLEM: "red", UNKNOWN: "blue"}
@@ -56,8 +54,8 @@ def command(
     A finding is ok, a warning, a problem, or unknown where a fact cannot be had. The command changes nothing, and
     prints no key. A key with the role read is enough.
 
-    Exit codes: 0 no problem, 1 a problem (with --strict also a warning), 2 nothing could be checked, because the
-    usage or the settings are wrong, or the master cannot be reached or refuses the key.
+    Exit codes: 0 no problem, 1 a problem (with --strict also a warning). Nothing was checked with 2, as the usage or
+    the settings are wrong, and with 3, as the master cannot be reached or refuses the key.
     """
     wait_s = seconds(wait, "--wait")
     place = None if kubernetes is None else _place(kubernetes)
@@ -84,17 +82,14 @@ def _place(text: str) -> tuple[str, str]:
 
 
 def _of_master(context: click.Context, wait_s: float) -> list[Finding]:
-    """The findings about the master at DISTQ_ADDRESS and about this machine. Raises CannotCheck."""
+    """The findings about the master at DISTQ_ADDRESS and about this machine. Raises DistqError."""
     from distq.cli.doctor.gather import local_facts, master_facts
     from distq.settings import Role
 
     loaded = read_settings(context, Role.CLIENT)
     for warning in loaded.warnings:
         click.echo(f"distq: warning: {warning}", err=True)
-    try:
-        facts = master_facts(loaded.settings, wait_s)
-    except DistqError as error:
-        raise CannotCheck(f"{error} {error.hint}".strip()) from error
+    facts = master_facts(loaded.settings, wait_s)
     local = local_facts(loaded, context.find_root().obj or DOTENV)
     return [*examine(MACHINE, CHECKS[MACHINE], local), *examine(MASTER, CHECKS[MASTER], facts)]
 

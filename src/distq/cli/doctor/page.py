@@ -44,8 +44,8 @@ leaves out the master.
 | problem | change it | 1 |
 | unknown | the facts cannot be had: an earlier version, a key that may not ask, no worker | 0 |
 
-The exit code is 2 if nothing could be checked: the settings are wrong, or the master cannot be reached or refuses the
-key.
+If nothing could be checked, the exit code is 2 (the settings are wrong) or 3 (the master cannot be reached or refuses
+the key).
 
 A key with the role `read` is enough. Add it to the file of [keys and roles](keys.md), and give it to the machine that
 runs the doctor, for example once a day:

@@ -14,7 +14,7 @@ PROGRAM_S: Final = 30.0
 """Maximum seconds for one call: a cluster that answers later does not answer."""
 ERROR_CHARS_MAX: Final = 300
 CANNOT_CHECK: Final = 2
-"""Exit code if the doctor can check nothing: usage, settings, or something that cannot be reached."""
+"""Exit code if a program or file that an option needs is missing or fails."""
 
 
 class CannotCheck(DistqError):
