@@ -84,6 +84,12 @@ def test_the_shared_key_stays_valid_beside_named_keys(tmp_path: Path) -> None:
         (f"web submit,work {FIRST}", "a role that does not exist"),
         (f"web submit+ {FIRST}", "a role that does not exist"),
         (f"web submit {FIRST} mail, bill", "line 1, has 5 words"),
+        (f"web submit {FIRST}\nweb submit {FIRST}", "DISTQ_KEYS_PATH has a key twice, with the name 'web'"),
+        (f"web submit {FIRST},{SECOND}", "has a comma in its key"),
+        (f"web submit billing,billing.reports {FIRST}", "has a comma in its key"),
+        (f"web submit {FIRST} 'billing'", "quotes around a queue"),
+        (f'web submit {FIRST} mail,"billing"', "quotes around a queue"),
+        (f"web submit {FIRST} billing\u200b", "an invisible character in a queue"),
         ("\n".join(f"k{n} submit {FIRST}-{n}" for n in range(KEYS_MAX + 1)), "at most 64"),
     ],
 )
@@ -112,6 +118,15 @@ def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "of several" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError, match="wide of DISTQ_KEYS_PATH is UTF-16 text"):
         read(tmp_path / "of several")
+
+
+def test_a_pipe_as_a_file_of_keys_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A master reads the file several times, and the open of a pipe would wait for its other end."""
+    pipe = tmp_path / "keys"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(SettingsError, match="no regular file"):
+            read(path)
 
 
 def test_a_master_needs_some_key(tmp_path: Path) -> None:

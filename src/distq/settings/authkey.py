@@ -18,7 +18,8 @@ KEY_LENGTH_MIN = 16
 
 _ASSIGNED = re.compile(r"(?:export\s+)?\w*(?:DISTQ|KEY|SECRET|TOKEN|PASSW)\w*\s*[=:]\s*[^=\s]", re.IGNORECASE)
 """Matches `NAME=key`, a line of `.env`; a key in base64 has `=` at its end only."""
-_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+"""Straight and typographic quotes; those around a word are not part of it."""
 
 HOW_TO_MAKE_ONE = "Make one with `distq key new` and give the same key to master, workers and clients"
 
@@ -84,7 +85,7 @@ def check_authkeys(keys: Sequence[bytes], what: str) -> None:
         text = key.decode()
         if text.startswith("#"):
             wrong, hint = "a comment", "Leave it out"
-        elif text[0] in _QUOTES or text[-1] in _QUOTES:
+        elif text[0] in QUOTES or text[-1] in QUOTES:
             wrong, hint = "quotes around a key", "Leave them out"
         elif _ASSIGNED.match(text):
             wrong, hint = "the name of a setting before a key, as in NAME=key", "Leave only the key"

@@ -20,7 +20,7 @@ from distq.core.plurals import counted
 from distq.core.ranges import shown
 from distq.protocol.authority import OPERATOR, Authority
 from distq.protocol.permissions import ROLES
-from distq.settings.authkey import KEY_LENGTH_MIN, Authkey, check_authkeys, read_authkey_file
+from distq.settings.authkey import KEY_LENGTH_MIN, QUOTES, Authkey, check_authkeys, read_authkey_file
 from distq.settings.errors import SettingsError
 from distq.settings.text_file import read_text_file
 
@@ -91,6 +91,10 @@ def aged(lines: Sequence[_Line]) -> list[NamedKey]:
             other = named[key].authority.name
             if other == name == OPERATOR.name:
                 continue
+            if other == name:
+                raise SettingsError(
+                    f"DISTQ_KEYS_PATH has a key twice, with the name {name!r}. Remove one of its lines."
+                )
             raise SettingsError(
                 f"The keys named {other!r} and {name!r} are the same. Make a key of its own for each name with "
                 "`distq key new`: the key tells the master which name a peer has."
@@ -105,6 +109,8 @@ def read_role_keys(path: str) -> list[_Line]:
     lines: list[_Line] = []
     for file in _files(path):
         what = f"The file {file} of DISTQ_KEYS_PATH"
+        if file.exists() and not file.is_file():  # the open of a pipe would wait for its other end
+            raise SettingsError(f"{what} is no regular file. Name a file, which the master reads several times.")
         lines += parse_role_keys(read_text_file(file, what), what)
     if not lines:
         raise SettingsError(f"DISTQ_KEYS_PATH is {path}, which holds no key. {_SHAPE}.")
@@ -152,6 +158,11 @@ def _line(text: str, where: str) -> _Line:
         raise SettingsError(
             f"{where} has a key of fewer than {KEY_LENGTH_MIN} characters. Make one with `distq key new`. {_SHAPE}."
         )
+    if "," in words[2]:
+        raise SettingsError(
+            f"{where} has a comma in its key, which clients read as two keys. Write one key, and queues after it. "
+            f"{_SHAPE}."
+        )
     key = Authkey(words[2].encode())
     check_authkeys((key,), where)
     return name, frozenset(roles), key, _patterns(words[3] if len(words) > 3 else "*", where)
@@ -174,7 +185,13 @@ def _patterns(text: str, where: str) -> tuple[str, ...]:
         raise SettingsError(
             f"{where} has no queue as its fourth word: {shown(text)}. Leave the word out for all queues."
         )
-    return () if "*" in patterns else tuple(patterns)
+    if any(pattern[0] in QUOTES or pattern[-1] in QUOTES for pattern in patterns):
+        wrong = "quotes around a queue"
+    elif not text.isprintable():
+        wrong = "an invisible character in a queue"
+    else:
+        return () if "*" in patterns else tuple(patterns)
+    raise SettingsError(f"{where} has {wrong}. Remove it: every character counts. {_SHAPE}.")
 
 
 def _signature(path: Path) -> Signature:
