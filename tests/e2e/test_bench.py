@@ -60,13 +60,15 @@ def test_a_task_that_fails_ends_it_and_leaves_no_dead_letter(grid: Cluster) -> N
     assert left(grid) == ([], 0)
 
 
-def test_ctrl_c_removes_the_tasks_of_the_bench(grid: Cluster) -> None:
-    """Here no worker runs them: they wait in its queue."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_bench_and_removes_its_tasks(grid: Cluster, number: signal.Signals) -> None:
+    """Here no worker runs them: they wait in its queue. After SIGTERM, which `timeout` sends, they stayed there."""
     grid.master()
     bench = grid.run("bench", "--queue", "mine")
     wait_for_load(grid, least=1)
-    bench.signal(signal.SIGINT)
-    assert bench.ends() == 130, bench.text
+    bench.signal(number)
+    assert bench.ends() == 128 + number, bench.text
+    assert "Traceback" not in bench.text
     assert left(grid) == ([], 0)
 
 

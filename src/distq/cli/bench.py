@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from distq.cli.ask import PATIENCE_S, master, seconds
+from distq.cli.early import raise_at_termination
 from distq.cli.environment import settings_of_command
 from distq.cli.options import json_object
 from distq.cli.text import printable
@@ -105,16 +106,17 @@ class Figures(NamedTuple):
 def command(context: click.Context, task: str, duration: str, queue: str | None, as_json: bool) -> int:
     """Measure the cluster with tasks that do nothing, or with a task without arguments, and say what limits it.
 
-    The tasks have a queue of their own. At the end, and after Ctrl-C, none of them remains.
+    The tasks have a queue of their own. At the end, and after Ctrl-C or SIGTERM, none of them remains.
     """
     measure_s = seconds(duration, "--duration")
     if not 0.0 < measure_s <= MEASURE_S_MAX:
-        raise click.BadParameter(f"{duration!r} is not up to {MEASURE_S_MAX:g} s.", param_hint="--duration")
+        raise click.BadParameter(f"{duration!r} is not above 0 and up to {MEASURE_S_MAX:g} s.", param_hint="--duration")
     settings = settings_of_command(context, Role.CLIENT)
     from distq.client.client import Client
 
     wait_s = min(settings.connect_wait_s, STALL_S)
     client = Client(settings=replace(settings, connect_wait_s=wait_s), wait_at_exit=False)
+    raise_at_termination()
     try:
         with master(settings, "bench") as connection:
             bench = Bench(client, connection, task, f"bench-{secrets.token_hex(4)}" if queue is None else queue)

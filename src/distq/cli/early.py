@@ -36,6 +36,17 @@ def raise_at_ctrl_c() -> None:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
+def raise_at_termination() -> None:
+    """Have SIGTERM and, unless nohup made this process ignore that, SIGHUP raise SystemExit: the command cleans up."""
+    for number in (_signal.SIGTERM, _signal.SIGHUP):
+        if _signal.getsignal(number) is not _signal.SIG_IGN:
+            _signal.signal(number, _exit_after_cleanup)
+
+
+def _exit_after_cleanup(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)  # the exit code that a shell reports for a process that the signal ended
+
+
 def command_of(args: list[str]) -> tuple[str, str]:
     """Return the command among the arguments, and the settings file, '' for none; errors in them are left to click."""
     env_file = ""
