@@ -245,6 +245,18 @@ def test_a_reader_without_a_token_sees_no_argument_and_no_button(chromium: Brows
         assert page.locator("main button").count() == 0
 
 
+def test_enter_in_the_field_of_the_token_signs_in(chromium: Browser, master: Cluster) -> None:
+    """Enter presses the first button of the form, which was Cancel: the dialog closed without a session."""
+    with opened(chromium, master, refusals=1) as page:
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_label("Token").press("Enter")
+        expect(page.locator("#sign-in-error")).to_contain_text("The key is not one of this cluster")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_label("Token").press("Enter")
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
 def test_one_tasks_life_is_a_timeline(chromium: Browser, master: Cluster) -> None:
     """A dead letter shows its attempt, cause, arguments and traceback; retry moves it, and is asked first."""
     worker = master.tasks()
