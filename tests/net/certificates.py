@@ -58,6 +58,16 @@ class Authority:
         wanted = ("-subj", f"/CN={name}", "-days", "30", "-keyout", self._key, "-out", self.cert)
         run("req", "-x509", *self._config, *NEW_KEY, *wanted)
 
+    def signed_by(self, other: "Authority") -> "Authority":
+        """Return this CA as an intermediate one of another CA, with the same key."""
+        request, signed = f"{self.cert}.csr", f"{self.cert}.signed"
+        run("req", "-new", *self._config, "-key", self._key, "-subj", f"/CN={self.folder.name}", "-out", request)
+        by = ("-CA", other.cert, "-CAkey", other._key, "-CAcreateserial")
+        extensions = ("-extfile", self._config[1], "-extensions", "ca_itself")
+        run("x509", "-req", "-in", request, *by, *extensions, "-days", "30", "-out", signed)
+        self.cert = signed
+        return self
+
     def issue(self, name: str = "localhost", *others: str, expired: bool = False) -> Certificate:
         """Return a new certificate for host names and IP addresses; the first one is its common name."""
         stem = self.folder / f"{name.replace(':', '_')}{'-expired' if expired else ''}"

@@ -130,6 +130,15 @@ def test_a_certificate_of_another_ca_is_refused(
         assert served.server.authentication_failures == 1
 
 
+def test_a_ca_that_another_ca_has_signed_is_trusted_as_such(tmp_path: Path) -> None:
+    """Of an intermediate CA cert-manager has only its certificate in `ca.crt`; both ends need no root beside it."""
+    intermediate = Authority(tmp_path, "intermediate").signed_by(Authority(tmp_path, "root"))
+    tls = ServerTls(intermediate.server(), verify_clients=True)
+    with serving(tls=tls) as served:
+        own = intermediate.issue("peer")
+        connect(served, TlsFiles(own.cert, own.key, intermediate.cert)).close()
+
+
 @pytest.mark.parametrize("refused", [refused_blocking, refused_async])
 def test_a_certificate_for_another_host_is_refused(refused: Refusal, authority: Authority) -> None:
     """The error has the name that was expected."""

@@ -125,6 +125,8 @@ def _load_ca(context: ssl.SSLContext, files: TlsFiles) -> None:
             f"The file {path} of DISTQ_TLS_CA holds no certificate in PEM. Name the file of a CA, which begins with "
             "`-----BEGIN CERTIFICATE-----`."
         ) from None
+    # The file may hold an intermediate CA without its root, as Secrets of cert-manager do.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _load_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:
