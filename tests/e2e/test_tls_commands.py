@@ -159,14 +159,29 @@ def test_tls_init_replaces_nothing_unless_asked(grid: Cluster, tmp_path: Path) -
     master.logs("tls_reloaded")
 
 
+def test_tls_init_keeps_the_names_of_a_certificate_that_it_renews(grid: Cluster, tmp_path: Path) -> None:
+    """A renewal locks no peer out; and the printed paths can be read from .env, whatever they contain."""
+    folder = tmp_path / "of #us"
+    assert grid.run("tls", "init", str(folder), "--host", "queue.example", "--host", "fe80::1").ends() == 0
+    renewed = grid.run("tls", "init", str(folder), "--renew", "--host", "other.example")
+    assert renewed.ends() == 0
+    for _ in range(2):
+        assert "localhost, 127.0.0.1, ::1, queue.example, fe80::1, other.example, for" in renewed.text
+        renewed = grid.run("tls", "init", str(folder), "--renew")
+        assert renewed.ends() == 0
+    assert f"DISTQ_TLS_CA='{folder}/ca.crt'" in renewed.text
+
+
 @pytest.mark.parametrize(
     ("prepare", "options", "text"),
     [
         (lambda _: None, ("--host", "a,b"), "is no host name"),
+        (lambda _: None, ("--host=-x",), "is no host name"),
+        (lambda _: None, ("--host", "fe80::1%eth0"), "has a zone"),
         (lambda _: None, ("--days", "9000"), "9000"),
         (lambda folder: folder.parent.joinpath("tls").write_text("a file"), (), "is a file"),
     ],
-    ids=["host", "days", "file"],
+    ids=["host", "option", "zone", "days", "file"],
 )
 def test_tls_init_with_wrong_arguments_is_a_sentence(
     grid: Cluster, tmp_path: Path, prepare: Callable[[Path], object], options: tuple[str, ...], text: str

@@ -1,6 +1,7 @@
 """`distq tls`: makes a CA and certificates for one machine, by the program `openssl`."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +17,8 @@ DAYS_MAX: Final = 825
 """Maximum days of a certificate that all systems accept."""
 HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 NAMES: Final = ("master", "client")
-_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_HOST: Final = re.compile(r"(?=.{1,253}$)(\*\.)?[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*")
+_NAME_OF_CERTIFICATE: Final = re.compile(r"(?:DNS|IP Address):([^,\s]+)")
 CA_CONFIG: Final = """\
 [req]
 prompt = no
@@ -71,12 +73,14 @@ def init(folder: Path, hosts: tuple[str, ...], days: int, renew: bool) -> None:
     """Make a CA, and certificates of a master and a client, in FOLDER (by default `tls`).
 
     It is for development and tests: the key of the CA stays in the folder. The certificates are valid for localhost,
-    127.0.0.1, ::1 and each --host. In production use the certificates of your organisation, or cert-manager.
+    127.0.0.1, ::1 and each --host, and with --renew for the names that the master's certificate has. In production use
+    the certificates of your organisation, or cert-manager.
     """
     import tempfile
 
-    names = _subject_names((*HOSTS, *hosts))
     _check(folder, renew=renew)
+    valid_for = _distinct((*HOSTS, *(_present_hosts(folder) if renew else ()), *hosts))
+    names = ", ".join(f"{kind}:{host}" for host, kind in valid_for.items())
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
@@ -84,21 +88,35 @@ def init(folder: Path, hosts: tuple[str, ...], days: int, renew: bool) -> None:
     except OSError as error:
         raise CannotMake(f"The folder {folder} cannot be written: {error.strerror}. Name another folder.") from None
     path = folder.resolve()
-    click.echo(f"The certificates in {path} are valid for {', '.join((*HOSTS, *hosts))}, for {days} days.")
+    click.echo(f"The certificates in {path} are valid for {', '.join(valid_for)}, for {days} days.")
     click.echo("# In the .env of this machine, for its master, workers and clients:")
-    click.echo(f"DISTQ_TLS_CERT={path}/master.crt\nDISTQ_TLS_KEY={path}/master.key\nDISTQ_TLS_CA={path}/ca.crt")
+    for setting, name in (("CERT", "master.crt"), ("KEY", "master.key"), ("CA", "ca.crt")):
+        click.echo(f"DISTQ_TLS_{setting}={shlex.quote(f'{path}/{name}')}")
 
 
-def _subject_names(hosts: Sequence[str]) -> str:
-    names = []
-    for host in dict.fromkeys(hosts):
+def _distinct(hosts: Sequence[str]) -> dict[str, str]:
+    """Return each host once, with its kind of name in a certificate: IP or DNS."""
+    found = {}
+    for host in hosts:
         try:
-            names.append(f"IP:{ip_address(host)}")
+            address = ip_address(host)
         except ValueError:
             if not _HOST.fullmatch(host):
                 raise click.BadParameter(f"{host!r} is no host name and no IP address", param_hint="--host") from None
-            names.append(f"DNS:{host}")
-    return ", ".join(names)
+            found[host] = "DNS"
+        else:
+            if "%" in host:
+                raise click.BadParameter(f"{host!r} has a zone, which no certificate can have", param_hint="--host")
+            found[str(address)] = "IP"
+    return found
+
+
+def _present_hosts(folder: Path) -> list[str]:
+    """Return the names for which the master's certificate in the folder is valid."""
+    path = folder / "master.crt"
+    if not path.is_file():
+        return []
+    return _NAME_OF_CERTIFICATE.findall(_openssl("x509", "-in", str(path), "-noout", "-ext", "subjectAltName"))
 
 
 def _check(folder: Path, *, renew: bool) -> None:
@@ -138,7 +156,8 @@ def _new_key(new: Path, name: str, arguments: Sequence[str]) -> None:
     _openssl("req", "-config", f"{new}/config", *key, *arguments)
 
 
-def _openssl(*arguments: str) -> None:
+def _openssl(*arguments: str) -> str:
+    """Run openssl, and return what it prints; raises CannotMake."""
     import subprocess
 
     try:
@@ -151,3 +170,4 @@ def _openssl(*arguments: str) -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise CannotMake(f"The command `openssl {arguments[0]}` failed: {last}.")
+    return done.stdout

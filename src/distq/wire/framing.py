@@ -32,8 +32,8 @@ _UINT32_MASK = 0xFFFFFFFF
 JOIN_BYTES_MAX = 16 * 1024
 
 OWN_BUFFER_BYTES_MIN = 64 * 1024
-"""Minimum bytes of a frame that is received into a buffer of its own; for a smaller one, which a single read brings, the
-event loop's next turn costs more than a copy."""
+"""Minimum bytes of a frame that is received into a buffer of its own; for a smaller one, which a single read brings,
+the event loop's next turn costs more than a copy."""
 PART_BYTES_MIN = 16 * 1024
 """Minimum bytes of a payload or result that travels beside the pickle; the copy of a smaller one costs less."""
 PARTS_MAX = 1000

@@ -188,7 +188,7 @@ export async function tasksView(main, parameters) {
     next = part.next;
     examined += part.examined;
     const isOver = !next || found.length === PAGE;
-    const tasks = found.length ? `${count(found.length)} tasks, the oldest first.` : isOver ? "No task matches." : "";
+    const tasks = found.length ? `${count(found.length)} ${found.length === 1 ? "task" : "tasks"}, the oldest first.` : isOver ? "No task matches." : "";
     said.textContent = isOver ? tasks : `Searching: ${count(examined)} of ${count(part.task_count)} tasks examined. ${tasks}`;
     fill(made.body, found.map((one) => row(one.id, TASKS,
       [taskLink(one.id), one.name, one.queue, one.state, count(one.attempt), instant(one.submitted_at), instant(one.since)])));
@@ -234,7 +234,7 @@ export async function deadView(main, parameters, reload) {
     const asked = isSelected ? { ids } : filters;
     const number = isSelected ? ids.length : await counted(what, asked, said);
     if (number === null) return;
-    const outcome = await act(what, asked, `${verb} ${count(number)} dead letters?${verb === "Delete" ? " This cannot be undone." : ""}`, said);
+    const outcome = await act(what, asked, `${verb} ${count(number)} ${number === 1 ? "dead letter" : "dead letters"}?${verb === "Delete" ? " This cannot be undone." : ""}`, said);
     if (outcome) await reload(outcome);
   };
   const button = (label, ...how) => h("button", { type: "button", click: settle(...how) }, label);
