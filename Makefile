@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana keda pictures docs outputs format lock audit sbom build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana nginx keda pictures docs outputs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -105,6 +105,10 @@ grafana: $(DEV) ## install Grafana's libraries of versions 11, 12 and 13, for te
 		cp tests/kit/grafana/package.json tests/kit/grafana/package-lock.json .venv/grafana/ && \
 		npm ci --prefix .venv/grafana --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \
 		cp tests/kit/grafana/package-lock.json .venv/grafana/node_modules/.lock; }
+
+nginx: $(DEV) ## unpack Debian's nginx, for tests of its blocks on the pages; needs apt
+	@test -x .venv/nginx/usr/sbin/nginx || { mkdir -p .venv/nginx && cd .venv/nginx && \
+		apt-get download -qq nginx && dpkg-deb --extract nginx_*.deb . && rm nginx_*.deb; }
 
 keda: ## build KEDA's images for the cluster tests; needs Go, a container engine, and half an hour the first time
 	@bash tools/keda.sh $(or $(KEDA_HOME),.venv/keda)

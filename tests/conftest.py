@@ -113,6 +113,17 @@ def missing_chromium() -> str | None:
     return None if found else "no Chromium is installed: on Debian `apt-get install chromium` brings it"
 
 
+def nginx() -> str:
+    """Return the path of the nginx that `make nginx` unpacks."""
+    return str(Path(sys.executable).parents[1] / "nginx" / "usr" / "sbin" / "nginx")
+
+
+@functools.cache
+def missing_nginx() -> str | None:
+    """Return why tests with nginx cannot run here, or None if they can."""
+    return None if answers(nginx(), "-v") else "nginx is not there: `make nginx` brings it"
+
+
 @functools.cache
 def missing_promtool() -> str | None:
     """Return why tests with promtool cannot run here, or None if they can."""
@@ -156,6 +167,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "grafana": missing_grafana,
     "helm4": missing_helm4,
     "keda": missing_keda,
+    "nginx": missing_nginx,
     "postgresql": missing_postgresql,
     "promtool": missing_promtool,
     "ptrace": missing_ptrace,

@@ -208,6 +208,9 @@ OPENTELEMETRY: Final = "The program is of a package that distq does not need."
 NOT_CODE: Final = ("text", "")
 """Languages of blocks that are outputs and drawings."""
 VALUES: Final = "tests/docs/test_blocks.py::test_a_block_of_values_renders_the_chart"
+DOCKERFILES: Final = "tests/kit/engine/test_dockerfiles.py::test_a_dockerfile_of_a_page_builds_an_image_of_tasks"
+LOGQL: Final = "tests/docs/test_blocks.py::test_a_query_of_logs_names_services_and_events_that_exist"
+NGINX: Final = "tests/docs/test_blocks.py::test_nginx_accepts_its_block"
 CHECKED: Final = {
     ("docs/explanation/delivery.md", "stateDiagram-v2"): "tests/core/test_moves.py::test_the_docs_show_the_table",
     ("docs/how-to/compose.md", "services:"): "tests/docs/test_blocks.py::test_a_block_for_compose_overrides_the_file",
@@ -215,11 +218,20 @@ CHECKED: Final = {
         "docs/how-to/on-kubernetes.md",
         "- job_name: distq",
     ): "tests/docs/test_blocks.py::test_prometheus_accepts_its_block",
+    ("docs/how-to/images-without-a-shell.md", "FROM distq-worker:0.1.0-minimal"): DOCKERFILES,
+    ("docs/how-to/images-without-a-shell.md", "FROM python:3.15-slim-trixie AS packages"): DOCKERFILES,
     ("docs/how-to/postgresql-on-kubernetes.md", "master:"): VALUES,
     ("docs/how-to/signed-payloads.md", "payloadKeys:"): VALUES,
+    ("docs/how-to/the-page.md", "location / {"): NGINX,
     ("docs/how-to/the-page.md", "master:"): VALUES,
+    ("docs/how-to/the-page.md", "proxy_next_upstream error timeout http_503 non_idempotent;"): NGINX,
     ("docs/how-to/tls.md", "tls: {existingSecret: distq-certificate}"): VALUES,
     ("docs/how-to/tls.md", "tls:"): VALUES,
+    ("docs/how-to/traces.md", "FROM distq-worker:0.1.0"): DOCKERFILES,
+    ("docs/how-to/troubleshooting.md", '{service="master"} | json | event="task_lost"'): LOGQL,
+    ("docs/how-to/troubleshooting.md", '{service="master"} | json | event=~"commits_were_slow|store_.+"'): LOGQL,
+    ("docs/how-to/troubleshooting.md", '{service="worker"} | json | event="task_failed" | name="math:sqrt"'): LOGQL,
+    ("examples/own-tasks/README.md", "FROM distq-worker:0.1.0"): DOCKERFILES,
     (
         "docs/how-to/tls.md",
         "DISTQ_LOOPBACK_BIND=127.0.0.1:9002",
@@ -273,25 +285,11 @@ RUN_BY: Final = {
         "python",
     ): "tests/docs/test_outputs.py::test_every_output_of_a_page_is_that_of_its_command",
 }
-NGINX: Final = "nginx is not among the programs of the tests."
-LOGQL: Final = "Loki is not among the programs of the tests."
-BUILD: Final = "A build needs an engine; tests/kit/engine builds the images and one with tasks."
 NOT_RUN: Final = [
     NotRun("docs/how-to/agents.md", "{", "An agent's program reads it; tests/e2e/test_mcp.py is such a program."),
     NotRun(
         "docs/how-to/postgresql-on-kubernetes.md", "apiVersion: postgresql.cnpg.io/v1", "Its operator is not there."
     ),
-    NotRun("docs/how-to/images-without-a-shell.md", "FROM distq-worker:0.1.0-minimal", BUILD),
-    NotRun("docs/how-to/images-without-a-shell.md", "FROM python:3.15-slim-trixie AS packages", BUILD),
-    NotRun("docs/how-to/the-page.md", "location / {", NGINX),
-    NotRun("docs/how-to/the-page.md", "proxy_next_upstream error timeout http_503 non_idempotent;", NGINX),
-    NotRun("docs/how-to/traces.md", "FROM distq-worker:0.1.0", BUILD),
-    NotRun("examples/own-tasks/README.md", "FROM distq-worker:0.1.0", BUILD),
-    NotRun(
-        "docs/how-to/troubleshooting.md", '{service="worker"} | json | event="task_failed" | name="math:sqrt"', LOGQL
-    ),
-    NotRun("docs/how-to/troubleshooting.md", '{service="master"} | json | event="task_lost"', LOGQL),
-    NotRun("docs/how-to/troubleshooting.md", '{service="master"} | json | event=~"commits_were_slow|store_.+"', LOGQL),
     NotRun(
         "docs/how-to/notebooks.md", "jupyter lab", "JupyterLab is a page of a browser; the cells run in its kernel."
     ),
@@ -301,7 +299,6 @@ NOT_RUN: Final = [
         'for script in findings/*.sh; do bash "$script" || echo "$script: not as described"; done',
         FINDINGS,
     ),
-    NotRun("docs/how-to/tls.md", "sudo chown -R 65532 tls", "It needs root."),
     NotRun("docs/how-to/traces.md", "opentelemetry-instrument distq worker tasks", OPENTELEMETRY),
     NotRun("docs/how-to/traces.md", "opentelemetry-instrument python program.py", OPENTELEMETRY),
 ]

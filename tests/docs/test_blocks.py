@@ -12,6 +12,7 @@ from typing import Final
 import click
 import pytest
 import yaml
+from tests.conftest import nginx
 from tests.docs.blocks import BLOCKS, PAGES, SHELL, Block
 from tests.docs.pages import CHECKED
 from tests.kit.chart import golden
@@ -97,6 +98,33 @@ def test_prometheus_accepts_its_block(block: Block, tmp_path: Path) -> None:
     config = tmp_path / "prometheus.yml"
     config.write_text(f"scrape_configs:\n{block.code}", encoding="utf-8")
     assert "SUCCESS" in run("promtool", "check", "config", config)
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("block", checked_by("test_nginx_accepts_its_block"))
+def test_nginx_accepts_its_block(block: Block, tmp_path: Path) -> None:
+    """As a part of a server."""
+    config = tmp_path / "nginx.conf"
+    temporary = "".join(
+        f"{of}_temp_path {tmp_path}/{of};" for of in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config.write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {temporary} "
+        f"server {{ listen 127.0.0.1:8080; {block.code} }} }}",
+        encoding="utf-8",
+    )
+    run(nginx(), "-t", "-e", "stderr", "-c", str(config))
+
+
+@pytest.mark.parametrize("block", blocks("logql"))
+def test_a_query_of_logs_names_services_and_events_that_exist(block: Block) -> None:
+    """They are in Compose's file, and in the reference of the log's events."""
+    services = yaml.safe_load(text(Path("compose.yaml")))["services"]
+    events = re.findall(r"^\| `(\w+)`", text(Path("docs/reference/logs.md")), re.MULTILINE)
+    (found,) = re.findall(r'\{service="(\w+)"\} \| json \| event=~?"([^"]+)"', block.code)
+    assert found[0] in services
+    for pattern in found[1].split("|"):
+        assert any(re.fullmatch(pattern, event) for event in events), pattern
 
 
 @pytest.mark.parametrize("block", blocks(*SHELL))
