@@ -70,6 +70,12 @@ def answers(*command: str) -> bool:
 
 
 @functools.cache
+def missing_docker() -> str | None:
+    """Return why tests of docker's command line cannot run here, or None if they can; they need no engine."""
+    return None if answers("docker", "compose", "version") else "docker's command line with Compose is not installed"
+
+
+@functools.cache
 def missing_engine() -> str | None:
     """Return why tests with containers cannot run here, or None if they can."""
     return None if answers("docker", "info") else "no Docker engine answers `docker info`"
@@ -162,6 +168,7 @@ def missing_pythons() -> str | None:
 
 NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": missing_chromium,
+    "docker": missing_docker,
     "engine": missing_engine,
     "cluster": missing_cluster,
     "grafana": missing_grafana,

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -78,7 +77,7 @@ def test_a_block_of_values_renders_the_chart(block: Block, tmp_path: Path) -> No
     assert golden(values) != golden(CHART / "values.yaml")
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
+@pytest.mark.docker
 @pytest.mark.parametrize("block", checked_by("test_a_block_for_compose_overrides_the_file"))
 def test_a_block_for_compose_overrides_the_file(block: Block, tmp_path: Path) -> None:
     """Compose reads both files; each value of the block is in the result."""

@@ -1,5 +1,6 @@
 """Every block of every page runs: here, in a test that the table names, or it is in the list with its reason."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,12 @@ def run_here(page: str) -> bool:
     return any(str(block.page) == page and runs(block) and not elsewhere(block) for block in BLOCKS)
 
 
+def needs_docker(page: str) -> bool:
+    """Return whether a command of the page, or one that a test stands in for, is of docker."""
+    typed = [block.commands for block in BLOCKS if str(block.page) == page and block.language in SHELL]
+    return any(re.search(r"\bdocker ", commands) for commands in typed)
+
+
 HERE: Final = sorted({str(block.page) for block in BLOCKS if run_here(str(block.page))})
 
 
@@ -50,7 +57,14 @@ def ran(page: str, folder: Path, **environ: str) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("page", [page for page in HERE if page not in ON_POSTGRESQL])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.docker] if needs_docker(page) else [])
+        for page in HERE
+        if page not in ON_POSTGRESQL
+    ],
+)
 def test_the_blocks_of_a_page_run_in_their_order(page: str, tmp_path: Path) -> None:
     """Shell blocks with real masters and workers, Python blocks as programs; none fails."""
     ran(page, tmp_path)
