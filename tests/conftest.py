@@ -70,6 +70,12 @@ def answers(*command: str) -> bool:
 
 
 @functools.cache
+def missing_curl() -> str | None:
+    """Return why tests with curl cannot run here, or None if they can."""
+    return None if shutil.which("curl") else "curl is not installed: `apt-get install curl`"
+
+
+@functools.cache
 def missing_docker() -> str | None:
     """Return why tests of docker's command line cannot run here, or None if they can; they need no engine."""
     return None if answers("docker", "compose", "version") else "docker's command line with Compose is not installed"
@@ -168,6 +174,7 @@ def missing_pythons() -> str | None:
 
 NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": missing_chromium,
+    "curl": missing_curl,
     "docker": missing_docker,
     "engine": missing_engine,
     "cluster": missing_cluster,

@@ -28,12 +28,14 @@ def main(folder: str) -> None:
     def ask_and_say(connection: Connection, ident: str, method: str, *args: Any, **kwds: Any) -> None:
         ask(connection, ident, method, *args, **kwds)
         if method == RESULTS:
-            print("asked", flush=True)
+            sys.stdout.write("asked\n")  # one write: the client's threads print at the same time
+            sys.stdout.flush()
 
     with mock.patch.object(Connection, "ask", ask_and_say), distq.Client() as client:
         futures = [client.submit(large_later, folder, number) for number in range(2)]
         for number, result in (future.result(60) for future in futures):
-            print("result", number, len(result), flush=True)
+            sys.stdout.write(f"result {number} {len(result)}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

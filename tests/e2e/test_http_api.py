@@ -222,6 +222,7 @@ def output_of(grid: Cluster, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.curl
 def test_the_commands_of_the_page_run(shop: Cluster) -> None:
     """The last line is the one that the page shows."""
     lines = output_of(shop, "sh", "-eu", "-c", block("sh", 0))
