@@ -175,7 +175,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
     assert counted <= exposed
 
 
-def test_the_series_of_rare_events_exist_with_the_valuezero() -> None:
+def test_the_series_of_rare_events_exist_with_the_value_zero() -> None:
     """`rate()` shows the first retry, loss, late answer or timeout only in a series that existed before."""
     families = scrape(FakeMaster(all_counters={("work", "add"): TaskCounters()}))
     rare_series: list[tuple[str, str, tuple[str, ...]]] = [

@@ -316,7 +316,7 @@ class Master:
         self.stop()
 
     def _stats(self, what: str, after: str | None) -> object:
-        from distq.web.api import STATS, queues_page  # noqa: PLC0415 - as in _serve_http
+        from distq.web.api import STATS, queues_page  # noqa: PLC0415 - the master listens before it imports this
 
         return STATS[what](self.view) if what != "queues" or after is None else queues_page(self.view, after)
 

@@ -178,7 +178,7 @@ def _sum_of(health: Mapping[str, object], *fields: str) -> float | None:
 
 
 def _added(tables: Iterable[Mapping[str, int]], reasons: Sequence[str] = ()) -> dict[str, int]:
-    """Return the sum of several tables of counts; `words` are in it even at 0.
+    """Return the sum of several tables of counts; `reasons` are in it even at 0.
 
     A counter that appears with its first event hides that event from `rate()`.
     """

@@ -112,13 +112,6 @@ class SubmitEntry(NamedTuple):
 # -- by the client -----------------------------------------------------------------------------
 
 
-def write_answer(answer: SubmitAccepted | SubmitRefused) -> WireTuple:
-    """The answer as it travels: `(True, first)`, `(True, first, conflicts)` or `(False, code, sentence)`."""
-    if isinstance(answer, SubmitRefused):
-        return (False, *answer)
-    return (True, *answer) if answer.conflicts else (True, answer.first)
-
-
 def read_answer(answer: object) -> SubmitAccepted | SubmitRefused:
     """The answer that the client has received."""
     is_accepted, *fields = cast("WireTuple", answer)
@@ -185,6 +178,13 @@ def split_submit(args: tuple[object, ...]) -> tuple[object, ...]:
 
 
 # -- by the master -----------------------------------------------------------------------------
+
+
+def write_answer(answer: SubmitAccepted | SubmitRefused) -> WireTuple:
+    """The answer as it travels: `(True, first)`, `(True, first, conflicts)` or `(False, code, sentence)`."""
+    if isinstance(answer, SubmitRefused):
+        return (False, *answer)
+    return (True, *answer) if answer.conflicts else (True, answer.first)
 
 
 def instants(when: When, now: float) -> tuple[float, float | None]:
