@@ -1,5 +1,6 @@
 """The Dockerfiles of the pages: each builds an image of tasks, which a worker can import."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,39 @@ from tests.kit.shell import run
 
 pytestmark = ON_IMAGES
 
+OTHER_BASE = "python:3.13-slim-trixie"
 IMAGE = "distq-test-dockerfile:1"
-READS_AS = {"pillow": "python-dotenv"}
-"""Packages of the pages without a wheel for each Python, and those that stand for them."""
+WITH_PIP = "distq-test-worker:3.13"
+"""The worker on a base whose pip installs for its Python; the pip of the newest Debian is too old for CPython 3.15."""
+READS_AS = {"FROM distq-worker:0.1.0\n": f"FROM {WITH_PIP}\n", "pillow": "python-dotenv"}
+"""What stands for the worker's image, and for a package that has no wheel for each Python."""
 DOCKERFILES = [block for block in BLOCKS if block.language == "dockerfile"]
 
 
+@pytest.fixture(name="with_pip", scope="module")
+def build_with_pip() -> Iterator[None]:
+    """Build the worker on the other base."""
+    bases = ["--build-arg", f"BASE={OTHER_BASE}", "--build-arg", f"BUILD_BASE={OTHER_BASE}"]
+    run(
+        "docker",
+        "build",
+        "--quiet",
+        "--tag",
+        WITH_PIP,
+        "--file",
+        "images/Dockerfile",
+        "--target",
+        "worker",
+        *bases,
+        ".",
+    )
+    yield
+    run("docker", "rmi", "--force", WITH_PIP)
+
+
+@pytest.mark.usefixtures("images", "with_pip")
 @pytest.mark.parametrize("block", DOCKERFILES, ids=lambda block: f"{block.page}-{block.line}")
-def test_a_dockerfile_of_a_page_builds_an_image_of_tasks(images: None, block: Block, tmp_path: Path) -> None:
+def test_a_dockerfile_of_a_page_builds_an_image_of_tasks(block: Block, tmp_path: Path) -> None:
     """It builds on the images of this tree; Python imports the module that DISTQ_TASKS names."""
     if "minimal" in block.code:
         run("docker", "compose", "build", "worker", VARIANT="minimal")
