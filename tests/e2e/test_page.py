@@ -189,11 +189,11 @@ def test_an_action_on_a_task_that_was_retried_meanwhile_says_so(chromium: Browse
         sign_in(page)
         page.get_by_label(f"Select {dead}").check()
         page.get_by_role("button", name="Retry selected").click()
-        expect(page.get_by_role("dialog")).to_contain_text("Retry 1 dead letters?")
+        expect(page.get_by_role("dialog")).to_contain_text("Retry 1 dead letter?")
         worker.signal(signal.SIGTERM)
         assert worker.ends() == 0
         assert master.run("dead", "retry", dead).ends() == 0
-        confirm(page, "Retry 1 dead letters?")
+        confirm(page, "Retry 1 dead letter?")
         expect(page.locator(".notice")).to_have_text("Done: 0. 1 are no longer dead letters.")
 
 
@@ -417,7 +417,7 @@ def test_a_search_that_finds_little_goes_on_by_itself(chromium: Browser, grid: C
     with opened(chromium, grid) as page:
         page.route("**/page/read/list*", part)
         show(page, "tasks?name=rare")
-        expect(page.locator(".notice")).to_have_text("1 tasks, the oldest first.")
+        expect(page.locator(".notice")).to_have_text("1 task, the oldest first.")
         expect(page.get_by_role("link", name="1-3")).to_be_visible()
         assert [url.partition("after=")[2].partition("&")[0] for url in asked] == ["", "1-1", "1-2"]
 

@@ -237,8 +237,8 @@ def test_p1_no_accepted_task_is_lost_when_the_database_fails_over(masters: Maste
             futures = [client.submit(tasks.square, n) for n in range(TASKS)]
             assert client.flush(60)
             server.kill()
+            standby.promote()  # before the submits: without a leader they wait for DISTQ_CONNECT_WAIT_S at most
             futures += [client.submit(tasks.square, n) for n in range(TASKS)]
-            standby.promote()
             masters.worker(2)
             assert Counter(future.result(60) for future in futures) == Counter(2 * [n * n for n in range(TASKS)])
 

@@ -113,7 +113,7 @@ def test_a_worker_of_some_queues_leaves_the_others_alone(grid: Cluster) -> None:
     grid.master()
     grid.tasks(1, "--queues", "mail,default")
     with grid.client() as client:
-        elsewhere = client.submit(distq.task(name="square", queue="elsewhere")(tasks.square), 3)
+        elsewhere = client.options(queue="elsewhere").submit(tasks.square, 3)
         assert client.submit(tasks.doze, 0.0).result(20) == 0.0
         assert not elsewhere.done()
         grid.tasks(1, "--queues", "elsewhere")
