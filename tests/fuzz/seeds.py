@@ -112,6 +112,7 @@ _SEEDS: Final[Mapping[str, Callable[[], list[bytes]]]] = {
         b"a\1" + COOKIE_SEED,
         b"a\0Bearer " + KEY + b"\n\2host:1\n\3https://host:1\n\4same-origin",
         b"z\1distq_session=1.2; other=3\n\5" + b"7\n\6text/event-stream",
+        b"a\2host:1\n\3https://[",
     ],
     "dead_letter": lambda: [head.pack_dead(b"arguments", b"error", causes) for causes in ([], ["one", "two"])],
 }

@@ -24,7 +24,7 @@ BASE_PYTHON = BASE_IMAGE.removeprefix("python:").partition("-")[0]
 """Its version of Python, `3.15`."""
 PRINT_METRICS = """
 import os, ssl, urllib.request
-tls = "DISTQ_TLS_CERT" in os.environ and os.environ.get("DISTQ_HTTP_TLS") != "0"
+tls = os.environ.get("DISTQ_TLS_CERT") and os.environ.get("DISTQ_HTTP_TLS") != "0"
 context = ssl.create_default_context(cafile=os.environ["DISTQ_TLS_CA"]) if tls else None
 url = f"http{'s' if tls else ''}://127.0.0.1:9001/metrics"
 print(urllib.request.urlopen(url, context=context).read().decode())

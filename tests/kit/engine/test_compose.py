@@ -76,9 +76,9 @@ def test_the_key_is_only_in_its_file(running: Stack) -> None:
 
 
 def test_only_distqs_containers_mount_the_key(running: Stack) -> None:
-    """Prometheus mounts only its configuration and its data."""
-    mounts = inspect(running.containers("prometheus")[0])["Mounts"]
-    assert {mount["Destination"] for mount in mounts} == {"/etc/prometheus", "/etc/rules", "/prometheus"}
+    """Prometheus mounts only its configuration, its data, and the place of the CA, which is empty without TLS."""
+    mounts = {mount["Destination"] for mount in inspect(running.containers("prometheus")[0])["Mounts"]}
+    assert mounts == {"/etc/prometheus", "/etc/rules", "/prometheus", "/etc/distq-tls"}
 
 
 def test_containers_run_without_root_and_without_a_capability(running: Stack) -> None:

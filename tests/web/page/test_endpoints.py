@@ -154,6 +154,7 @@ async def test_an_action_needs_a_session(bench: Bench) -> None:
         {"Origin": "http://distq", "Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "same-origin"},
         {"Origin": "null"},
+        {"Origin": "https://["},
         {},
     ],
 )
