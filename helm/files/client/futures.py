@@ -17,9 +17,9 @@ def main() -> None:
     """Submit the numbers, then wait for the square of each."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     queue = sys.argv[2] if len(sys.argv) > 2 else "default"
-    square = distq.task(queue=queue)(tasks.square)
     with distq.Client() as client:
-        futures = [client.submit(square, number) for number in range(count)]
+        submitter = client.options(queue=queue)
+        futures = [submitter.submit(tasks.square, number) for number in range(count)]
         try:
             for future in futures:
                 number, result = future.result(timeout=RESULT_WAIT_S)
