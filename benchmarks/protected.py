@@ -11,10 +11,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.measure import seconds, show, time_text
+from benchmarks.client_figures import Figures, figures_of
+from benchmarks.measure import show, time_text
 from benchmarks.processes import AUTHKEY, master, process
-from benchmarks.round_trip import median_of
-from benchmarks.tasks import square
 from distq import Client
 from distq.settings import Role, load
 from distq.settings.authkey import new_authkey
@@ -23,8 +22,6 @@ TASKS = 20_000
 ROUNDS = 3
 """Rounds in which each way has a cluster of its own, one after the other."""
 LARGE_TASKS = 50
-LARGE_BYTES = 1 << 20
-"""Bytes of the argument and of the result of a large task."""
 SIGNED, ENCRYPTED = {"DISTQ_SIGNING_KEY": new_authkey()}, {"DISTQ_ENCRYPTION_KEY": new_authkey()}
 WAYS: Mapping[str, dict[str, str]] = {
     "plain": {},
@@ -33,9 +30,6 @@ WAYS: Mapping[str, dict[str, str]] = {
     "encrypted": ENCRYPTED,
     "signed, encrypted": SIGNED | ENCRYPTED,
 }
-
-Figures = tuple[float, float, float]
-"""Tasks per second, seconds of a round trip, megabytes per second through a task."""
 
 
 @contextlib.contextmanager
@@ -59,19 +53,7 @@ def cluster(payload_keys: dict[str, str], folder: Path) -> Iterator[Client]:
 def figures(payload_keys: dict[str, str], folder: Path) -> Figures:
     """Return the figures of one cluster."""
     with cluster(payload_keys, folder) as client:
-
-        def loop() -> None:
-            futures = [client.submit(square, n) for n in range(TASKS)]
-            assert sum(future.result() for future in futures) == sum(n * n for n in range(TASKS))
-
-        def large() -> None:
-            body = bytes(LARGE_BYTES)
-            assert all(len(one) == LARGE_BYTES for one in client.map(bytes, [body] * LARGE_TASKS))
-
-        loop()
-        rate = TASKS / seconds(loop)
-        trip_s = median_of(lambda: client.submit(square, 1).result())
-        return rate, trip_s, 2 * LARGE_TASKS * LARGE_BYTES / 1e6 / seconds(large)
+        return figures_of(client, TASKS, LARGE_TASKS)
 
 
 def main() -> None:

@@ -10,10 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import seconds, show, time_text
+from benchmarks.client_figures import Figures, figures_of
+from benchmarks.measure import show, time_text
 from benchmarks.processes import AUTHKEY, master, process
-from benchmarks.round_trip import median_of
-from benchmarks.tasks import square
 from distq import Client
 from distq.settings import Role, load
 
@@ -21,11 +20,6 @@ TASKS = 50_000
 ROUNDS = 3
 """Pairs of rounds with new processes, each without and with TLS."""
 LARGE_TASKS = 100
-LARGE_BYTES = 1 << 20
-"""Bytes of the argument and of the result of a large task."""
-
-Figures = tuple[float, float, float]
-"""Tasks per second, seconds of a round trip, megabytes per second through a task."""
 
 
 @contextlib.contextmanager
@@ -43,19 +37,7 @@ def cluster(tls: dict[str, str]) -> Iterator[Client]:
 def figures(tls: dict[str, str]) -> Figures:
     """Return the figures of one cluster."""
     with cluster(tls) as client:
-
-        def loop() -> None:
-            futures = [client.submit(square, n) for n in range(TASKS)]
-            assert sum(future.result() for future in futures) == sum(n * n for n in range(TASKS))
-
-        def large() -> None:
-            body = bytes(LARGE_BYTES)
-            assert all(len(one) == LARGE_BYTES for one in client.map(bytes, [body] * LARGE_TASKS))
-
-        loop()
-        rate = TASKS / seconds(loop)
-        trip_s = median_of(lambda: client.submit(square, 1).result())
-        return rate, trip_s, 2 * LARGE_TASKS * LARGE_BYTES / 1e6 / seconds(large)
+        return figures_of(client, TASKS, LARGE_TASKS)
 
 
 def main() -> None:
