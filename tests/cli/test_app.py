@@ -442,6 +442,16 @@ def test_ctrl_c_before_a_command_has_begun_ends_with_130_and_without_a_traceback
     assert (done.returncode, done.stderr) == (130, "")
 
 
+def test_a_program_that_runs_a_command_inside_itself_keeps_its_handler_of_ctrl_c() -> None:
+    """Only the handler of the command line's own start is replaced."""
+    program = (
+        "import signal; signal.signal(signal.SIGINT, lambda *_: print('mine')); from distq.cli.app import run;"
+        "run(['settings', '--help']); signal.raise_signal(signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "mine"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signals) -> None:
     """A shell lets a script's background command ignore Ctrl-C, and `nohup` lets one ignore the end of the terminal."""

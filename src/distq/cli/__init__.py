@@ -4,7 +4,7 @@ import io
 import os
 import sys
 
-from distq.cli.early import INTERRUPTED, handle_signals, raise_at_ctrl_c, shadowed
+from distq.cli.early import INTERRUPTED, handle_signals, shadowed
 
 USAGE = 2
 STANDARD_DESCRIPTORS = 3
@@ -17,7 +17,6 @@ def main() -> int:
         _open_standard_streams()
         from distq.cli.app import run
 
-        raise_at_ctrl_c()
         return run(sys.argv[1:])
     except (ImportError, AttributeError):
         if file := shadowed():

@@ -14,7 +14,7 @@ import click
 
 from distq._version import __version__
 from distq.cli import USAGE
-from distq.cli.early import INTERRUPTED, SERVICES, command_of, shadowed
+from distq.cli.early import INTERRUPTED, SERVICES, command_of, raise_at_ctrl_c, shadowed
 from distq.cli.exit_report import report_end
 from distq.cli.groups import Group
 from distq.cli.paths import in_words
@@ -73,6 +73,8 @@ class Commands(Group):
             return None
         module, _, attribute = COMMANDS[name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute or "command")
+        if name not in SERVICES:  # they replace the handler when they have something to finish
+            raise_at_ctrl_c()
         return command
 
 

@@ -17,8 +17,7 @@ INTERRUPTED = 130
 
 def handle_signals(args: list[str]) -> None:
     """Exit without a traceback at Ctrl-C; if these arguments start a service, exit with 0 at SIGTERM and SIGHUP."""
-    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
-        _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
+    exit_at_ctrl_c()
     if command_of(args)[0] not in SERVICES:
         return
     _signal.signal(_signal.SIGTERM, _exit_ok)
@@ -26,13 +25,26 @@ def handle_signals(args: list[str]) -> None:
         _signal.signal(_signal.SIGHUP, _exit_ok)
 
 
+def exit_at_ctrl_c() -> None:
+    """Have Ctrl-C end the process at once: an exception in an import would be printed by Python, and be lost there."""
+    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, _exit_interrupted)
+
+
+def _exit_interrupted(_number: int, _frame: object) -> None:
+    os._exit(INTERRUPTED)
+
+
 def _exit_ok(_number: int, _frame: object) -> None:
     os._exit(os.EX_OK)
 
 
 def raise_at_ctrl_c() -> None:
-    """Have Ctrl-C raise KeyboardInterrupt from here on: the command line turns it into an exit code."""
-    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
+    """Have Ctrl-C raise KeyboardInterrupt from here on: the command line turns it into an exit code.
+
+    A program that runs a command inside itself keeps its own handler.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _exit_interrupted:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 

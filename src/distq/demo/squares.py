@@ -2,9 +2,7 @@
 
 import random
 import signal
-import sys
 from queue import Empty, Queue
-from types import FrameType
 from typing import Any, Final
 
 import click
@@ -23,8 +21,6 @@ RESULT_S: Final = 0.5
 """Length of one wait for a result in seconds; the demo checks its processes after each."""
 WAITS_MAX: Final = 20
 HANDLER: Final = "distq.demo.tasks:square"
-KILLED: Final = 128
-"""Shells report a program that a signal has ended with this number plus the signal's."""
 
 
 def run() -> int:
@@ -33,9 +29,10 @@ def run() -> int:
     Raises:
         DemoFailed: a process ended early, or did not answer in time.
     """
-    for number in set(stop_signals()) - {signal.SIGINT}:
-        signal.signal(number, _terminate)
     cluster = DemoCluster()
+    for number in stop_signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, cluster.end_by)
     try:
         _start(cluster)
         _work(cluster)
@@ -45,10 +42,6 @@ def run() -> int:
     ends = (f"{name} {'cleanly' if code == 0 else code}" for name, code in codes.items())
     click.echo(f"Stopped: {', '.join(ends)}.")
     return 0
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    sys.exit(KILLED + number)
 
 
 def _start(cluster: DemoCluster) -> None:
@@ -90,10 +83,10 @@ def _work(cluster: DemoCluster) -> None:
 def _collect(cluster: DemoCluster, results: Queue[Any], shown: Screen) -> None:
     collected = waits = 0
     while collected < TASKS:
+        cluster.check()
         try:
             number, square = results.get(timeout=RESULT_S)
         except Empty:
-            cluster.check()
             waits += 1
             if waits == WAITS_MAX:
                 raise DemoFailed(f"Only {collected} of {TASKS} results have arrived.") from None
