@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated instructions lint lint-compose lint-workflows helm4 grafana nginx keda pictures docs outputs format lock audit sbom build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated budget instructions lint lint-compose lint-workflows helm4 grafana nginx keda pictures docs outputs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -78,6 +78,9 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 
 bench-replicated: $(DEV) ## measure several masters on a PostgreSQL server of its own, and SQLite in the same run
 	@$(BIN)/python -m benchmarks.replicated
+
+budget: $(DEV) ## compare instructions of the ledger and the protocol with their budget; UPDATE=1 changes it; needs valgrind
+	@$(BIN)/python -m benchmarks.budget $(if $(UPDATE),--update)
 
 instructions: $(DEV) ## count machine instructions of a master with valgrind; BESIDE=FOLDER adds another checkout
 	@$(BIN)/python -m benchmarks.instructions $(BESIDE)
