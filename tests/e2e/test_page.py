@@ -260,11 +260,12 @@ def test_enter_in_the_field_of_the_token_signs_in(chromium: Browser, master: Clu
 def test_one_tasks_life_is_a_timeline(chromium: Browser, master: Cluster) -> None:
     """A dead letter shows its attempt, cause, arguments and traceback; retry moves it, and is asked first."""
     worker = master.tasks()
-    dead = submit(master, DIVIDE, 12345, 0)
+    dead = submit(master, DIVIDE, 12345, 0, retries=0)
     master.processes[0].logs("task_buried")
     with opened(chromium, master, "dead") as page:
         sign_in(page)
         page.get_by_role("link", name=dead).click()
+        expect(page.locator("dl.facts")).to_contain_text("Attempt1 of 1")
         expect(page.locator("ol.timeline li.failed").first).to_contain_text("ZeroDivisionError")
         expect(page.locator("ol.timeline")).to_contain_text("Submitted.")
         expect(page.get_by_role("region", name="Arguments")).to_contain_text("divide(12345, 0)")

@@ -100,7 +100,7 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
         "list": {
             **{f"tasks[].{field}": text for field, text in _TASK.items()},
             "tasks[].state": "Its state.",
-            "tasks[].attempt": "The attempt that runs now or would run next, from 1.",
+            "tasks[].attempt": "The attempt that runs now or would run next, from 1; of a dead letter, its last one.",
             "tasks[].submitted_at": "Instant of the submit.",
             "tasks[].since": "Instant at which it entered its state.",
             "tasks[].holder": "The executor that runs it, or null.",
@@ -131,7 +131,7 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
             "due_at": "Instant at which a delayed task becomes ready, or null.",
             "expires_at": "Instant at which it expires if it still waits, or null.",
             "holder": "The executor that runs it, or null.",
-            "attempt": "The attempt that runs now or would run next, from 1.",
+            "attempt": "The attempt that runs now or would run next, from 1; of a dead letter, its last one.",
             "retries": "Maximum retries after failures.",
             "failures": _DEAD["failures"],
             "lost": _DEAD["lost"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.option_values import NO_LABELS, PLAIN
-from distq.core.states import READY
+from distq.core.states import DEAD, READY
 
 if TYPE_CHECKING:
     from distq.core.counters import TaskCounters
@@ -172,8 +172,9 @@ class Task:
 
     @property
     def attempt(self) -> int:
-        """The attempt that runs now or would run next, from 1."""
-        return self.failures + self.lost + 1
+        """The attempt that runs now or would run next, from 1; of a dead letter, its last one."""
+        ended = self.failures + self.lost
+        return max(ended, 1) if self.state == DEAD else ended + 1
 
     @property
     def lease_bound(self) -> bool:

@@ -60,7 +60,9 @@ TASK: Final = thing(
         "submitted_at": a("number", "Instant of its submit, in seconds since 1970."),
         "state_since_at": a("number", "Instant at which it entered its state, in seconds since 1970."),
         "due_at": optional("number", "Instant at which a delayed task becomes ready, in seconds since 1970."),
-        "attempt": a("integer", "The attempt that runs now or would run next, from 1.", minimum=1),
+        "attempt": a(
+            "integer", "The attempt that runs now or would run next, from 1; of a dead letter, its last one.", minimum=1
+        ),
         "retries": a("integer", "Maximum retries after failures."),
         "failures": a("integer", "Attempts that ended in an exception or a time limit."),
         "lost": a("integer", "Deliveries whose executor died or no longer answered."),

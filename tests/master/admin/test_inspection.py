@@ -168,6 +168,7 @@ async def test_the_explanation_of_a_waiting_or_ended_task_has_its_instant_and_ca
     assert reply["why"].startswith("It has ended: dead 0.0 s ago: ValueError: no. `distq dead retry`")
     assert (reply["failures"], reply["causes"], reply["submitted_at"]) == (2, ["ValueError: no"] * 2, START)
     assert reply["caused_at"] == [START, START + 2]
+    assert (reply["attempt"], (await bench.admin("list", states=["dead"]))["tasks"][0]["attempt"]) == (2, 2)
     again = await restarted(bench)
     reply = await show(again)
     assert (reply["causes"], reply["caused_at"]) == (["ValueError: no"] * 2, [None, None])

@@ -37,7 +37,7 @@ function actions(task, said, reload) {
 }
 
 function facts(task) {
-  const shown = [["State", task.state], ["Queue", task.queue], ["Attempt", `${count(Math.min(task.attempt, task.retries + 1))} of ${count(task.retries + 1)}`], ["Failures", count(task.failures)],
+  const shown = [["State", task.state], ["Queue", task.queue], ["Attempt", `${count(task.attempt)} of ${count(task.retries + 1 + task.lost)}`], ["Failures", count(task.failures)],
     ["Lost", count(task.lost)], ["Deliveries", count(task.deliveries)], ["Priority", count(task.priority)], ["Slots", count(task.cost)],
     ["Time limit", duration(task.time_limit_s)], ["Worker", task.holder], ["Concurrency key", task.concurrency_key], ["Unique key", task.unique_key],
     ["Requires", (task.requires || []).join(", ")]];
