@@ -21,6 +21,11 @@ from distq import Client, QueueManager
 pytestmark = pytest.mark.postgresql
 
 TASKS = 1_000
+END_LEADER = (
+    "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE application_name LIKE 'distq commit %' "
+    "OR pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)"
+)
+"""Ends both sessions of the leader."""
 
 
 @pytest.fixture
@@ -80,6 +85,12 @@ class Masters:
             with error:
                 return error.code, error.read().decode()
 
+    def leads(self, number: int) -> bool:
+        """Whether a master says that it leads."""
+        lines = self.get(number, "/metrics")[1].splitlines()
+        assert ("distq_leader 1" in lines) != ("distq_leader 0" in lines)
+        return "distq_leader 1" in lines
+
 
 @pytest.fixture
 def masters(grid: Cluster, server: PostgresServer) -> Masters:
@@ -133,11 +144,11 @@ def test_the_pages_of_a_standby_name_its_role(masters: Masters) -> None:
     assert masters.get(1, "/livez") == (200, "alive\n")
     status, text = masters.get(1, "/readyz")
     assert (status, f"127.0.0.1:{masters.ports[0]} leads" in text) == (200, True)
-    assert "distq_leader 0" in masters.get(1, "/metrics")[1]
+    assert not masters.leads(1)
     status, text = masters.get(1, "/api/v1/overview")
     assert (status, f"127.0.0.1:{masters.ports[0]}" in text) == (503, True)
     eventually(lambda: "1 stand by" in masters.get(0, "/readyz")[1], "the leader counts its standby")
-    assert "distq_leader 1" in masters.get(0, "/metrics")[1]
+    assert masters.leads(0)
 
 
 def test_p1_a_standby_leads_after_the_leader_was_killed(masters: Masters, held: Path) -> None:
@@ -225,6 +236,24 @@ def test_a_frozen_leader_is_replaced_and_stands_by_when_it_is_thawed(masters: Ma
     first.logs("leadership_began", times=2)
     with masters.client(0) as client:
         assert client.submit(tasks.square, 4).result(60) == 16
+
+
+def test_a_leader_whose_sessions_are_ended_goes_on_alone(masters: Masters, server: PostgresServer) -> None:
+    """It may answer until its lease is over, so no standby leads meanwhile, although the lock is free."""
+    first = masters.leader(0)
+    masters.standby(1)
+    eventually(lambda: "1 stand by" in masters.get(0, "/readyz")[1], "the leader counts its standby")
+    for _ in range(3):
+        beats = server.sql("SELECT beat FROM distq.distq_leases")[0][0]
+        server.sql(END_LEADER)
+        while server.sql("SELECT beat FROM distq.distq_leases")[0][0] < beats + 4:  # more than a lease
+            both = masters.leads(0) and masters.leads(1) and masters.leads(0)
+            assert not both, "two masters lead"
+    assert server.sql("SELECT epoch FROM distq.distq_clusters") == [(1,)]
+    assert "leadership_ended" not in first.log.read_text()
+    masters.worker()
+    with masters.client() as client:
+        assert client.submit(tasks.square, 3).result(60) == 9
 
 
 def test_p1_no_accepted_task_is_lost_when_the_database_fails_over(masters: Masters, server: PostgresServer) -> None:

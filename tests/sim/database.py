@@ -216,6 +216,12 @@ class Link:
         self._world.later(here_in_s, self._end_here)
         self._world.later(there_in_s, self._end_there)
 
+    def terminate(self, here_in_s: float) -> None:
+        """End the sessions at the database, at once and whether or not messages pass."""
+        self._world.later(here_in_s, self._end_here)
+        self.is_open_there = False
+        self._database.session_ended(self)
+
     def _end_here(self) -> None:
         self._is_open_here = False
         for reply in list(self._pending):

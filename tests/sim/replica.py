@@ -25,6 +25,8 @@ DRIFT_MAX: Final = 0.04
 POLL_S: Final = 0.5
 AGAIN_S: Final = 0.5
 UNLOCK_AFTER_S: Final = 0.2
+MACHINE_S: Final = 1.0
+"""Seconds within which a machine that works tells the database that a process has ended."""
 
 
 class Machine:
@@ -120,6 +122,8 @@ class Node:
 
     checks_lease = True
     """Whether the leader checks its lease; a test shows what happens without."""
+    asks_leader = True
+    """Whether a standby asks the leader's machine if its process has ended; a test shows what happens without."""
 
     def __init__(self, world: World, database: Database, name: str, led: Callable[[Node], None]) -> None:
         self.world = world
@@ -134,6 +138,8 @@ class Node:
         self.peers_separated_until = 0.0
         """Until when no connection of a peer or of a standby reaches this node."""
         self.is_running = False
+        self.is_lost = False
+        """Whether the machine of the process that has ended is lost too, so that it refuses no connection."""
         self._led = led
         self._tasks: list[Coroutine[Any, Any, None]] = []
         self.start()
@@ -145,13 +151,14 @@ class Node:
         if self.is_running:
             return
         self.machine = Machine(self.world)
-        self.is_running = True
+        self.is_running, self.is_lost = True, False
         self._led_epoch = 0
         self._stand_by()
 
     def die(self, there_in_s: float, *, unsent_is_lost: bool) -> None:
         """End the process; the database notices the end of its sessions after a time."""
         self.machine.alive = self.is_running = False
+        self.is_lost = there_in_s > MACHINE_S
         self._end_tasks()
         self.link.end(here_in_s=0.0, there_in_s=there_in_s, unsent_is_lost=unsent_is_lost)
         self._end_leadership(arrives=False)
@@ -266,7 +273,15 @@ class Node:
             return False
         if look.released or look.epoch in (0, self._led_epoch) or over_s >= 0:
             return True
-        return look.same_server and not look.has_committer
+        return look.same_server and not look.has_committer and await self._has_ended(look.leader)
+
+    async def _has_ended(self, leader: Node) -> bool:
+        """Whether the leader's machine refuses a connection, because its process has ended."""
+        if not self.asks_leader:
+            return True
+        await self._sleep(self.world.delay_s())
+        separated = max(leader.peers_separated_until, self.peers_separated_until) > self.world.at
+        return not (leader.is_running or leader.is_lost or separated)
 
     # -- leading -------------------------------------------------------------------------------
 

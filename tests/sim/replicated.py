@@ -1,9 +1,10 @@
 """The simulation of several masters on one database; `make sim` runs it too.
 
 Besides the faults of `tests.sim.simulation` it kills, ends and freezes masters, separates them from the database, from
-their peers and from each other, ends their sessions, and crashes the database. What it checks besides: no master
-answers after a later leader has answered, so that no two lease one task at an instant; every commit in the database
-ends a task at most once and makes one task of each instant of a schedule; and every accepted task is stored.
+their peers and from each other, ends the sessions of masters that go on, and crashes the database. What it checks
+besides: no master answers after a later leader has answered, so that no two lease one task at an instant; every commit
+in the database ends a task at most once and makes one task of each instant of a schedule; and every accepted task is
+stored.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Replicated(Simulation):
             (12, self.separate_from_the_database),
             (8, self.separate_from_peers),
             (15, self.separate_during_a_commit),
+            (8, self.end_the_sessions),
             (4, self.crash_the_database),
         )
 
@@ -150,6 +152,14 @@ class Replicated(Simulation):
         node.link.separated_until = self.world.at + for_s
         if for_s > SESSION_TIMEOUT_S:
             node.link.end(here_in_s=SESSION_TIMEOUT_S, there_in_s=for_s + self.world.delay_s())
+
+    def end_the_sessions(self) -> None:
+        """End the sessions of a master that goes on, as an operator does; a separated one does not notice it."""
+        if (node := self._victim()) is not None:
+            rng = self.world.rng
+            if rng.random() < 0.5:
+                node.link.separated_until = self.world.at + rng.random() * LEASE_S
+            node.link.terminate(here_in_s=rng.random() * LEASE_S)
 
     def separate_from_peers(self) -> None:
         """Let no connection reach a master for a while, from peers or through standbys; the open ones end."""

@@ -34,6 +34,7 @@ def test_one_master_leads_at_a_time_and_every_accepted_task_ends_once(first: int
         "separate_from_the_database",
         "separate_during_a_commit",
         "separate_from_peers",
+        "end_the_sessions",
         "crash_the_database",
     }
 
@@ -63,6 +64,15 @@ def test_the_simulation_fails_without_the_fence(monkeypatch: pytest.MonkeyPatch)
 def test_the_simulation_fails_without_the_check_of_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leader that answers after its lease has ended answers beside the next one."""
     monkeypatch.setattr(Node, "checks_lease", False)
+    (failure,) = failures(400)
+    assert "answers as the leader of epoch" in failure
+
+
+def test_the_simulation_fails_if_a_standby_trusts_the_database_about_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A leader without a session may live: it answers until its lease is over, beside the next one."""
+    monkeypatch.setattr(Node, "asks_leader", False)
     (failure,) = failures(400)
     assert "answers as the leader of epoch" in failure
 

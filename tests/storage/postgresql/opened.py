@@ -29,6 +29,12 @@ async def opened(
         await store.close()
 
 
+def stop_renewing(store: PostgresStore) -> None:
+    """Let a leader not notice the end of its session, as one that is separated from the database."""
+    if store._renewing is not None:
+        store._renewing.cancel()
+
+
 @asynccontextmanager
 async def row_locked(server: PostgresServer, schema: str) -> AsyncIterator[None]:
     """Another session holds the cluster's row, so that each commit waits in its statement."""

@@ -9,7 +9,7 @@ import pytest
 from tests.storage.committer import committer
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
-from tests.storage.postgresql.opened import becomes, opened, row_locked, waits_for
+from tests.storage.postgresql.opened import becomes, opened, row_locked, stop_renewing, waits_for
 from tests.storage.postgresql.server import PostgresServer, server_in, short_folder
 from tests.volume import small_volume
 
@@ -211,6 +211,7 @@ async def test_a_read_only_server_fences(server: PostgresServer) -> None:
 async def test_an_empty_batch_of_a_fenced_leader_is_fenced(server: PostgresServer) -> None:
     """The server answers an empty insert as a success whatever the epoch is: the fence's count is the answer."""
     async with opened(server.url) as first:
+        stop_renewing(first)
         server.depose()
         async with opened(server.url):
             with pytest.raises(Fenced, match="Another master leads"):
@@ -221,6 +222,7 @@ async def test_an_empty_batch_of_a_fenced_leader_is_fenced(server: PostgresServe
 async def test_health_notices_another_leader_before_the_next_commit(server: PostgresServer) -> None:
     """A leader that commits nothing must not lease tasks that another one leases too."""
     async with opened(server.url) as first:
+        stop_renewing(first)
         server.depose()
         async with opened(server.url, lead=False) as second:
             await follow(second, "10.0.0.2:9000")
@@ -252,6 +254,7 @@ async def test_settings_of_the_role_do_not_weaken_a_commit(server: PostgresServe
             await becomes(waits_for(server, "transactionid"))
             server.sql("SELECT 1")
         await commit
+        stop_renewing(first)
         server.depose()
         async with opened(server.url):
             with pytest.raises(Fenced):

@@ -12,20 +12,23 @@ import pytest
 from tests.storage.committer import body_of, committer
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
-from tests.storage.postgresql.opened import becomes, opened
+from tests.storage.postgresql.opened import becomes, opened, stop_renewing
 from tests.storage.postgresql.server import PostgresServer, standby_of
+from tests.waiting import SOON_S
 
 from distq.core.ports import KEEP, CommitRefused, StoreError
 from distq.storage import open_store
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql import store as store_module
 from distq.storage.postgresql import tables
+from distq.storage.postgresql.leader_process import has_ended
 from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.store import PostgresStore
 from distq.storage.postgresql.target import parse_target
 
 pytestmark = pytest.mark.postgresql
 
+LONG_LEASE_S = 600.0
 PASSWORD = "a pass/word @ of ?tests%"
 
 
@@ -82,6 +85,45 @@ async def test_p1_confirmed_rows_are_there_after_the_master_was_killed(place: st
             assert heads in (set(confirmed), {*confirmed, confirmed[-1] + 1})
             keys = tuple(confirmed[-3:])
             assert await contents(store, keys) == {key: body_of(key) for key in keys}
+
+
+@on_loop
+async def test_a_leader_without_sessions_is_not_replaced_while_its_process_lives(
+    shared_server: PostgresServer, place: str
+) -> None:
+    """Its port says whether it lives; when that is closed too, a standby leads before the end of the lease."""
+    first = PostgresStore(place, {}, None, lease_s=LONG_LEASE_S)
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        await follow(first, f"127.0.0.1:{port.getsockname()[1]}")
+        stop_renewing(first)
+        async with opened(place, lead=False) as second:
+            following = asyncio.ensure_future(follow(second))
+            await becomes(lambda: second.waiting)
+            shared_server.end_sessions("commit")
+            shared_server.end_sessions("lock")
+            port.settimeout(SOON_S)
+            for _ in range(3):
+                (await asyncio.to_thread(port.accept))[0].close()  # a standby asks, again and again
+            assert (second.epoch, first.check_lease()) == (0, True)
+            port.close()
+            await following
+            assert second.epoch == first.epoch + 1
+            assert first.check_lease()
+            await first.close()
+
+
+@pytest.mark.parametrize("address", ["", "here", "127.0.0.1:99999999", "[::1]:x", ":9000"])
+def test_an_address_that_names_no_machine_does_not_prove_that_a_leader_has_ended(address: str) -> None:
+    """Then a standby waits for the end of the lease."""
+    assert not has_ended(address)
+
+
+def test_a_machine_that_refuses_connections_has_no_leader() -> None:
+    """A master listens for the life of its process, also while it is frozen."""
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        address = f"127.0.0.1:{port.getsockname()[1]}"
+        assert not has_ended(address)
+    assert has_ended(address)
 
 
 @on_loop

@@ -7,13 +7,17 @@ No clock of another machine is read: the leader counts a number up, and a standb
 that number has not changed.
 """
 
+import os
 import time
 from typing import Final, NamedTuple
+
+import psycopg
 
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql import tables
 from distq.storage.postgresql.arrays import integer
 from distq.storage.postgresql.errors import ServerError, Unreachable, explain
+from distq.storage.postgresql.leader_process import has_ended
 from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.tables import Statements, int_of
 
@@ -101,13 +105,16 @@ class Leadership:
             return False
         if look.released or look.epoch == self._led_epoch or not look.lease_s or lease_over_s >= 0:
             return True
-        if look.same_server and not self._has_committer(session):
+        if look.same_server and not self._has_committer(session) and has_ended(look.leader):
             return True
         self._unlock(session)  # the master of that epoch need not wait for the lease, but for the lock
         return False
 
     def _has_committer(self, session: DatabaseSession) -> bool:
-        """Whether a leader has a session that commits: a master that is killed loses both of its sessions."""
+        """Whether a leader has a session that commits: a master that is killed loses both of its sessions.
+
+        A master that lives may lose both too, so that its process is asked as well.
+        """
         name = self.access.target.session_name("commit").encode()
         ((count,),) = session.run(tables.COUNT_OTHERS, (name,))
         return bool(int_of(count))
@@ -131,6 +138,8 @@ class Leadership:
         except ServerError:
             self.close()
             raise
+        if not beats and self._is_locked:
+            self._unlock(session)
         return int_of(beats[0][0]) if beats else None
 
     def release(self, epoch: int) -> None:
@@ -143,8 +152,17 @@ class Leadership:
 
     @property
     def bell(self) -> int | None:
-        """The descriptor that is readable when a leader has ended its lease; None without a connection."""
-        return None if self._session is None or self._session.ended else self._session.descriptor
+        """A copy of the descriptor that is readable when a leader has ended its lease, or when the session has ended.
+
+        The caller closes it; None without a connection.
+        """
+        session = self._session
+        if session is None or session.ended:
+            return None
+        try:
+            return os.dup(session.descriptor)
+        except (psycopg.Error, OSError):
+            return None  # its thread has just closed it
 
     def figures(self, trim_below: int) -> StoreFigures:
         """Read the cluster's row and the figures, and delete older rows of the log of changes; raises as `renew`."""

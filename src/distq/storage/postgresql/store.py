@@ -1,12 +1,13 @@
 """The store in a PostgreSQL database: a row for each task, one statement a commit, an epoch that fences."""
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from distq.core.payload_cache import how_many_fit
 from distq.core.ports import FORGET, Batch, CommitRefused, CommitUnknown, Fenced, Heads, StoreError, StoreLimits
@@ -161,21 +162,26 @@ class PostgresStore:
 
     async def _bell(self, timeout_s: float) -> None:
         """Wait until a leader has ended its lease, or for `timeout_s`: the bell may be lost."""
+        if not self._leadership.is_rung:
+            await self._heard(timeout_s)
+
+    async def _heard(self, timeout_s: float) -> None:
+        """Wait until something has come on the session of the lock, or its end, or for `timeout_s`."""
         descriptor = self._leadership.bell
         if descriptor is None:
             await asyncio.sleep(timeout_s)
-        if descriptor is None or self._leadership.is_rung:
             return
         loop = asyncio.get_running_loop()
-        rung = asyncio.Event()
-        loop.add_reader(descriptor, rung.set)
+        heard = asyncio.Event()
+        loop.add_reader(descriptor, heard.set)
         try:
             async with asyncio.timeout(timeout_s):
-                await rung.wait()
+                await heard.wait()
         except TimeoutError:
             pass
         finally:
             loop.remove_reader(descriptor)
+            os.close(descriptor)
 
     @property
     def lag_s(self) -> float:
@@ -215,11 +221,13 @@ class PostgresStore:
 
     async def _renew_lease(self, epoch: int) -> None:
         while True:
-            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
-            asked_at = time.perf_counter()
+            await self._heard(self._lease_s / RENEWALS_PER_LEASE)
+            asked_at, pause_s = time.perf_counter(), 0.0
             while (renewed := await self._renewed(epoch)) is None:
-                await asyncio.sleep(min(RENEW_AGAIN_S, self._lease_s / RENEWALS_PER_LEASE))
-                asked_at = time.perf_counter()
+                await asyncio.sleep(pause_s)  # a session that was ended alone is replaced at once
+                asked_at, pause_s = time.perf_counter(), min(RENEW_AGAIN_S, self._lease_s / RENEWALS_PER_LEASE)
+            if pause_s:
+                self._thread.run(self._commits.check).add_done_callback(_look_failed)  # the other may have ended too
             if not renewed:
                 self._lose(f"Another master leads the cluster of {self._place} now.")
                 return
@@ -373,7 +381,7 @@ class PostgresStore:
         self._leadership.close()
 
 
-def _look_failed(looking: "asyncio.Future[tuple[None, StoreFigures]]") -> None:
+def _look_failed(looking: "asyncio.Future[Any]") -> None:
     """Retrieve the error of a look that came too late: the next look meets it again."""
     if not looking.cancelled():
         looking.exception()
