@@ -14,7 +14,8 @@ from distq.metrics.worker import CAUSES
 
 pytestmark = ON_IMAGES
 
-MEMORY = {"mem_limit": "192m", "memswap_limit": "192m"}
+MEMORY = {"mem_limit": "256m", "memswap_limit": "256m"}
+"""Room for the supervisor, two executors and the programs that read the metrics, but not for `tasks.fill`."""
 TASKS_OF_AN_EXECUTOR = 20
 
 
@@ -26,7 +27,7 @@ def go_wrong(client: distq.Client) -> list[str]:
         client.submit(tasks.end, 3),
         client.submit(tasks.end, -signal.SIGSEGV),
     ]
-    return [str(future.exception(timeout=30)) for future in futures]
+    return [str(future.exception(timeout=60)) for future in futures]
 
 
 def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: Path) -> None:
@@ -43,14 +44,15 @@ def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: P
             assert "exit code 3" in code
             assert "killed by SIGSEGV" in by_signal
             stopped = client.submit(tasks.ignores_every_stop)
+            wait_for_value(stopped.running, bool, within_s=30)  # the master knows it; the metric shows it a little later
             wait_for_value(
                 lambda: metric(container, 'distq_worker_executors{pool="default",state="busy"'),
                 lambda busy: busy == 1,
-                within_s=20,
+                within_s=30,
             )
             assert stopped.abort()
-            client.submit(tasks.linger).result(timeout=30)
-            rested = client.map(tasks.nap, [0.0] * TASKS_OF_AN_EXECUTOR * 3, timeout=30)
+            client.submit(tasks.linger).result(timeout=60)
+            rested = client.map(tasks.nap, [0.0] * TASKS_OF_AN_EXECUTOR * 3, timeout=60)
             assert len(list(rested)) == TASKS_OF_AN_EXECUTOR * 3
         finally:
             client.abandon()
@@ -59,5 +61,5 @@ def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: P
             series = 'distq_worker_executor_exits_total{{pool="default",cause="{}"'
             return {cause: metric(container, series.format(cause)) for cause in CAUSES}
 
-        found = wait_for_value(exits, lambda counts: all(counts.values()), within_s=40)
+        found = wait_for_value(exits, lambda counts: all(counts.values()), within_s=60)
         assert {**found, "recycle": 1} == dict.fromkeys(CAUSES, 1)
