@@ -11,8 +11,8 @@ import pytest
 from tests.e2e.cluster import Cluster, descendants, lives
 from tests.waiting import eventually
 
-from distq.demo.cluster import DemoCluster
 from distq.demo.load import Load
+from distq.demo.stop_request import StopRequest
 
 SEED = 20_261
 
@@ -67,12 +67,12 @@ def test_a_signal_ends_the_demo_at_its_next_check_and_a_second_one_immediately(
     number: signal.Signals, end: type[BaseException]
 ) -> None:
     """A finalizer of the standard library may be running: Python would print an exception there, and go on."""
-    cluster = DemoCluster()
-    cluster.end_by(number, None)
+    stop = StopRequest()
+    stop.note(number, None)
     with pytest.raises(end):
-        cluster.check()
+        stop.check()
     with pytest.raises(end):
-        cluster.end_by(number, None)
+        stop.note(number, None)
 
 
 def test_the_demos_load_runs_until_a_signal(grid: Cluster) -> None:

@@ -9,15 +9,14 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Final, TypeVar
 
 from distq.core.errors import DistqError
+from distq.demo.stop_request import StopRequest
 from distq.net.stop_signals import STOP_SIGNALS
 from distq.settings import Address
 from distq.worker.child_command import child_command
@@ -33,8 +32,6 @@ CHECK_S: Final = 0.02
 """Pause between two checks of a fact."""
 STOP_S: Final = 5.0
 """Time that a process has to end after SIGTERM; then it is killed."""
-KILLED: Final = 128
-"""Shells report a program that a signal has ended with this number plus the signal's."""
 
 Fact = TypeVar("Fact")
 
@@ -54,23 +51,7 @@ class DemoCluster:
         self.http_address = Address(HOST, free_port())
         self.authkey = secrets.token_urlsafe(32)
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._ending_by: int | None = None
-
-    def end_by(self, number: int, _frame: FrameType | None) -> None:
-        """Handle a signal: the next `check` ends the demo.
-
-        An exception raised here could be lost in a callback of the standard library's proxies, which prints it. A
-        second signal does not wait.
-        """
-        again, self._ending_by = self._ending_by is not None, number
-        if again:
-            self._end()
-
-    def _end(self) -> None:
-        if self._ending_by == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self._ending_by is not None:
-            sys.exit(KILLED + self._ending_by)
+        self.stop_request = StopRequest()
 
     def start(self, name: str, *arguments: str, **settings: str) -> None:
         """Start a distq command; messages call its process `name`."""
@@ -101,7 +82,7 @@ class DemoCluster:
 
     def check(self) -> None:
         """Raise DemoFailed if a process has ended; KeyboardInterrupt or SystemExit after a signal."""
-        self._end()
+        self.stop_request.check()
         for name, process in self._running:
             code = process.poll()
             if code is not None:

@@ -19,6 +19,7 @@ import click
 import distq
 from distq.core.errors import DistqError
 from distq.demo import tasks
+from distq.demo.stop_request import StopRequest
 
 PAUSE_S: Final = 0.08
 """Mean pause between two submits."""
@@ -92,12 +93,13 @@ class Load:
         del self.futures[:-FUTURES_KEPT]
 
 
-def run(client: distq.Client) -> NoReturn:
-    """Submit the load until SIGTERM or Ctrl-C."""
+def run(client: distq.Client, stop: StopRequest) -> NoReturn:
+    """Submit the load until `stop` raises."""
     load = Load(client, random.Random())  # noqa: S311 - a load, no secret
     client.options(every=5, queue="mail").schedule("demo", tasks.send, 0.05)
     burst_at = printed_at = _now() + PRINT_EVERY_S
     while True:
+        stop.check()
         load.step()
         if _now() >= burst_at:
             load.burst()
@@ -111,12 +113,13 @@ def run(client: distq.Client) -> NoReturn:
 
 def main() -> None:
     """Submit the load to the master that the environment names."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop = StopRequest()
+    stop.listen((signal.SIGTERM, signal.SIGINT))
     try:
         with distq.Client() as client:
             try:
-                run(client)
-            except KeyboardInterrupt:
+                run(client, stop)
+            except (KeyboardInterrupt, SystemExit):
                 client.abandon()
     except DistqError as error:
         click.echo(f"distq: {error} {error.hint}".rstrip(), err=True)

@@ -1,7 +1,6 @@
 """Squares ten random numbers on a master and two workers of its own, as `distq demo` shows it."""
 
 import random
-import signal
 from queue import Empty, Queue
 from typing import Any, Final
 
@@ -30,9 +29,7 @@ def run() -> int:
         DemoFailed: a process ended early, or did not answer in time.
     """
     cluster = DemoCluster()
-    for number in stop_signals():
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, cluster.end_by)
+    cluster.stop_request.listen(stop_signals())
     try:
         _start(cluster)
         _work(cluster)

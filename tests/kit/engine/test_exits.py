@@ -44,7 +44,9 @@ def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: P
             assert "exit code 3" in code
             assert "killed by SIGSEGV" in by_signal
             stopped = client.submit(tasks.ignores_every_stop)
-            wait_for_value(stopped.running, bool, within_s=30)  # the master knows it; the metric shows it a little later
+            wait_for_value(
+                stopped.running, bool, within_s=30
+            )  # the master knows it; the metric shows it a little later
             wait_for_value(
                 lambda: metric(container, 'distq_worker_executors{pool="default",state="busy"'),
                 lambda busy: busy == 1,
