@@ -25,6 +25,7 @@ NOWHERE: Final = {"DOCKER_HOST": "unix:///nonexistent", "KUBECONFIG": "/nonexist
 TAKES_VALUE: Final = {
     "-f",
     "--profile",
+    "--scale",
     "--entrypoint",
     "--volume",
     "--file",
@@ -87,7 +88,11 @@ def compose(arguments: list[str]) -> None:
     ]
     named = rest[:1] if command in {"exec", "run"} else rest
     expect(set(named) <= services.keys(), f"no service {named}")
-    if command == "exec":
+    if command == "exec" and rest[1:3] == ["sh", "/server.sh"]:
+        script = (ROOT / "deploy/postgresql/server.sh").read_text(encoding="utf-8")
+        labels = " ".join(re.findall(r"^    ([a-z |]+)\)", script, re.MULTILINE))
+        expect(rest[3] in re.findall("[a-z]+", labels), f"server.sh has no command {rest[3]}")
+    elif command == "exec":
         os.execvp(rest[1], rest[1:])
     if command == "run" and values(options, "--entrypoint") == ["python"]:
         expect(rest[1] == "-c", "python -c CODE")
@@ -97,9 +102,13 @@ def compose(arguments: list[str]) -> None:
 
 
 def docker(arguments: list[str]) -> None:
-    """Check a command of docker: Compose, `buildx bake` or `build`."""
+    """Check a command of docker: Compose, `buildx bake`, `build`, or `volume rm` of a volume of compose.yaml."""
     if arguments[0] == "compose":
         return compose(arguments[1:])
+    if arguments[:2] == ["volume", "rm"]:
+        volumes = json.loads(real("docker", "compose", "--profile", "*", "config", "--format", "json"))["volumes"]
+        names = {volume["name"] for volume in volumes.values()}
+        return expect({*arguments[2:]} <= names, f"compose.yaml has only the volumes {sorted(names)}")
     if arguments[:2] == ["buildx", "bake"]:
         rest = [argument for argument in arguments[2:] if argument != "--push"]
         expect(json.loads(real("docker", "buildx", "bake", "--print", *rest))["target"], "no target")

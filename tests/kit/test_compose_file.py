@@ -17,6 +17,10 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 VARIANT = "${VARIANT:+-${VARIANT:-}}"
 """The end of the tags of distq's images."""
+MASTERS = ("master", "master-1", "master-2", "master-3")
+WORKERS = ("worker", "replicated-worker")
+CLIENTS = ("client", "demo", "replicated-client")
+SERVERS = ("database", "database-standby")
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -43,9 +47,10 @@ def test_every_port_is_only_on_the_loopback(name: str) -> None:
 
 @each_service
 def test_every_image_is_pinned(name: str) -> None:
-    """The same file starts the same programs next year."""
-    _, _, tag = SERVICES[name]["image"].partition(":")
-    assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag.removesuffix(VARIANT))
+    """The same file starts the same programs next year; a version of PostgreSQL has two numbers, others have three."""
+    image, _, tag = SERVICES[name]["image"].partition(":")
+    numbers = r"\d+\.\d+" if image == "postgres" else r"v?\d+\.\d+\.\d+"
+    assert re.fullmatch(numbers, tag.removesuffix(VARIANT))
 
 
 @each_service
@@ -58,10 +63,52 @@ def test_a_service_waits_until_its_dependencies_are_healthy(name: str) -> None:
 
 def test_no_service_depends_on_the_workers() -> None:
     """Compose scales the dependencies of a started service to their declared number: it would undo `--scale`."""
-    assert not [name for name, service in SERVICES.items() if "worker" in service.get("depends_on", {})]
+    assert not [name for name, service in SERVICES.items() if {*WORKERS} & {*service.get("depends_on", {})}]
 
 
-@pytest.mark.parametrize("name", ["master", "worker"])
+def test_one_master_starts_without_a_profile() -> None:
+    """Several masters, their workers and the database start only with the profile `replicated`."""
+    names_by_profile: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        for profile in service.get("profiles", [""]):
+            names_by_profile.setdefault(profile, set()).add(name)
+    assert names_by_profile == {
+        "": {"master", "worker", "prometheus", "grafana"},
+        "replicated": {*MASTERS, *WORKERS, *SERVERS} - {"master", "worker"},
+        "client": {"client"},
+        "demo": {"demo"},
+        "replicated-client": {"replicated-client"},
+    }
+
+
+def test_workers_and_the_client_know_the_address_of_each_of_several_masters() -> None:
+    """Each master tells peers its own address of these, where they then connect to the leader."""
+    addresses = [SERVICES[name]["environment"]["DISTQ_ADVERTISE"] for name in MASTERS[1:]]
+    assert addresses == [f"{name}:9000" for name in MASTERS[1:]]
+    for name in (*MASTERS[1:], "replicated-worker", "replicated-client"):
+        assert SERVICES[name]["environment"]["DISTQ_ADDRESS"] == ",".join(addresses)
+
+
+def test_only_servers_and_masters_mount_the_password_of_the_database() -> None:
+    """No file and no variable contains it; the masters read it from a volume that they cannot write to."""
+    mounts = {
+        name: [line.partition(":")[2] for line in service.get("volumes", []) if line.startswith("database-shared:")]
+        for name, service in SERVICES.items()
+    }
+    assert {name: lines for name, lines in mounts.items() if lines} == {
+        **{name: ["/etc/distq-database:ro"] for name in MASTERS[1:]},
+        **{name: ["/run/postgresql"] for name in SERVERS},
+    }
+    for name in (*MASTERS[1:], *SERVERS):
+        environment = SERVICES[name]["environment"]
+        secrets = {key: environment[key] for key in environment if "PASS" in key or "STORE" in key}
+        assert set(secrets.values()) <= {
+            "postgresql://distq@database,database-standby/distq",
+            "/etc/distq-database/password",
+        }
+
+
+@pytest.mark.parametrize("name", [*MASTERS, *WORKERS])
 def test_docker_waits_longer_than_the_drain(name: str) -> None:
     """Docker never kills a task that would end or be handed back in the drain."""
     service = SERVICES[name]
@@ -88,23 +135,23 @@ def test_the_tasks_of_workers_come_from_dotenv(tmp_path: Path) -> None:
 
 def test_the_default_number_of_workers_is_two() -> None:
     """One worker would not show that workers share the tasks."""
-    assert SERVICES["worker"]["deploy"]["replicas"] == "${WORKER_REPLICAS:-2}"
+    assert {SERVICES[name]["deploy"]["replicas"] for name in WORKERS} == {"${WORKER_REPLICAS:-2}"}
 
 
-def test_only_composes_master_creates_a_key() -> None:
+def test_only_composes_masters_create_a_key() -> None:
     """No image has the setting, so a master outside Compose whose key is missing never creates one."""
     makers = [name for name, service in SERVICES.items() if "DISTQ_AUTHKEY_CREATE" in service.get("environment", {})]
-    assert makers == ["master"]
+    assert makers == [*MASTERS]
     assert "AUTHKEY_CREATE" not in (ROOT / "images" / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_only_distqs_containers_mount_the_key() -> None:
-    """Prometheus and Grafana cannot read it, and only the master can write it."""
+    """Prometheus, Grafana and the database cannot read it, and only masters can write it."""
     mounts = {
         name: [line for line in service.get("volumes", []) if "AUTHKEY" in line] for name, service in SERVICES.items()
     }
-    assert {name for name, lines in mounts.items() if lines} == {"master", "worker", "client", "demo"}
-    assert all(lines[0].endswith(":ro") for name, lines in mounts.items() if lines and name != "master")
+    assert {name for name, lines in mounts.items() if lines} == {*MASTERS, *WORKERS, *CLIENTS}
+    assert all(lines[0].endswith(":ro") for name, lines in mounts.items() if lines and name not in MASTERS)
 
 
 def test_grafana_lets_everyone_read_without_a_login() -> None:
@@ -145,7 +192,8 @@ def test_one_version_is_written_everywhere() -> None:
     images = {image["image"] for image in yaml.safe_load(annotations["artifacthub.io/images"])}
     assert images == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
     built = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
-    assert built == {f"distq-master:{VERSION}{VARIANT}", f"distq-worker:{VERSION}{VARIANT}"}
+    parts = ("master", "master-postgresql", "worker")
+    assert built == {f"distq-{part}:{VERSION}{VARIANT}" for part in parts}
 
 
 def test_one_default_base_is_written_everywhere() -> None:
@@ -157,7 +205,7 @@ def test_one_default_base_is_written_everywhere() -> None:
     }
     for path, text in texts_by_path.items():
         assert text in (ROOT / path).read_text(encoding="utf-8"), path
-    for part in ("master", "worker"):
+    for part in (*MASTERS, *WORKERS):
         assert SERVICES[part]["build"]["args"] == ["BASE", "BUILD_BASE", "VARIANT"]
 
 
@@ -284,4 +332,4 @@ def test_only_distqs_containers_mount_the_certificates() -> None:
         name for name, one in SERVICES.items() if "${TLS_FOLDER:-tls}:/etc/distq-tls:ro" in one.get("volumes", [])
     }
     assert mounts == {name for name, one in SERVICES.items() if "DISTQ_TLS_CERT" in one.get("environment", {})}
-    assert mounts == {"master", "worker", "client", "demo"}
+    assert mounts == {*MASTERS, *WORKERS, *CLIENTS}

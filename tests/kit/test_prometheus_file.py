@@ -32,6 +32,8 @@ def test_dns_discovery_finds_replicas_in_time() -> None:
     config = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
     assert jobs["distq-worker"]["names"] == ["worker"]
+    assert jobs["distq-replicated-master"]["names"] == ["replicated-master"]
+    assert jobs["distq-replicated-worker"]["names"] == ["replicated-worker"]
     scrape_s = int(config["global"]["scrape_interval"].removesuffix("s"))
     for job in jobs.values():
         assert (job["type"], job["port"]) == ("A", 9001)

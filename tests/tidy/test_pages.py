@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 import pytest
+import yaml
 from tests.tidy.tree import ROOT, files, python_files, text
 from tools.llms import llms
 
@@ -85,10 +86,11 @@ def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_metric_that_a_page_names_exists(page: Path) -> None:
-    """A name that begins with `distq_` is one that /metrics has, a name of the pytest plugin or a command."""
+    """A name that begins with `distq_` is a metric, a name of the pytest plugin, a command, or a volume of Compose."""
     plugin = re.findall(r"\bdistq_[a-z_]+", text(Path("src/distq/pytest_plugin.py")))
     commands = [path.stem for path in python_files("src") if path.parent.name == "commands"]
-    known = {*BY_NAME, *plugin, *commands}
+    volumes = [f"distq_{name}" for name in yaml.safe_load(text(Path("compose.yaml")))["volumes"]]
+    known = {*BY_NAME, *plugin, *commands, *volumes}
     assert {name for name in re.findall(r"\bdistq_[a-z_]+", text(page)) if name not in known} == set()
 
 

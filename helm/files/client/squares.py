@@ -1,13 +1,14 @@
 """A client with the standard library only: puts numbers on the work queue and prints the results.
 
-It needs Python 3.8 or newer and two environment variables: DISTQ_ADDRESS (127.0.0.1:9000 if not set) and DISTQ_AUTHKEY
-or DISTQ_AUTHKEY_FILE. `python3 squares.py [COUNT]`
+It needs Python 3.8 or newer and two environment variables: DISTQ_ADDRESS (127.0.0.1:9000 if not set; commas separate
+several addresses) and DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE. `python3 squares.py [COUNT]`
 """
 # ruff: noqa: INP001, T201 - a program, which prints
 
 import os
 import queue
 import sys
+from contextlib import suppress
 from multiprocessing.managers import BaseManager
 from pathlib import Path
 
@@ -30,12 +31,27 @@ def authkey() -> bytes:
     return text.replace("\n", ",").split(",")[0].strip().encode()
 
 
+def connected(address: str) -> Master:
+    """Return a connection to the master at an address."""
+    host, _, port = address.strip().rpartition(":")
+    master = Master(address=(host, int(port)), authkey=authkey())
+    master.connect()
+    return master
+
+
+def first_that_answers() -> Master:
+    """Return a connection to the first address of DISTQ_ADDRESS that answers; the last one's error if none does."""
+    *others, last = os.environ.get("DISTQ_ADDRESS", "127.0.0.1:9000").split(",")
+    for address in others:
+        with suppress(OSError):
+            return connected(address)
+    return connected(last)
+
+
 def main() -> None:
     """Put the numbers, then get one result for each."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    host, _, port = os.environ.get("DISTQ_ADDRESS", "127.0.0.1:9000").rpartition(":")
-    master = Master(address=(host, int(port)), authkey=authkey())
-    master.connect()
+    master = first_that_answers()
     work, results = master.get_work_queue(), master.get_result_queue()
     for number in range(count):
         work.put(number)

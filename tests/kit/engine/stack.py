@@ -23,7 +23,12 @@ import distq
 CLIENT = ROOT / "helm" / "files" / "client" / "squares.py"
 ALL_BUT_GRAFANA = ("master", "worker", "prometheus")
 """The services that tests start: an image of Grafana may not be available."""
-ANY_PORTS = {"MASTER_PORT": "0", "MASTER_HTTP_PORT": "0", "PROMETHEUS_PORT": "0", "GRAFANA_PORT": "0"}
+MASTERS = ("MASTER", "MASTER_1", "MASTER_2", "MASTER_3")
+ANY_PORTS = {
+    "PROMETHEUS_PORT": "0",
+    "GRAFANA_PORT": "0",
+    **{f"{master}_{port}": "0" for master in MASTERS for port in ("PORT", "HTTP_PORT")},
+}
 ON_IMAGES = [
     pytest.mark.engine,
     pytest.mark.xdist_group("engine"),
@@ -72,9 +77,7 @@ class Stack:
 
     def down(self) -> None:
         """Remove every container and volume."""
-        self.compose(
-            "--profile", "client", "--profile", "demo", "down", "--volumes", "--timeout", "20", "--remove-orphans"
-        )
+        self.compose("--profile", "*", "down", "--volumes", "--timeout", "20", "--remove-orphans")
 
     def containers(self, service: str) -> list[str]:
         """Return the ids of a service's containers, including stopped ones."""
@@ -144,7 +147,7 @@ def stack(*args: Any, **kwargs: Any) -> Iterator[Stack]:
         yield project
     except BaseException:
         try:
-            sys.stderr.write(project.compose("logs", "--no-color", "--tail", "50"))
+            sys.stderr.write(project.compose("--profile", "*", "logs", "--no-color", "--tail", "50"))
         except CommandFailed as failed:
             sys.stderr.write(str(failed))
         raise
