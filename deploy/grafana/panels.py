@@ -477,6 +477,13 @@ SEVERAL_MASTERS = [
         warn=5,
     ),
     Panel(
+        "Hand-overs and take-overs",
+        "How leaderships began, in the last hour. Hand-over: the earlier leader gave its leadership back, as in an "
+        "upgrade. Take-over: it was killed, frozen or cut off.",
+        "short",
+        [Query(f"sum by (cause) (increase(distq_leaderships_total{{{OF_MASTER}}}[1h]))", "{{cause}}")],
+    ),
+    Panel(
         "Standby masters",
         "Masters that could take over, as the leader counts them.",
         "short",

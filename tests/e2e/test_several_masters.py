@@ -1,5 +1,6 @@
 """Tests of several masters on one PostgreSQL store: one leads, the others stand by and pass connections on."""
 
+import re
 import signal
 import urllib.error
 import urllib.request
@@ -91,6 +92,11 @@ class Masters:
         assert ("distq_leader 1" in lines) != ("distq_leader 0" in lines)
         return "distq_leader 1" in lines
 
+    def leaderships(self, number: int) -> dict[str, int]:
+        """Return how many leaderships a master has begun, by cause."""
+        found = re.findall(r'distq_leaderships_total{cause="(\w+)"} (\d+)', self.get(number, "/metrics")[1])
+        return {cause: int(count) for cause, count in found}
+
 
 @pytest.fixture
 def masters(grid: Cluster, server: PostgresServer) -> Masters:
@@ -164,7 +170,8 @@ def test_p1_a_standby_leads_after_the_leader_was_killed(masters: Masters, held: 
         assert client.flush(60)
         first.signal(signal.SIGKILL)
         futures += [client.submit(tasks.square, n) for n in range(TASKS)]
-        second.logs("leadership_began")
+        second.logs("leadership_began", cause="takeover")
+        assert masters.leaderships(1) == {"handover": 0, "takeover": 1}
         received = Counter(future.result(60) for future in futures)
         assert received == Counter(2 * [n * n for n in range(TASKS)])
         go(held)
@@ -206,7 +213,8 @@ def test_a_leader_that_is_stopped_hands_over(masters: Masters) -> None:
         first.signal(signal.SIGTERM)
         futures += [client.submit(tasks.square, n) for n in range(TASKS, 2 * TASKS)]
         assert first.ends() == 0
-        second.logs("leadership_began")
+        second.logs("leadership_began", cause="handover")
+        assert masters.leaderships(1) == {"handover": 1, "takeover": 0}
         third = masters.standby(0)
         assert [future.result(60) for future in futures] == [n * n for n in range(2 * TASKS)]
     assert first.logs("leadership_released")

@@ -32,6 +32,7 @@ class FakeMaster:
     store_health: dict[str, object] = field(default_factory=dict)
     store_commits: Histogram = field(default_factory=Histogram)
     store_refusals: int = 0
+    leaderships: Mapping[str, int] = field(default_factory=dict)
     refused_content: str = ""
     leases_expired: dict[str, int] = field(default_factory=dict)
     schedules: dict[str, int] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class FakeStandby:
     waiting: str = ""
     passed_connections: int = 0
     lag_s: float = 0.0
+    leaderships: Mapping[str, int] = field(default_factory=lambda: {"handover": 1, "takeover": 0})
 
 
 @dataclass

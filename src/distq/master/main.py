@@ -232,6 +232,7 @@ class Master:
             instance=instance,
             store=settings.store,
             target_drain_s=settings.target_drain_s,
+            leaderships=self.process.leaderships,
         )
 
     def _follow_clock(self) -> None:

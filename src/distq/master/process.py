@@ -10,7 +10,7 @@ from distq.core.ports import StoreError
 from distq.net.tls_server import http_tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from distq.core.errors import DistqError
     from distq.net.serve import CallHandler, Server
@@ -23,6 +23,8 @@ class MasterProcess(Protocol):
 
     stands_by: bool
     """Whether the master waits for its store as one of several masters, which is no trouble."""
+    leaderships: Mapping[str, int]
+    """Number of leaderships that the process began, by cause; empty if its store has no other master."""
 
     @property
     def hands_over(self) -> bool:
@@ -68,6 +70,7 @@ class OnlyMaster:
         self._settings = settings
         self._log = log
         self._http: HttpServer | None = None
+        self.leaderships: Mapping[str, int] = {}
 
     def handler(self, handler: CallHandler) -> CallHandler:
         """Return the handler itself."""

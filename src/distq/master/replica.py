@@ -34,6 +34,9 @@ FOLLOW_S: Final = 0.05
 AGAIN_S: Final = 0.5
 """Seconds before a master whose leadership has ended stands by: a store that fails at once is not asked in a loop."""
 
+CAUSES: Final = ("handover", "takeover")
+"""Why a leadership begins, besides the first one of a cluster."""
+
 
 class Replica:
     """The process of one of several masters; its ports are open whether it leads or not."""
@@ -51,6 +54,8 @@ class Replica:
         self._is_stopping = False
         self._tasks_left = 0
         """Number of tasks in the store when this master last led."""
+        self.leaderships = dict.fromkeys(CAUSES, 0)
+        """Number of leaderships that this process began, by cause."""
         self._leader = ""
         """The address of the leader that the log has named."""
 
@@ -190,7 +195,9 @@ class Replica:
         """Let the connections that wait, and all later ones, reach the server."""
         self.front.lead(server)
         self._leader = str(self.own_address)
-        self.log.info("leadership_began", epoch=self.store.epoch, address=str(self.own_address))
+        if cause := self.store.cause:
+            self.leaderships[cause] += 1
+        self.log.info("leadership_began", epoch=self.store.epoch, address=str(self.own_address), cause=cause or "first")
         return self.own_address
 
     async def serve_http(self, create_app: Callable[[], Any]) -> None:

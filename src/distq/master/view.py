@@ -44,6 +44,7 @@ class MasterView:
         instance: str,
         store: str,
         target_drain_s: float,
+        leaderships: Mapping[str, int],
     ) -> None:
         self._broker = broker
         self._workers = workers
@@ -56,6 +57,7 @@ class MasterView:
         self.instance = instance
         self.store = store
         self.target_drain_s = target_drain_s
+        self.leaderships = leaderships
         self._started_at = broker.clock.now() - clock.stepped_s
         self.loop_lag = Histogram()
 

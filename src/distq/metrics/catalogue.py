@@ -206,6 +206,13 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("distq_leader_epoch", "gauge", (), "Number of the leadership, which grows with each new leader."),
     Metric(
+        "distq_leaderships_total",
+        "counter",
+        ("cause",),
+        "Leaderships that this process began: handover if the earlier leader gave its leadership back, takeover if it was "
+        "killed, frozen or cut off.",
+    ),
+    Metric(
         "distq_standby_masters",
         "gauge",
         (),

@@ -151,6 +151,7 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
     leads = isinstance(standbys, int)  # only masters that can share their store count each other
     yield from gauge("distq_leader", [((), 1)] if leads else [])
     yield from gauge("distq_leader_epoch", [((), view.epoch)] if leads else [])
+    yield from _leaderships(view)
     yield from gauge("distq_standby_masters", [((), standbys)] if isinstance(standbys, int) else [])
     yield from gauge("distq_passed_connections", [])
     yield from gauge("distq_standby_lag_seconds", [])
@@ -167,8 +168,13 @@ def standby_metrics(view: StandbyMetrics) -> Iterator[str]:
     """Yield all metrics of a master that stands by."""
     yield from build_info("master")
     yield from gauge("distq_leader", [((), 0)])
+    yield from _leaderships(view)
     yield from gauge("distq_passed_connections", [((), view.passed_connections)])
     yield from gauge("distq_standby_lag_seconds", [((), view.lag_s)])
+
+
+def _leaderships(view: MasterMetrics | StandbyMetrics) -> Iterator[str]:
+    yield from counter("distq_leaderships_total", [((cause,), count) for cause, count in view.leaderships.items()])
 
 
 def _sum_of(health: Mapping[str, object], *fields: str) -> float | None:

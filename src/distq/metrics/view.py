@@ -137,6 +137,10 @@ class MasterMetrics(Protocol):
     def clock_stepped_s(self) -> float:
         """Sum of these changes in seconds."""
 
+    @property
+    def leaderships(self) -> Mapping[str, int]:
+        """Number of leaderships that this process began, by cause; empty on a store that masters cannot share."""
+
     def now(self) -> float:
         """Return the present instant of the master's clock."""
 
@@ -188,6 +192,10 @@ class StandbyMetrics(Protocol):
     @property
     def lag_s(self) -> float:
         """How long ago the master knew all tasks that the store has."""
+
+    @property
+    def leaderships(self) -> Mapping[str, int]:
+        """Number of leaderships that this process began, by cause."""
 
 
 class WorkerMetrics(Protocol):

@@ -71,6 +71,7 @@ NOT_IN_THE_DEMO = {
         (
             "Leaders A",
             "Changes of the leader A",
+            "Hand-overs and take-overs A",
             "Standby masters A",
             "Passed connections A",
             "Standby lag A",

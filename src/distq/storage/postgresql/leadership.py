@@ -151,6 +151,13 @@ class Leadership:
         session.run(f"NOTIFY {self.access.target.channel}")
 
     @property
+    def cause(self) -> str:
+        """Why this master may lead, as `take` found it: handover, takeover, or '' if no master has led before."""
+        if self.looked is None or not self.looked.epoch:
+            return ""
+        return "handover" if self.looked.released else "takeover"
+
+    @property
     def bell(self) -> int | None:
         """A copy of the descriptor that is readable when a leader has ended its lease, or when the session has ended.
 

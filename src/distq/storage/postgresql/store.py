@@ -64,6 +64,9 @@ class PostgresStore:
         self.epoch = 0
         self.leader = ""
         self.waiting = ""
+        self.cause = ""
+        """Why this master leads: `handover` if the earlier leader gave its leadership back, else `takeover`; '' for the
+        first leader."""
         self.standbys = 0
         """Number of other masters that were connected to the database at the last look."""
         access = Access(parse_target(url), secrets, password_file)
@@ -191,7 +194,7 @@ class PostgresStore:
     async def _try_to_lead(self, address: str) -> int | None:
         """Begin an epoch if this master may, and return it; raises as `Leadership.take` and `Leadership.renew` do."""
         if await self._watch.run(self._leadership.take):
-            statements = self._leadership.statements
+            statements, self.cause = self._leadership.statements, self._leadership.cause
             assert statements is not None
             epoch = await self._thread.run(self._commits.lead, statements, address)
             if epoch is not None and await self._begin_lease(epoch):
