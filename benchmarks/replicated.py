@@ -6,6 +6,8 @@ benchmarks.replicated takeover handover` measures only these rows.
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import statistics
 import subprocess
@@ -35,7 +37,7 @@ SYNCHRONOUS_RATE_MIN: Final = 0.45
 """Required tasks/s with a synchronous standby, as a part of SQLite's."""
 WARM_UP: Final = 200
 TAKEOVERS: Final = 20
-HANDOVERS: Final = 10
+HANDOVERS: Final = 20
 LEASE_S: Final = 5.0
 FROZEN_S: Final = 60.0
 QUEUED: Final = 1_000_000
@@ -131,6 +133,17 @@ def wait_until(fact: Callable[[], object]) -> None:
         time.sleep(LOOK_S)
 
 
+def wait_for_end(child: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has ended; `Popen.wait` with a timeout notices it up to 50 ms later."""
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        ended, _, _ = select.select([descriptor], [], [], START_S)
+        assert ended, f"process {child.pid} has not ended within {START_S:g} s"
+    finally:
+        os.close(descriptor)
+    child.wait()
+
+
 class Load:
     """A client that submits one task after another, and notes when each was accepted."""
 
@@ -189,7 +202,7 @@ def stops(group: Group, number: signal.Signals, times: int) -> tuple[list[float]
             leader = group.leader()
             sent_at = time.perf_counter()
             leader.child.send_signal(number)
-            leader.child.wait(30)
+            wait_for_end(leader.child)
             ended_at = time.perf_counter()
             running.gap_after(ended_at)
             pauses.append(max(running.longest_gap_after(sent_at), ended_at - sent_at))

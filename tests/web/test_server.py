@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from typing import Any
 
 import httpx
 import pytest
@@ -87,3 +88,36 @@ def test_a_server_that_was_never_started_and_one_that_has_stopped_can_be_stopped
             await asyncio.open_connection(address.host, address.port)
 
     asyncio.run(stop())
+
+
+@pytest.mark.parametrize(("stop_s", "is_finished"), [(20.0, True), (0.0, False)])
+def test_a_server_that_stops_finishes_the_answers_under_way(
+    monkeypatch: pytest.MonkeyPatch, stop_s: float, *, is_finished: bool
+) -> None:
+    """It waits for them for STOP_S at most; a connection that only waits for a request delays it by nothing."""
+    monkeypatch.setattr("distq.web.server.STOP_S", stop_s)
+
+    async def scene() -> str:
+        begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow(scope: object, receive: object, send: Any) -> None:
+            begun.set()
+            await may_end.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"the end"})
+
+        server = HttpServer(slow)
+        address = await server.start(Address("127.0.0.1", 0))
+        _, idle = await asyncio.open_connection(*address)
+        async with httpx.AsyncClient() as client:
+            asking = asyncio.create_task(client.get(f"http://{address}/"))
+            await begun.wait()
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.sleep(0)  # the server begins to stop
+            if is_finished:
+                may_end.set()
+            await stopping
+            idle.close()
+            return (await asking).text
+
+    assert asyncio.run(scene()) == ("the end" if is_finished else "Internal Server Error")

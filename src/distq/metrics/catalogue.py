@@ -209,8 +209,8 @@ METRICS: tuple[Metric, ...] = (
         "distq_leaderships_total",
         "counter",
         ("cause",),
-        "Leaderships that this process began: handover if the earlier leader gave its leadership back, takeover if it was "
-        "killed, frozen or cut off.",
+        "Leaderships that this process began: handover if the earlier leader gave its leadership back, takeover if it "
+        "was killed, frozen or cut off.",
     ),
     Metric(
         "distq_standby_masters",
