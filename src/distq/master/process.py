@@ -23,8 +23,11 @@ class MasterProcess(Protocol):
 
     stands_by: bool
     """Whether the master waits for its store as one of several masters, which is no trouble."""
-    leaderships: Mapping[str, int]
-    """Number of leaderships that the process began, by cause; empty if its store has no other master."""
+
+    @property
+    def leaderships(self) -> Mapping[str, int]:
+        """Number of leaderships that the process began, by cause; empty if its store has no other master."""
+        ...
 
     @property
     def hands_over(self) -> bool:
