@@ -175,8 +175,7 @@ class Master:
 
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
-        defaults = defaults_of(settings)
-        loader = Loader(registry := Registry(defaults))
+        loader = Loader(registry := Registry(defaults := defaults_of(settings)))
         async for heads in store.follow(str(advertised(settings.advertise, settings.bind))):
             if heads is FORGET:
                 loader = Loader(registry := Registry(defaults))
