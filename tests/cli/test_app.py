@@ -171,6 +171,14 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             ["list", "--stat", "running"],
             "distq: No such option '--stat'. Did you mean '--state'? See `distq list --help`.\n",
         ),
+        (
+            ["schedule", "add", "nightly", "m:f"],
+            "distq: Give one of --every and --cron, not neither. See `distq schedule add --help`.\n",
+        ),
+        (
+            ["schedule", "add", "nightly", "m:f", "--every", "1h", "--cron", "0 * * * *"],
+            "distq: Give one of --every and --cron, not both. See `distq schedule add --help`.\n",
+        ),
         (["status", "--bogus"], "distq: No such option '--bogus'. See `distq status --help`.\n"),
         (["worker"], None),
         (["master"], None),
@@ -190,6 +198,23 @@ def test_usage_and_settings_end_with_2(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == sentence or (sentence is None and "distq key new" in err and err.count("\n") == 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "beginning"),
+    [
+        (["--every", "0s"], "--every is a duration from 0.1 s to 366 days"),
+        (["--every", "5s", "--timezone", "Europe/Rome"], "--timezone needs --cron too. See"),
+        (["--every", "5s", "--queue", ""], "--queue is a text of 1 to 64 bytes"),
+    ],
+)
+def test_an_error_of_the_client_names_options(
+    options: list[str], beginning: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own message has the keyword arguments of Python."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "a key of the tests that is long enough")
+    assert run(["schedule", "add", "nightly", "m:f", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"distq: {beginning}")
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_enter_in_the_field_of_the_token_signs_in(chromium: Browser, master: Clu
         page.get_by_role("button", name="Sign in").click()
         page.get_by_label("Token").fill("wrong")
         page.get_by_label("Token").press("Enter")
-        expect(page.locator("#sign-in-error")).to_contain_text("The key is not one of this cluster")
+        expect(page.locator("#sign-in-error")).to_contain_text("This token is not one of the master's DISTQ_HTTP_TOKEN")
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_label("Token").press("Enter")
         expect(page.get_by_role("button", name="Sign out")).to_be_visible()

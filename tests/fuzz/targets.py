@@ -228,7 +228,7 @@ def key_file(data: bytes) -> None:
 class _Bearers(BearerKeys):
     """The keys of a master, whose refusals wait for nothing."""
 
-    async def _refusal(self, request: Request) -> Problem:
+    async def _refusal(self, request: Request, sentence: str) -> Problem:
         return Problem(401, f"{peer_of(request)} has no key.")
 
 

@@ -1,5 +1,6 @@
 """Options and arguments that several commands have."""
 
+import re
 from difflib import get_close_matches
 
 import click
@@ -35,6 +36,14 @@ class TakesJson(click.Command):
         if word.startswith("--") or (word.startswith("-") and word[1:2].isalpha() and word != "-Infinity"):
             known = [name for option in self.params for name in option.opts if name.startswith("--")]
             raise click.NoSuchOption(word, possibilities=get_close_matches(word, known, n=1), ctx=context)
+
+
+def in_options(error: Exception, context: click.Context) -> str:
+    """Return the text of an error of the client, with the command's options in place of its keyword arguments."""
+    spelt = {option.name: option.opts[0] for option in context.command.params if isinstance(option, click.Option)}
+    words = "|".join(name for name in spelt if name)
+    pattern = rf"^(?:{words})(?= is | needs | has )|(?<= needs )(?:{words})\b|\b(?:{words})(?= \()"
+    return re.sub(pattern, lambda found: spelt[found[0]], str(error))
 
 
 arguments_of_task = click.argument("texts", metavar="[JSON ...]", nargs=-1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distq.cli.ask import seconds
-from distq.cli.options import TakesJson, arguments_of_task, json_object, queue_of_task
+from distq.cli.options import TakesJson, arguments_of_task, in_options, json_object, queue_of_task
 from distq.cli.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def command(
         try:
             future = client.submit_named(name, args, queue=queue)
         except (TypeError, ValueError) as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(in_options(error, context)) from error
         client.flush()
         if future.task_id is None:
             future.result(0)  # raises the reason of the refusal

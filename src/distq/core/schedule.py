@@ -30,8 +30,8 @@ class BadTiming(BadSchedule):
     """The interval, the cron expression or the time zone of a schedule is not valid."""
 
     hint = (
-        "Give every= (seconds, or a text as in '30s'), or cron= (five fields, as in '*/5 * * * *') and with it "
-        "timezone= (as in 'Europe/Rome')."
+        "Give every (a duration, as in 30s), or cron (five fields, as in '*/5 * * * *') and with it timezone (as in "
+        "Europe/Rome)."
     )
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from distq.protocol.authority import Authority
 
 REALM: Final = 'Bearer realm="distq"'
+NOT_A_KEY: Final = (
+    "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH, or a token of "
+    "its DISTQ_HTTP_TOKEN."
+)
 
 
 class HttpGate(Protocol):
@@ -91,14 +95,14 @@ class BearerKeys:
                 "proxy with TLS, DISTQ_HTTP_PLAIN_KEYS=1. Change a key that was sent in plain text.",
             )
 
-    async def authority_of(self, request: Request, token: bytes) -> Authority:
-        """Return what a token allows; raises Problem (401), after a pause, if it is no key."""
+    async def authority_of(self, request: Request, token: bytes, *, refusal: str = NOT_A_KEY) -> Authority:
+        """Return what a token allows; raises Problem (401), with the text `refusal`, after a pause, if it is no key."""
         peer = peer_of(request)
         found = [ring.authority_of_token(token, peer) for ring in self.rings]  # all: the time says nothing of the key
         for authority in found:
             if authority is not None:
                 return authority
-        raise await self._refusal(request)
+        raise await self._refusal(request, refusal)
 
     def check_queue(self, request: Request, queue: str) -> None:
         """Raise Forbidden unless the key of a checked request may use a queue."""
@@ -109,7 +113,7 @@ class BearerKeys:
         """Whether the key of a checked request is for some queues only."""
         return bool(request.state.authority.queues)
 
-    async def _refusal(self, request: Request) -> Problem:
+    async def _refusal(self, request: Request, sentence: str) -> Problem:
         """Count and log a wrong key, and return the refusal after a pause."""
         host, _ = request.client or ("", 0)
         self._note_failure(peer_of(request), "The key of an HTTP request is not one of the cluster.")
@@ -120,8 +124,7 @@ class BearerKeys:
             self._failed.end_pause(host)
         return Problem(
             401,
-            "The key is not one of this cluster. Send a key of the master's DISTQ_AUTHKEY or DISTQ_KEYS_PATH, or a "
-            "token of its DISTQ_HTTP_TOKEN.",
+            sentence,
             headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
         )
 

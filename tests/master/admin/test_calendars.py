@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distq.core.schedule import BadSchedule
-from distq.master.admin.calendars import check_line, next_instant, zone_of
+from distq.core.schedule import BadSchedule, BadTiming
+from distq.master.admin.calendars import check_line, check_zone, next_instant, zone_of
 
 MINUTE = timedelta(minutes=1)
 CHANGES = {
@@ -121,6 +121,30 @@ def test_an_unknown_time_zone_is_refused_with_an_error(name: object) -> None:
     """The refusal does not depend on the machine's files."""
     with pytest.raises(BadSchedule, match="there is no time zone"):
         zone_of(name)
+
+
+@pytest.mark.parametrize("name", ["Qqqq", "", 7, "x" * 999])
+def test_a_time_zone_that_resembles_none_is_refused_without_another_name(name: object) -> None:
+    """A name that is too long for a zone is not compared."""
+    with pytest.raises(BadTiming, match=r"there is no time zone .* on the master's machine\.$"):
+        check_zone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Europe/Romme", "Europe/Rome"),
+        ("rome", "Europe/Rome"),
+        ("New York", "America/New_York"),
+        ("europe/berlin", "Europe/Berlin"),
+    ],
+)
+def test_the_nearest_time_zone_is_named(name: str, near: str) -> None:
+    """Its city alone is enough."""
+    with pytest.raises(
+        BadTiming, match=f"there is no time zone '{name}' on the master's machine; did you mean '{near}'"
+    ):
+        check_zone(name)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,9 @@ async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) ->
     await bench.advance(10)
     assert bench.counts("q") == {"ready": 1}
     assert (await one(bench))["last_id"] == reply["schedules"][0]["last_id"]
+    assert str(await admin(bench, "run", name="tic")) == (
+        "there is no schedule 'tic'; did you mean 'tick'? `distq schedule list` shows all schedules."
+    )
     await admin(bench, "remove", name="tick")
     await bench.advance(100)
     assert bench.counts("q") == {"ready": 1}
@@ -338,7 +341,7 @@ def zones(monkeypatch: pytest.MonkeyPatch) -> dict[str, tzinfo]:
             raise BadSchedule(f"there is no time zone {name!r} on the master's machine.")
         return there[str(name)]
 
-    for module in ("schedule_instants", "schedule_calls"):
+    for module in ("schedule_instants", "calendars"):
         monkeypatch.setattr(f"distq.master.admin.{module}.zone_of", zone_of)
     return there
 

@@ -13,11 +13,13 @@ UTC needs no time zone data. Any other zone is read from the machine's data, or 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim
 
+from distq.core.nearest import nearest
 from distq.core.ranges import shown, text
 from distq.core.schedule import CRON_BYTES_MAX, ZONE_BYTES_MAX, BadTiming
 
@@ -34,6 +36,26 @@ def zone_of(name: object) -> tzinfo:
         return ZoneInfo(text("timezone", name, ZONE_BYTES_MAX))
     except Exception as exc:  # the name and the data may be of any kind, and the exception depends on both
         raise BadTiming(f"there is no time zone {shown(name)} on the master's machine.") from exc
+
+
+def check_zone(name: object) -> None:
+    """Check that there is such a time zone; raises BadTiming, with the nearest name of a zone or of its city."""
+    try:
+        zone_of(name)
+    except BadTiming as exc:
+        if not isinstance(name, str) or len(name) > ZONE_BYTES_MAX:
+            raise
+        near = nearest(name.lower().replace(" ", "_"), _zones_by_words())
+        if near is None:
+            raise
+        raise BadTiming(f"{str(exc).removesuffix('.')}; did you mean {_zones_by_words()[near]!r}?") from exc
+
+
+@cache
+def _zones_by_words() -> dict[str, str]:
+    """The names of zones, by themselves and by their last part, in small letters."""
+    names = sorted(available_timezones())
+    return {word.lower(): name for name in reversed(names) for word in (name.rpartition("/")[2], name)}
 
 
 def forget_zones() -> None:

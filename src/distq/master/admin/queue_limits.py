@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.head import new_queue_name
+from distq.core.nearest import did_you_mean
 from distq.core.policy import OPEN, Policy
 from distq.core.ranges import shown
 from distq.master.cycle.requests import CallRequest
@@ -101,11 +101,7 @@ def check_queue(registry: Registry, queue: str | None) -> None:
 
 def no_queue(registry: Registry, queue: str, more: str = "") -> str:
     """Return the message that there is no such queue, with the most similar name of a queue."""
-    near = (
-        difflib.get_close_matches(queue, list(registry.queues), n=1, cutoff=0.6) if len(registry.queues) < 1_000 else []
-    )
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"there is no queue {queue!r}{more}{meant or '.'}"
+    return f"there is no queue {queue!r}{more}{did_you_mean(queue, registry.queues)}"
 
 
 def as_json(policy: Policy) -> dict[str, Any]:

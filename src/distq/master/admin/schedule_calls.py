@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.nearest import did_you_mean
 from distq.core.ranges import seconds, shown, text
 from distq.core.schedule import (
     CATCH_UPS,
@@ -15,7 +16,7 @@ from distq.core.schedule import (
     Timing,
 )
 from distq.core.task_ids import id_text
-from distq.master.admin.calendars import check_line, zone_of
+from distq.master.admin.calendars import check_line, check_zone
 from distq.master.admin.schedule_instants import next_after, next_instant_after, planned
 from distq.master.admin.schedules import Schedule, lives, same_task_as, submit
 from distq.master.cycle.requests import CallRequest
@@ -102,7 +103,10 @@ class ScheduleAction(CallRequest):
     def _named(self) -> Schedule:
         schedule = self.schedules.known.get(self.name)
         if schedule is None:
-            raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows all schedules.")
+            end = did_you_mean(self.name, self.schedules.known)
+            raise BadSchedule(
+                f"there is no schedule {shown(self.name)}{end} `distq schedule list` shows all schedules."
+            )
         return schedule
 
     def _put(self, cycle: Cycle, now: float) -> bool:
@@ -200,7 +204,7 @@ def _timing(definition: ScheduleDefinition) -> Timing:
         raise BadTiming(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
     overlap = bool(definition.overlap)
     if cron is not None:
-        zone_of(zone)
+        check_zone(zone)
         return Timing(None, check_line(cron), zone, overlap, catch_up)
     try:
         return Timing(seconds("every", every), None, "UTC", overlap, catch_up)

@@ -24,6 +24,10 @@ COOKIE: Final = "distq_session"
 SESSION_S: Final = 12 * 3600
 """Seconds until a session ends: a working day."""
 TOKEN_BYTES_MAX: Final = 4096
+NOT_ACCEPTED: Final = (
+    "This token is not one of the master's DISTQ_HTTP_TOKEN, nor a key of the cluster. Ask an operator of the cluster "
+    "for a token."
+)
 UNTIL_DIGITS_MAX: Final = 19
 """Digits from which on an instant in a cookie is not read: this server has made none."""
 
@@ -38,7 +42,7 @@ class Sessions:
         """Set the cookie for a key; raises Problem (401, 403)."""
         self._keys.check_transport(request)
         given = token.encode("utf-8", "replace")[:TOKEN_BYTES_MAX]
-        await self._keys.authority_of(request, given)
+        await self._keys.authority_of(request, given, refusal=NOT_ACCEPTED)
         until = str(int(now) + SESSION_S)
         response.set_cookie(
             COOKIE,
