@@ -441,7 +441,7 @@ MASTER = [
         "Scheduled runs that came due. Submitted: the master submitted a task. Skipped: it did not, because the master "
         "was away at that time or the previous task had not ended.",
         "ops",
-        [Query(f"sum by (outcome) (rate(distq_schedule_moments_total{{{OF_MASTER}}}{RANGE}))", "{{outcome}}")],
+        [Query(f"sum by (outcome) (rate(distq_scheduled_runs_total{{{OF_MASTER}}}{RANGE}))", "{{outcome}}")],
     ),
     Panel(
         "Rejected connections",

@@ -259,7 +259,7 @@ ALERTS = (
         'sum by (namespace) (distq_schedules{state="faulty"}) > 0',
         "5m",
         "warning",
-        "{{ $value }} schedules submit nothing, because the master cannot compute their next run.",
+        "{{ $value }} schedules submit nothing, because the master cannot compute their next scheduled run.",
         "a schedule's time zone is missing",
     ),
     Alert(

@@ -104,7 +104,7 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_unknown_settles_total", {}, 5),
         ("distq_schedules", {"state": "paused"}, 1),
         ("distq_schedules", {"state": "faulty"}, 2),
-        ("distq_schedule_moments_total", {"outcome": "submitted"}, 12),
+        ("distq_scheduled_runs_total", {"outcome": "submitted"}, 12),
         ("distq_internal_errors_total", {"place": "decide"}, 0),
         ("distq_internal_errors_total", {"place": "answer"}, 7),
         ("distq_clock_steps_total", {}, 2),

@@ -295,7 +295,7 @@ class ReplicatedStore(SlowStore):
         return found if bytes_max is None else found[: how_many_fit([len(body or b"") for body in found], bytes_max)]
 
 
-class Follower:
+class LogReader:
     """Reads the log of changes, and then the heads of their keys, as a standby does."""
 
     def __init__(self, database: Database, link: Link) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tests.sim.database import Database, Follower, Link, LinkLost, Look, ReplicatedStore
+from tests.sim.database import Database, Link, LinkLost, LogReader, Look, ReplicatedStore
 from tests.sim.master import LeaseEnded, Loaded, Master, Reply
 from tests.sim.world import Connection, World
 
@@ -216,14 +216,14 @@ class Node:
     async def _follow(self) -> None:
         """Follow the leader until this master leads; new sessions mean that all heads are read again."""
         while True:
-            follower, loaded = Follower(self.database, self.link), Loaded()
+            reader, loaded = LogReader(self.database, self.link), Loaded()
             self._changed_at = 0.0
             self._seen: Look | None = None
             try:
                 while not (epoch := await self._try_to_lead()):
-                    loaded = await self._feed(follower, loaded)
+                    loaded = await self._feed(reader, loaded)
                     await self._sleep(POLL_S)
-                while (heads := await follower.step()) or heads is FORGET:
+                while (heads := await reader.step()) or heads is FORGET:
                     loaded = self._fed(loaded, heads)
             except LinkLost:
                 await self._sleep(AGAIN_S)
@@ -232,8 +232,8 @@ class Node:
                 self._lead(epoch, loaded)
                 return
 
-    async def _feed(self, follower: Follower, loaded: Loaded) -> Loaded:
-        return self._fed(loaded, await follower.step())
+    async def _feed(self, reader: LogReader, loaded: Loaded) -> Loaded:
+        return self._fed(loaded, await reader.step())
 
     def _fed(self, loaded: Loaded, heads: Any) -> Loaded:
         if heads is FORGET:

@@ -7,7 +7,7 @@ import click
 
 from distq.cli.ask import admin, seconds
 from distq.cli.groups import group
-from distq.cli.options import TakesJson, arguments_of_task, queue_of_task
+from distq.cli.options import TakesJson, arguments_of_task, in_options, queue_of_task
 from distq.cli.text import duration, printable
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
 
@@ -22,7 +22,7 @@ def command() -> None:
 @watch_option
 @click.pass_context
 def list_(context: click.Context, as_json: bool, watch: str | None) -> None:
-    """List schedules, the next run first."""
+    """List schedules, the next scheduled run first."""
     with asking(context, "schedule_list") as ask:
         repeat(
             watch,
@@ -67,7 +67,7 @@ def _print_list(schedules: list[dict[str, Any]]) -> None:
 @click.argument("name")
 @click.argument("task", metavar="MODULE:FUNCTION")
 @arguments_of_task
-@click.option("--every", metavar="DURATION", help="Interval between two runs, as in 30s or 1h.")
+@click.option("--every", metavar="DURATION", help="Interval between two scheduled runs, as in 30s or 1h.")
 @click.option("--cron", metavar="LINE", help="Cron line of five fields, as in '*/5 * * * *'.")
 @click.option("--timezone", metavar="ZONE", help="Time zone of the cron line, as in Europe/Rome; default UTC.")
 @queue_of_task
@@ -89,10 +89,13 @@ def add(
     catch_up: str | None,
 ) -> None:
     """Add a schedule, which submits a task repeatedly; replaces a schedule of the same name."""
+    if (every is None) == (cron is None):
+        raise click.UsageError(f"Give one of --every and --cron, not {'neither' if cron is None else 'both'}.")
     from distq.cli.environment import settings_of_command
     from distq.cli.submit import argument, note_colon
     from distq.client.client import Client
     from distq.settings import Role
+    from distq.wire.errors import RemoteRefusal
 
     options: dict[str, Any] = {"cron": cron, "timezone": timezone, "overlap": overlap, "catch_up": catch_up}
     if every is not None:
@@ -100,8 +103,10 @@ def add(
     try:
         with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
             made = client.options(queue=queue, **options).schedule_named(name, task, [argument(text) for text in texts])
+    except RemoteRefusal as error:
+        raise RemoteRefusal(in_options(error, context)) from error
     except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(in_options(error, context)) from error
     note_colon(task)
     click.echo(f"{printable(made.name)}: next at {_local_time(made.next_at or 0.0)}.")
 
@@ -119,7 +124,11 @@ def _act(action: str, sentence: str, doc: str) -> click.Command:
 
 for made in (
     _act("pause", "{name} is paused.", "Pause a schedule until it is resumed; running tasks continue."),
-    _act("resume", "{name} is resumed.", "Resume a schedule with its next run; missed runs are not made up for."),
+    _act(
+        "resume",
+        "{name} is resumed.",
+        "Resume a schedule with its next scheduled run; missed ones are not made up for.",
+    ),
     _act("run", "{last}", "Submit the task of a schedule now, and print its id."),
     _act("remove", "{name} is removed.", "Remove a schedule; tasks that it has submitted continue."),
 ):

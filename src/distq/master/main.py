@@ -26,7 +26,7 @@ from distq.logs import get_logger, of_trace
 from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
 from distq.master.cycle.busy_poll import BusyPoll
-from distq.master.cycle.clock import ClockFollower, SystemClock
+from distq.master.cycle.clock import ClockWatcher, SystemClock
 from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
 from distq.master.cycle.timer import LoopTimer
 from distq.master.process import MasterProcess, OnlyMaster
@@ -205,7 +205,7 @@ class Master:
         dispatcher.schedules.restore(loader.schedules, bodies)
         for row_key in restore_extras(ledger, loader, bodies):
             broker.keep_row(row_key, None)
-        self.follower = ClockFollower(clock, broker, timer, dispatcher.schedules.plan_all)
+        self.clock_watcher = ClockWatcher(clock, broker, timer, dispatcher.schedules.plan_all)
         broker.follow_clock = self._follow_clock
         if ledger.state.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.state.tasks), held=len(absent.held))
@@ -236,7 +236,7 @@ class Master:
 
     def _follow_clock(self) -> None:
         self.process.check()
-        self.follower.follow()
+        self.clock_watcher.follow()
 
     def _committed(self, seconds: float) -> None:
         self.store_watch.committed(seconds)
@@ -354,7 +354,7 @@ class Master:
         self.view.loop_lag.observe(max(now - expected, 0.0))
         self._log_drops()
         self._key_reloader.check()
-        self.follower.check()
+        self.clock_watcher.check()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 
     def _log_drops(self) -> None:

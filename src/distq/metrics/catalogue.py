@@ -125,7 +125,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("distq_schedules", "gauge", ("state",), "Schedules: active, paused or faulty."),
     Metric(
-        "distq_schedule_moments_total",
+        "distq_scheduled_runs_total",
         "counter",
         ("outcome",),
         "Scheduled runs that became due: a task was submitted, or the run was skipped.",

@@ -47,7 +47,7 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from counter("distq_limits_met_total", [((limit,), count) for limit, count in view.limits_met.items()])
     yield from gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
     yield from counter(
-        "distq_schedule_moments_total", [((outcome,), count) for outcome, count in view.scheduled_runs.items()]
+        "distq_scheduled_runs_total", [((outcome,), count) for outcome, count in view.scheduled_runs.items()]
     )
     yield from gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
     yield from histogram("distq_event_loop_lag_seconds", [((), view.loop_lag)])

@@ -9,7 +9,7 @@ from tests.master.admin.test_schedules import one, put
 from tests.master.bench import LEASE_S, START, WAITING, Bench, on_bench
 
 from distq.core.policy import Rate
-from distq.master.cycle.clock import STEP_MIN_S, ClockFollower, SystemClock
+from distq.master.cycle.clock import STEP_MIN_S, ClockWatcher, SystemClock
 from distq.master.cycle.timer import LoopTimer
 
 STEPS = pytest.mark.parametrize("by_s", [7_200.0, -7_200.0, 1e9, -500_000.0], ids=lambda by_s: f"{by_s:+g}")
@@ -152,23 +152,23 @@ def test_a_step_of_the_clock_is_followed_between_two_cycles_and_logged() -> None
         bench.broker.clock = system
         alarm = LoopTimer(asyncio.get_running_loop(), system, bench.broker.wake)
         bench.broker.timer = alarm
-        follower = ClockFollower(system, bench.broker, alarm, bench.dispatcher.schedules.plan_all)
-        bench.broker.follow_clock = follower.follow
+        watcher = ClockWatcher(system, bench.broker, alarm, bench.dispatcher.schedules.plan_all)
+        bench.broker.follow_clock = watcher.follow
         system.step(-3_600.0)
         system.steps = 0
-        follower.follow()
+        watcher.follow()
         assert system.steps == 1
         alarm(system.now() + 1_800)
         assert alarm._handle is not None
         cast("Any", system)._base -= 3_600.0
         bench.broker._is_woken = False
-        follower.check()
+        watcher.check()
         assert bench.broker._is_woken
         await bench.cycle()
         assert system.steps == 2
         assert abs(system.differs()) < STEP_MIN_S
         bench.broker._is_woken = False
-        follower.check()
+        watcher.check()
         assert not bench.broker._is_woken
         alarm.reset()
 

@@ -355,8 +355,8 @@ async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_the
         assert await bench.ask(connection, "broker", "watch", [key]) == []
         assert await bench.ask(connection, "broker", "goodbye") is None
         await bench.disconnect(connection)
-    (followers,) = bench.ledger.state.subscribers.values()
-    assert len(followers) == 1
+    (watching,) = bench.ledger.state.subscribers.values()
+    assert len(watching) == 1
     last = bench.client("last")
     assert await bench.ask(last, "broker", "watch", [key]) == []
     assert await bench.ask(last, "broker", "results", 0, 5.0) is WAITING

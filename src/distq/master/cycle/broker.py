@@ -82,7 +82,7 @@ class Broker:
         self.refused = RefusedCommits(self, self._decisions, self._commit, self._answer)
         self.guard = RequestGuard(self)
         self.follow_clock: Callable[[], None] = lambda: None
-        """Follows the machine's clock before a cycle reads the time; set by the composition root (`ClockFollower`)."""
+        """Follows the machine's clock before a cycle reads the time; set by the composition root (`ClockWatcher`)."""
         self._stopped = False
         self._quiet = asyncio.Event()
 

@@ -44,7 +44,7 @@ class SystemClock:
         self.stepped_s += by_s
 
 
-class ClockFollower:
+class ClockWatcher:
     """Follows the machine's clock, which an operator may set, and which stands still while the machine sleeps."""
 
     def __init__(self, clock: SystemClock, cycle: Cycle, timer: LoopTimer, plan_schedules: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class ClockFollower:
         self._cycle = cycle
         self._timer = timer
         self._plan_schedules = plan_schedules
-        """Plans the next run of every schedule by the clock as it is now."""
+        """Plans the next scheduled run of every schedule by the clock as it is now."""
 
     def check(self) -> None:
         """Wake the cycle if the machine's clock was set: the clock is stepped only between two cycles."""

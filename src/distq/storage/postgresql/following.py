@@ -1,8 +1,8 @@
 """Reads all heads, and then the heads of the keys that the leader's commits change. Every call blocks.
 
 Each commit adds its keys to a log, in the same statement. The numbers of the log's rows have no gap, and each epoch
-begins with a row of its own. So a follower that has read every number has missed no change: not one of a leader in
-between, and not one of a database that has failed over, because the session ends with it. A follower that has missed
+begins with a row of its own. So a reader that has read every number has missed no change: not one of a leader in
+between, and not one of a database that has failed over, because the session ends with it. A reader that has missed
 one, or whose session has ended, begins again. The heads are read later than the keys, and are thus as new or newer.
 """
 
@@ -24,7 +24,7 @@ KEY_MIN: Final = -(1 << 63)
 KEY_MAX: Final = (1 << 63) - 1
 
 
-class Follower:
+class LogReader:
     """Follows the heads of one cluster."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from distq.core.ports import FORGET, Batch, CommitRefused, CommitUnknown, Fenced
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql.commits import Commits
 from distq.storage.postgresql.errors import ServerError, Unreachable, explain
-from distq.storage.postgresql.following import Follower
+from distq.storage.postgresql.following import LogReader
 from distq.storage.postgresql.leadership import Leadership, StoreFigures
 from distq.storage.postgresql.session import Access
 from distq.storage.postgresql.tables import Statements
@@ -74,7 +74,7 @@ class PostgresStore:
         self._schema = access.target.schema
         self._commits = Commits(access)
         self._leadership = Leadership(access, led_epoch)
-        self._follower = Follower()
+        self._log_reader = LogReader()
         self._complete_at = time.perf_counter()
         """When the follower knew all heads, in seconds of `time.perf_counter`; before, when it was made."""
         self._begun_epoch = 0
@@ -131,7 +131,7 @@ class PostgresStore:
                 rejected_since = None
                 while (heads := await self._follow_on()) or heads is FORGET:
                     yield heads
-                    if self._follower.is_complete:
+                    if self._log_reader.is_complete:
                         break
             except Unreachable as exc:
                 rejected_since = self._unreachable(exc, rejected_since)
@@ -150,18 +150,18 @@ class PostgresStore:
         return now if rejected_since is None else rejected_since
 
     async def _follow_on(self) -> Heads:
-        """Return the next heads, as `Follower.step` does; raises ServerError or Unreachable."""
+        """Return the next heads, as `LogReader.step` does; raises ServerError or Unreachable."""
         statements = self._leadership.statements
         if statements is None:
             return ()
         asked_at = time.perf_counter()
         heads = await self._thread.run(self._next_heads, statements)
-        if self._follower.is_complete:
+        if self._log_reader.is_complete:
             self._complete_at = asked_at
         return heads
 
     def _next_heads(self, statements: Statements) -> Heads:
-        return self._follower.step(self._commits.following(statements), statements)
+        return self._log_reader.step(self._commits.following(statements), statements)
 
     async def _bell(self, timeout_s: float) -> None:
         """Wait until a leader has ended its lease, or for `timeout_s`: the bell may be lost."""

@@ -262,7 +262,7 @@ export async function schedulesView(main, parameters, reload) {
   const offset = Number(parameters.offset) || 0;
   const sorted = found.schedules.sort((one, other) => (one.next_at ?? Infinity) - (other.next_at ?? Infinity) || one.name.localeCompare(other.name));
   main.replaceChildren(h("h1", null, "Schedules"), said,
-    h("p", { class: "quiet" }, sorted.length ? `${count(sorted.length)} schedules, the next run first.` : "There are no schedules."), made.node);
+    h("p", { class: "quiet" }, sorted.length ? `${count(sorted.length)} schedules, the next scheduled run first.` : "There are no schedules."), made.node);
   fill(made.body, sorted.slice(offset, offset + PAGE).map((one) => row(one.name, columns, [
     one.name, one.task, one.queue, one.cron === null ? `every ${duration(one.every_s)}` : `${one.cron} (${one.timezone})`,
     one.paused ? "paused" : one.fault ? `faulty: ${one.fault}` : instant(one.next_at),
