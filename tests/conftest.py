@@ -88,6 +88,12 @@ def missing_engine() -> str | None:
 
 
 @functools.cache
+def missing_kubectl() -> str | None:
+    """Return why tests of kubectl's command line cannot run here, or None if they can; they need no cluster."""
+    return None if answers("kubectl", "version", "--client") else "kubectl is not installed"
+
+
+@functools.cache
 def missing_cluster() -> str | None:
     """Return why tests with a cluster cannot run here, or None if they can."""
     return None if answers("kubectl", "get", "--raw=/readyz") else "no Kubernetes cluster answers `kubectl`"
@@ -181,6 +187,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "grafana": missing_grafana,
     "helm4": missing_helm4,
     "keda": missing_keda,
+    "kubectl": missing_kubectl,
     "nginx": missing_nginx,
     "postgresql": missing_postgresql,
     "promtool": missing_promtool,

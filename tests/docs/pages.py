@@ -66,6 +66,32 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.conf"
 execute_from_command_line(sys.argv)
 """,
 }
+TRACED: Final = "def fetch(url): return len(url)\n"
+COLLECTOR: Final = '''"""Submits a task, and is itself the collector to which this program and the worker send spans."""
+import os, threading, urllib.parse
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+received, arrived = [], threading.Condition()
+
+class Collector(BaseHTTPRequestHandler):
+    def do_POST(self):
+        with arrived:
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            arrived.notify()
+        self.send_response(200)
+        self.end_headers()
+
+port = urllib.parse.urlsplit(os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]).port
+threading.Thread(target=HTTPServer(("127.0.0.1", port), Collector).serve_forever, daemon=True).start()
+
+import distq
+
+with distq.Client() as client:
+    assert client.submit_named("tasks:fetch", ["url"]).result(30) == 3
+for name in (b"create tasks:fetch", b"process tasks:fetch", b"pages"):
+    with arrived:
+        assert arrived.wait_for(lambda: any(path == "/v1/traces" and name in body for path, body in received), 30), name
+'''
 SETUPS: Final = {
     "README.md": Setup(
         files={"web.py": WEB},
@@ -143,12 +169,15 @@ Order = types.SimpleNamespace(objects=types.SimpleNamespace(create=lambda *_: or
     ),
     "docs/how-to/postgresql.md": Setup(
         "createuser --superuser reader\nexport PGUSER=reader\n"
-        "psql postgres --command 'ALTER ROLE distq RENAME TO tests'",
+        "psql postgres --command 'ALTER ROLE distq RENAME TO tests'\n"
+        "DISTQ_STORE=sqlite:///queue.db serve distq master\nend_served",
         {"password": "secret\n"},
         {
             "createuser --pwprompt": "printf 'secret\\nsecret\\n' | createuser --pwprompt",
             "@db.example.com/distq?sslmode=verify-full": "@/distq?host=$PGHOST&port=$PGPORT&user=distq",
             "/run/secrets/distq-database": "password",
+            "sqlite:////var/lib/distq/queue.db": "sqlite:///queue.db",
+            "'postgresql://distq@db.example.com/distq'": '"postgresql:///postgres?host=$PGHOST&port=$PGPORT"',
         },
     ),
     "docs/how-to/private-registries.md": Setup(files={"company-ca.pem": "a certificate"}),
@@ -169,6 +198,11 @@ Order = types.SimpleNamespace(objects=types.SimpleNamespace(create=lambda *_: or
             "DISTQ_TLS_KEY=tls/master.key distq master\n"
             "DISTQ_TLS_CA=tls/ca.crt distq tunnel --listen {other}",
         },
+    ),
+    "docs/how-to/traces.md": Setup(
+        "export OTEL_BSP_SCHEDULE_DELAY=100\nserve distq master",
+        {"tasks.py": TRACED, "program.py": COLLECTOR},
+        reads_as={"http://collector:4318": "http://{other}"},
     ),
     "docs/how-to/troubleshooting.md": Setup(UP),
     "docs/how-to/tuning.md": Setup(
@@ -202,9 +236,6 @@ Order = types.SimpleNamespace(objects=types.SimpleNamespace(create=lambda *_: or
     ),
 }
 """The pages whose blocks need something."""
-FINDINGS: Final = "It downloads versions of other projects, which may go away."
-OPENTELEMETRY: Final = "The program is of a package that distq does not need."
-
 NOT_CODE: Final = ("text", "")
 """Languages of blocks that are outputs and drawings."""
 VALUES: Final = "tests/docs/test_blocks.py::test_a_block_of_values_renders_the_chart"
@@ -220,6 +251,14 @@ CHECKED: Final = {
     ): "tests/docs/test_blocks.py::test_prometheus_accepts_its_block",
     ("docs/how-to/images-without-a-shell.md", "FROM distq-worker:0.1.0-minimal"): DOCKERFILES,
     ("docs/how-to/images-without-a-shell.md", "FROM python:3.15-slim-trixie AS packages"): DOCKERFILES,
+    (
+        "docs/how-to/agents.md",
+        "{",
+    ): "tests/e2e/test_mcp.py::test_the_file_of_the_page_starts_the_server",
+    (
+        "docs/how-to/postgresql-on-kubernetes.md",
+        "apiVersion: postgresql.cnpg.io/v1",
+    ): "tests/docs/test_blocks.py::test_the_database_of_the_page_is_one_of_cloudnativepg",
     ("docs/how-to/postgresql-on-kubernetes.md", "master:"): VALUES,
     ("docs/how-to/signed-payloads.md", "payloadKeys:"): VALUES,
     ("docs/how-to/the-page.md", "location / {"): NGINX,
@@ -285,20 +324,4 @@ RUN_BY: Final = {
         "python",
     ): "tests/docs/test_outputs.py::test_every_output_of_a_page_is_that_of_its_command",
 }
-NOT_RUN: Final = [
-    NotRun("docs/how-to/agents.md", "{", "An agent's program reads it; tests/e2e/test_mcp.py is such a program."),
-    NotRun(
-        "docs/how-to/postgresql-on-kubernetes.md", "apiVersion: postgresql.cnpg.io/v1", "Its operator is not there."
-    ),
-    NotRun(
-        "docs/how-to/notebooks.md", "jupyter lab", "JupyterLab is a page of a browser; the cells run in its kernel."
-    ),
-    NotRun("findings/README.md", "bash findings/repeated_hour.sh", FINDINGS),
-    NotRun(
-        "findings/README.md",
-        'for script in findings/*.sh; do bash "$script" || echo "$script: not as described"; done',
-        FINDINGS,
-    ),
-    NotRun("docs/how-to/traces.md", "opentelemetry-instrument distq worker tasks", OPENTELEMETRY),
-    NotRun("docs/how-to/traces.md", "opentelemetry-instrument python program.py", OPENTELEMETRY),
-]
+NOT_RUN: Final[list[NotRun]] = []

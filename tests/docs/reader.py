@@ -24,8 +24,8 @@ KEY: Final = "a key of the tests that is long enough"
 TIMEOUT_S: Final = 100
 """Maximum seconds of a page; one takes up to 10 s on an idle machine."""
 SERVICE: Final = re.compile(
-    r"^((?:[A-Z_]+=\S+ )*)(distq (?:up|master|worker|tunnel)\b|uvicorn|gunicorn|distq list .*--watch"
-    r"|python manage\.py distq_(?:worker|outbox +#)|python -m distq\.contrib\.sqlalchemy$)",
+    r"^((?:[A-Z_]+=\S+ )*)((?:opentelemetry-instrument )?distq (?:up|master|worker|tunnel)\b|uvicorn|gunicorn"
+    r"|distq list .*--watch|python manage\.py distq_(?:worker|outbox +#)|python -m distq\.contrib\.sqlalchemy$)",
     re.MULTILINE,
 )
 """The commands that run until they are stopped."""
@@ -36,7 +36,7 @@ serve() {
     local ready log="$READER/.served.${#served[@]}"
     case "$1 ${2:-} ${3:-}" in
         "distq up"* | "distq master"*) end_served; ready='"master_listened"' ;;
-        "distq worker"* | *" distq_worker") ready='"master_connected"' ;;
+        "distq worker"* | *" distq worker"* | *" distq_worker") ready='"master_connected"' ;;
         "distq tunnel"*) ready='the tunnel leads to' ;;
         uvicorn*) ready='Application startup complete' ;;
         gunicorn*) ready='Booting worker' ;;

@@ -5,16 +5,18 @@ import json
 import re
 import shlex
 import subprocess
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
+import jsonschema
 import pytest
 import yaml
 from tests.conftest import nginx
-from tests.docs.blocks import BLOCKS, PAGES, SHELL, Block
+from tests.docs.blocks import BLOCKS, PAGES, SHELL, Block, blocks_of
 from tests.docs.pages import CHECKED
-from tests.kit.chart import golden
+from tests.kit.chart import golden, render
 from tests.kit.shell import CHART, compose, run
 from tests.tidy.tree import ROOT, text
 
@@ -41,6 +43,17 @@ def checked_by(function: str) -> list[object]:
 def test_every_block_ends() -> None:
     """The number of fences is even, so no text is taken for code."""
     assert [page for page in PAGES if len(re.findall(r"^ *```", text(page), re.MULTILINE)) % 2] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_block_of_a_page_is_made_by_indentation(page: Path) -> None:
+    """It would be no block for these tests: nothing would run it."""
+    prose = re.sub(r"^( *)```.*?^\1```$", "", text(page), flags=re.MULTILINE | re.DOTALL)
+    paragraphs = re.split(r"\n{2,}", prose)
+    below = [
+        after for before, after in pairwise(paragraphs) if not re.search(r"^ *(?:[-*]|\d+\.) ", before, re.MULTILINE)
+    ]
+    assert [paragraph for paragraph in below if paragraph.startswith("    ")] == []
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -113,6 +126,100 @@ def test_nginx_accepts_its_block(block: Block, tmp_path: Path) -> None:
         encoding="utf-8",
     )
     run(nginx(), "-t", "-e", "stderr", "-c", str(config))
+
+
+CLOUDNATIVEPG: Final[dict[str, Any]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "postgresql.cnpg.io/v1"},
+        "kind": {"const": "Cluster"},
+        "metadata": {"type": "object", "required": ["name"]},
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["instances"],
+            "properties": {
+                "instances": {"type": "integer", "minimum": 1},
+                "storage": {"properties": {"size": {"pattern": r"^\d+[KMGT]i$"}}, "additionalProperties": False},
+                "bootstrap": {
+                    "additionalProperties": False,
+                    "properties": {
+                        "initdb": {
+                            "properties": {"database": {"type": "string"}, "owner": {"type": "string"}},
+                            "additionalProperties": False,
+                        }
+                    },
+                },
+                "postgresql": {
+                    "additionalProperties": False,
+                    "properties": {
+                        "synchronous": {
+                            "required": ["method", "number"],
+                            "properties": {
+                                "method": {"enum": ["any", "first"]},
+                                "number": {"type": "integer", "minimum": 1},
+                                "dataDurability": {"enum": ["required", "preferred"]},
+                            },
+                            "additionalProperties": False,
+                        }
+                    },
+                },
+            },
+        },
+    },
+}
+"""The fields of CloudNativePG's Cluster v1 that the page uses, as its documentation of version 1.28 describes them."""
+
+
+def test_the_database_of_the_page_is_one_of_cloudnativepg() -> None:
+    """Its fields exist, and the values of the chart below it name the Secret and the pods that the operator makes."""
+    page = Path("docs/how-to/postgresql-on-kubernetes.md")
+    database, values = (yaml.safe_load(block.code) for block in blocks_of(page)[:2])
+    jsonschema.validate(database, CLOUDNATIVEPG)
+    name, spec = database["metadata"]["name"], database["spec"]
+    assert spec["postgresql"]["synchronous"]["number"] < spec["instances"], "the operator refuses it"
+    assert values["master"]["store"] == {"existingSecret": f"{name}-app"}
+    assert values["networkPolicy"]["storeTo"] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": name}}}]
+
+
+def kubectl_commands() -> list[str]:
+    """Return the commands of kubectl in the shell blocks and in the sentences of the pages, up to `--`."""
+    lines = [line for block in BLOCKS if block.language in SHELL for line in block.commands.splitlines()]
+    typed = [line.partition(" #")[0] for line in lines if line.startswith("kubectl ")]
+    named = [found for page in PAGES for found in re.findall(r"`(kubectl [^`]+)`", text(page))]
+    return sorted({re.split(r" --(?: |$)", line)[0].strip() for line in (*typed, *named)})
+
+
+@pytest.mark.kubectl
+@pytest.mark.parametrize("command", kubectl_commands())
+def test_kubectl_understands_a_command(command: str, tmp_path: Path) -> None:
+    """Its command and options exist; the objects that it creates have the names and the keys of the command."""
+    words = shlex.split(re.sub(r"\$\(.*?\)", "VALUE", command))[1:]
+    assert re.search(rf"^ +kubectl {words[0]} ", run("kubectl", *words, "--help"), re.MULTILINE)
+    if words[0] != "create":
+        return
+    sources = [word.partition("=")[2] for word in words if word.startswith("--from-")]
+    for name in (source for source in sources if "=" not in source):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("content")
+        words = [word.replace(name, str(tmp_path / name)) for word in words]
+    made = json.loads(run("kubectl", *words, "--dry-run=client", "--output=json"))
+    assert made["metadata"]["name"] in words
+    assert made["data"].keys() == {Path(source.partition("=")[0]).name for source in sources}
+
+
+def test_every_object_that_a_kubectl_command_names_is_one_of_the_chart() -> None:
+    """A release has the name distq on the pages, or NAME where the reader's own is meant."""
+    kinds = {"deploy": "Deployment", "deployment": "Deployment", "statefulset": "StatefulSet", "svc": "Service"}
+    named = {
+        (kinds[kind], name.replace("NAME-", "distq-"))
+        for command in kubectl_commands()
+        for kind, name in re.findall(r" (deploy(?:ment)?|statefulset|svc)[/ ]([\w-]+)", command)
+    }
+    assert len(named) >= len({*kinds.values()})
+    assert named <= render().keys()
 
 
 @pytest.mark.parametrize("block", blocks("logql"))

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from tests.docs.blocks import blocks_of
 from tests.e2e import tasks
 from tests.e2e.cluster import KEY, Cluster, cluster
 from tests.e2e.test_examples import paths
+from tests.net.certificates import Authority
 from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
 
@@ -38,7 +40,7 @@ class Agent:
 
     def __init__(self, log: Path, environ: dict[str, str]) -> None:
         self.log = log
-        self._server = StdioServerParameters(
+        self.server = StdioServerParameters(
             command=sys.executable, args=["-m", "distq", "mcp"], env=environ, cwd=str(ROOT)
         )
 
@@ -49,7 +51,7 @@ class Agent:
             with self.log.open("w") as log:
                 async with (
                     asyncio.timeout(3 * SOON_S),
-                    Client(stdio_client(self._server, errlog=log), mode=mode) as client,
+                    Client(stdio_client(self.server, errlog=log), mode=mode) as client,
                 ):
                     return await use(client)
 
@@ -347,3 +349,26 @@ def test_a_signal_ends_the_server_while_its_input_stays_open(
     assert server.popen.returncode == code
     out, err = server.popen.communicate()
     assert (out, err) == ("", "")
+
+
+def test_the_file_of_the_page_starts_the_server(grid: Cluster, tmp_path: Path) -> None:
+    """Its command, arguments and variables, with the paths and the address of this machine, reach a master with TLS."""
+    (block,) = (block for block in blocks_of(Path("docs/how-to/agents.md")) if block.language == "json")
+    authority = Authority(tmp_path)
+    certificate = authority.issue("localhost", "127.0.0.1")
+    grid.master(DISTQ_TLS_CERT=certificate.cert, DISTQ_TLS_KEY=certificate.key)
+    (tmp_path / "key").write_text(KEY)
+    here = {
+        "/srv/venv/bin/distq": str(Path(sys.executable).with_name("distq")),
+        "queue.example.com:9000": f"127.0.0.1:{grid.port}",
+        "/srv/distq/key": str(tmp_path / "key"),
+        "/srv/distq/ca.crt": authority.cert,
+    }
+    code = block.code
+    for text, other in here.items():
+        assert f'"{text}"' in code
+        code = code.replace(f'"{text}"', json.dumps(other))
+    (name, entry) = json.loads(code)["mcpServers"].popitem()
+    agent = Agent(tmp_path / "log", {})
+    agent.server = StdioServerParameters(**entry)
+    assert (name, agent.call("status")["overview"]["ready"]) == ("distq", True)
