@@ -1,6 +1,9 @@
 """The configuration of Sphinx: the Markdown pages of the repository, where they are, become the site."""
 
+from pathlib import Path
+
 from pygments.lexers.special import TextLexer
+from tools.site.excerpts import write_pages
 from tools.site.pages import INCLUDED, links_in_site, navigation
 
 from distq import __version__
@@ -23,7 +26,7 @@ highlight_language = "text"
 html_theme = "furo"
 html_title = f"distq {version}"
 html_static_path = ["static"]
-html_js_files = [("switch.js", {"defer": "defer"})]
+html_js_files = [("switch.js", {"defer": "defer"}), ("excerpts.js", {"defer": "defer"})]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
@@ -49,7 +52,12 @@ def setup(app):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201, Sphinx c
         if name == root_doc:
             source[0] += navigation(source[0])
 
+    def finish(app, problem: Exception | None) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001, as above
+        if problem is None:
+            write_pages(Path(app.outdir))
+
     app.connect("source-read", change)
+    app.connect("build-finished", finish)
     for name in ("logql", "mermaid"):  # languages that Pygments does not know
         app.add_lexer(name, TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
