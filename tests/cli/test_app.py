@@ -201,6 +201,25 @@ def test_usage_and_settings_end_with_2(
 
 
 @pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--concurrency", "0"], "--concurrency is 0; it must be at least 1."),
+        (["--executor", "fiber"], "--executor is 'fiber', which cannot be read. It takes process or thread."),
+        ([], "DISTQ_EXECUTOR_TASKS is 0; it must be at least 1."),
+    ],
+)
+def test_an_error_of_a_setting_names_the_option_that_has_set_it(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting of the environment keeps its own name."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "a key of the tests that is long enough")
+    if not options:
+        monkeypatch.setenv("DISTQ_EXECUTOR_TASKS", "0")
+    assert run(["worker", *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("options", "beginning"),
     [
         (["--every", "0s"], "--every is a duration from 0.1 s to 366 days"),

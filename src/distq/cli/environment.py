@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from distq.settings import Loaded, Role, Settings, load
+from distq.settings import Loaded, Role, Settings, SettingsError, load
 
 DOTENV = ".env"
+PREFIX = "DISTQ_"
 
 
 def read_settings(
@@ -28,7 +29,18 @@ def read_settings(
     dotenv = context.find_root().obj
     if dotenv is None and _is_file(DOTENV):
         dotenv = DOTENV
-    return load({**os.environ, **given}, role, dotenv=dotenv, needs_authkey=needs_authkey)
+    try:
+        return load({**os.environ, **given}, role, dotenv=dotenv, needs_authkey=needs_authkey)
+    except SettingsError as error:
+        raise SettingsError(_in_options(str(error), context, given)) from error
+
+
+def _in_options(sentence: str, context: click.Context, given: Mapping[str, str]) -> str:
+    """Return a sentence about a setting with the option by which the command has set it."""
+    name, space, rest = sentence.partition(" ")
+    option = f"--{name.removeprefix(PREFIX).lower().replace('_', '-')}"
+    is_option = name in given and any(option in param.opts for param in context.command.params)
+    return f"{option}{space}{rest}" if is_option else sentence
 
 
 def _is_file(path: str) -> bool:

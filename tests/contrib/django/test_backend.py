@@ -137,7 +137,7 @@ def test_the_commands_of_manage_py_explain_mistakes(running: Cluster, tmp_path: 
         (["check"], {"SHOP_OPTIONS": "null"}, "(distq.E009) TASKS['wrong']['OPTIONS'] is a dict, not None."),
         (["distq_worker", "--skip-checks"], {"SHOP_WRONG": "1"}, "have different masters: choose one with --backend."),
         (["distq_worker", "--backend", "x"], {}, "TASKS has no backend 'x' of distq; it has 'default', 'retrying'"),
-        (["distq_worker", "--concurrency", "x"], {}, "DISTQ_CONCURRENCY is 'x', which cannot be read"),
+        (["distq_worker", "--concurrency", "x"], {}, "--concurrency is 'x', which cannot be read"),
         (["distq_outbox"], {}, "The database 'default' has no table of the outbox. Run manage.py migrate."),
         *(
             (
