@@ -222,15 +222,46 @@ def test_every_object_that_a_kubectl_command_names_is_one_of_the_chart() -> None
     assert named <= render().keys()
 
 
-@pytest.mark.parametrize("block", blocks("logql"))
-def test_a_query_of_logs_names_services_and_events_that_exist(block: Block) -> None:
-    """They are in Compose's file, and in the reference of the log's events."""
-    services = yaml.safe_load(text(Path("compose.yaml")))["services"]
-    events = re.findall(r"^\| `(\w+)`", text(Path("docs/reference/logs.md")), re.MULTILINE)
-    (found,) = re.findall(r'\{service="(\w+)"\} \| json \| event=~?"([^"]+)"', block.code)
-    assert found[0] in services
-    for pattern in found[1].split("|"):
+TEXT: Final = r'"(?:[^"\\]|\\.)*"'
+SELECTION: Final = re.compile(
+    rf'\{{service=~?"([\w|]+)"\}}((?: \|(?:= {TEXT}| json| line_format {TEXT}| \w+(?:=~|!=|=){TEXT}))*)'
+)
+"""A query that selects lines of the log: services, and filters by text, by fields and by their format."""
+COUNTED: Final = re.compile(r"sum by \((\w+)\) \(count_over_time\((.+) \[\d+[smh]\]\)\)")
+"""A query that counts selected lines by a field, or by the label of Compose's container."""
+
+
+LOGQL: Final = [block for block in BLOCKS if block.language == "logql"]
+
+
+def queries() -> list[str]:
+    """Return the queries of logs in the blocks and in the sentences and tables of the pages."""
+    named = [found for page in PAGES for found in re.findall(r"`([^`\n]*\{service=[^`\n]*)`", text(page))]
+    return sorted({found.strip().replace("\\|", "|") for found in (*named, *(block.code for block in LOGQL))})
+
+
+@pytest.mark.parametrize("query", queries(), ids=lambda query: re.sub(r"\W+", "-", query)[:60])
+def test_a_query_of_logs_names_services_and_events_that_exist(query: str) -> None:
+    """They are in Compose's file, and in the reference of the log's events, as are the fields of these events."""
+    counted = COUNTED.fullmatch(query)
+    selected = SELECTION.fullmatch(counted[2] if counted else query)
+    assert selected is not None, "not a query of the kinds above"
+    services, stages = selected[1].split("|"), selected[2]
+    assert set(services) <= yaml.safe_load(text(Path("compose.yaml")))["services"].keys()
+    rows = re.findall(r"^\| (`[^|]+`) \|[^|]*\|([^|]*)\|([^|]*)\|", text(Path("docs/reference/logs.md")), re.MULTILINE)
+    rows = [row for row in rows if any(one in row[1] for one in services)]
+    events = {event: fields for names, _, fields in rows for event in re.findall(r"\w+", names)}
+    filters = re.findall(rf" \| (\w+)(?:=~|!=|=)({TEXT})", stages)
+    for pattern in [part for label, value in filters if label == "event" for part in value.strip('"').split("|")]:
         assert any(re.fullmatch(pattern, event) for event in events), pattern
+    patterns = "|".join(value.strip('"') for label, value in filters if label == "event") or ".*"
+    known = "".join(fields for event, fields in events.items() if re.fullmatch(patterns, event))
+    used = (
+        {label for label, _ in filters}
+        | set(re.findall(r"\{\{\.(\w+)\}\}", stages))
+        | ({counted[1]} if counted else set())
+    )
+    assert {field for field in used - {"event", "container"} if f"`{field}`" not in known} == set()
 
 
 @pytest.mark.parametrize("block", blocks(*SHELL))
