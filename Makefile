@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Other Python versions, and environments with them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-replicated budget instructions lint lint-compose lint-workflows helm4 grafana nginx keda pictures docs outputs format lock audit sbom build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos chaos-replicated mixed soak fuzz fuzz-http bench bench-peers bench-replicated budget instructions lint lint-compose lint-workflows helm4 grafana nginx keda pictures docs outputs format lock audit sbom build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list all targets
@@ -75,6 +75,13 @@ bench: $(DEV) ## measure distq and a standard-library server side by side
 	@$(BIN)/python -m benchmarks.tls
 	@$(BIN)/python -m benchmarks.payloads
 	@$(BIN)/python -m benchmarks.floods
+
+bench-peers: $(DEV) ## measure distq beside Celery, RQ, Dask, Ray and others, which it installs in .venv/peers: ROUNDS=3
+	@cmp -s benchmarks/peers/requirements.lock .venv/peers/.lock || { \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/peers && \
+		$(BIN)/uv pip sync --quiet --require-hashes --python .venv/peers/bin/python benchmarks/peers/requirements.lock && \
+		cp benchmarks/peers/requirements.lock .venv/peers/.lock; }
+	@$(BIN)/python -m benchmarks.peers --rounds $(or $(ROUNDS),3) $(ARGS)
 
 bench-replicated: $(DEV) ## measure several masters on a PostgreSQL server of its own, and SQLite in the same run
 	@$(BIN)/python -m benchmarks.replicated
@@ -140,6 +147,7 @@ lock: $(DEV) ## pin the dependencies; UPGRADE=--upgrade takes the newest version
 	@$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	@$(subst pyproject.toml,images/postgresql.in,$(COMPILE)) --constraint requirements-dev.lock \
 		--output-file images/postgresql.lock
+	@$(subst pyproject.toml,benchmarks/peers/requirements.in,$(COMPILE)) --output-file benchmarks/peers/requirements.lock
 
 audit: $(DEV) ## check licences and known vulnerabilities of the pinned packages: ARGS=--strict fails without data
 	@$(BIN)/python -m tools.audit $(ARGS)
