@@ -106,6 +106,7 @@ def measured(name: str, *options: str, **environ: str) -> dict[str, Any]:
         reason = errors.strip().splitlines() or [f"It ended with {child.returncode}."]
         return {"failed": reason[-1].strip()[:300]}
     answer: dict[str, Any] = json.loads(lines[-1])
+    answer["figures"]["load"] = os.getloadavg()[0]  # says whether other programs have used the processors, too
     return answer
 
 

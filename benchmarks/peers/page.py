@@ -18,7 +18,7 @@ from benchmarks.peers.system import ROOT, number_text
 RESULT: Final = Path(__file__).parent / "results" / "peers.json"
 PAGE: Final = ROOT / "docs" / "explanation" / "speed.md"
 PLOT: Final = ROOT / "docs" / "pictures" / "peers.svg"
-BEGIN: Final = "<!-- The table of `python -m benchmarks.peers.page`: -->\n"
+BEGIN: Final = "<!-- The table that benchmarks/peers/page.py writes: -->\n"
 END: Final = "\n<!-- Its end. -->"
 BASE: Final = "distq_memory"
 """The system whose figures the ratios of the others are taken of."""

@@ -1,6 +1,7 @@
 """The benchmark beside other systems: what it measures, how it shows it, and its environment."""
 
 import ast
+import json
 import re
 import sys
 from pathlib import Path
@@ -99,3 +100,12 @@ def test_medians_are_of_the_rounds_that_have_a_figure() -> None:
     """The memory of queued tasks is measured once, everything else in each round."""
     assert peers.medians([{"a": 1.0}, {"a": 3.0}, {"a": 2.0}, {"held": 5.0}]) == {"a": 2.0, "held": 5.0}
     assert [system.number_text(value) for value in (None, 0.126, 12.34, 4_321.0)] == ["-", "0.13", "12.3", "4,321"]
+
+
+def test_page_and_plot_are_those_of_the_committed_run() -> None:
+    """docs/explanation/speed.md shows the run in the repository: `python -m benchmarks.peers.page` changes nothing."""
+    committed = json.loads(page.RESULT.read_text(encoding="utf-8"))
+    written = page.PAGE.read_text(encoding="utf-8")
+    assert page.with_table(written, committed) == written
+    assert page.PLOT.read_text(encoding="utf-8") == drawn(committed)
+    assert set(committed["systems"]) == set(peers.SYSTEMS)
