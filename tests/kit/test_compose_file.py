@@ -108,6 +108,14 @@ def test_only_servers_and_masters_mount_the_password_of_the_database() -> None:
         }
 
 
+def test_each_server_of_the_database_knows_itself_and_the_other() -> None:
+    """Their script has both names in the setting that makes commits wait for the other one."""
+    script = (ROOT / "deploy" / "postgresql" / "server.sh").read_text(encoding="utf-8")
+    for name, other in (SERVERS, SERVERS[::-1]):
+        assert SERVICES[name]["environment"] == {"SERVER": name, "PEER": other}
+        assert f'\\"{name}\\"' in script
+
+
 @pytest.mark.parametrize("name", [*MASTERS, *WORKERS])
 def test_docker_waits_longer_than_the_drain(name: str) -> None:
     """Docker never kills a task that would end or be handed back in the drain."""

@@ -14,6 +14,7 @@ from tests.kit.engine.stack import ON_IMAGES, Stack, inspect, metric, stack
 from tests.kit.engine.test_compose import CLIENT_SQUARES, SQUARES
 from tests.kit.engine.test_durable import wait_until_done
 from tests.kit.shell import TASKS, CommandFailed, fails, run, seconds_of, wait_for_value
+from tests.tidy.tree import ROOT
 
 import distq
 
@@ -28,10 +29,15 @@ NEW_LEADER_WITHIN_S = 10
 """A killed leader's place is taken in a fraction of a second; Docker and a busy machine need the rest."""
 
 
-@pytest.fixture(name="replicated")
-def several_masters(images: None, tmp_path: Path) -> Iterator[Stack]:
-    """Yield three masters, two workers with the tests' tasks and Prometheus, started by the command of the pages."""
+@pytest.fixture(name="database_image", scope="module")
+def make_database_image() -> None:
+    """Make the image of the database's servers."""
     run("tools/postgresql-image.sh", DATABASE_IMAGE)
+
+
+@pytest.fixture(name="replicated")
+def several_masters(images: None, database_image: None, tmp_path: Path) -> Iterator[Stack]:
+    """Yield three masters, two workers with the tests' tasks and Prometheus, started by the command of the pages."""
     worker = {
         "volumes": [f"{TASKS}:/app/tasks/test.py:ro"],
         "environment": {"DISTQ_TASKS": "tasks.test,distq.demo.tasks"},
@@ -103,6 +109,14 @@ def kill(project: Stack, name: str) -> None:
 def all_of_them(project: Stack) -> list[str]:
     """Return the ids of all containers of the project."""
     return project.compose("--profile", "*", "ps", "--all", "--quiet").split()
+
+
+def test_a_server_that_does_not_answer_is_not_healthy(database_image: None) -> None:
+    """Masters start only after both servers are healthy: a check that cannot ask the server fails."""
+    script = f"{ROOT}/deploy/postgresql/server.sh:/server.sh:ro"
+    options = ("--rm", "--user", "postgres", "--env", "SERVER=database", "--env", "PEER=database-standby")
+    output = fails("docker", "run", *options, "--volume", script, DATABASE_IMAGE, "sh", "/server.sh", "health")
+    assert "Is the server running" in output
 
 
 def test_one_of_three_masters_leads_and_the_password_is_a_secret(replicated: Stack) -> None:
