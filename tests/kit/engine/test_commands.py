@@ -73,7 +73,7 @@ def test_a_scale_of_the_command_line_outlives_the_client_and_the_demo(project: S
 
 def test_the_commands_that_end_the_project_leave_nothing(project: Stack) -> None:
     """They also remove the demo's container, which belongs to a profile."""
-    commands = [arguments for line, arguments in head_commands().items() if line.split()[2:3] in (["stop"], ["down"])]
+    commands = [arguments for arguments in head_commands().values() if arguments[:2] == ["--profile", "demo"]]
     assert [arguments[2] for arguments in commands] == ["stop", "down"]
     project.up("master", "worker")
     project.compose("up", "--detach", "demo")

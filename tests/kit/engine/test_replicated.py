@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.conftest import missing_postgresql
 from tests.kit.engine.stack import ON_IMAGES, Stack, inspect, metric, stack
+from tests.kit.engine.test_commands import head_commands
 from tests.kit.engine.test_compose import CLIENT_SQUARES, SQUARES
 from tests.kit.engine.test_durable import wait_until_done
 from tests.kit.shell import TASKS, CommandFailed, fails, run, seconds_of, wait_for_value
@@ -21,6 +22,9 @@ import distq
 pytestmark = [*ON_IMAGES, pytest.mark.skipif(bool(missing_postgresql()), reason=str(missing_postgresql()))]
 
 DATABASE_IMAGE = "distq-test-postgresql:1"
+UP = "--profile replicated up --detach --wait --scale master=0 --scale worker=0"
+CLIENT = "--profile replicated run --rm replicated-client"
+STOP = "--profile replicated stop"
 MASTERS = ("master-1", "master-2", "master-3")
 SERVERS = ("database", "database-standby")
 LOAD = 400
@@ -54,9 +58,7 @@ def several_masters(images: None, database_image: None, tmp_path: Path) -> Itera
 
 def start(project: Stack) -> None:
     """Start the profile without the one master, and wait until everything is healthy."""
-    project.compose(
-        *("--profile", "replicated", "up", "--detach", "--wait", "--scale", "master=0", "--scale", "worker=0")
-    )
+    project.compose(*UP.split())
 
 
 def leaders(project: Stack) -> list[str]:
@@ -120,7 +122,7 @@ def test_a_server_that_does_not_answer_is_not_healthy(database_image: None) -> N
 
 
 def test_one_of_three_masters_leads_and_the_password_is_a_secret(replicated: Stack) -> None:
-    """The client gets its squares, Prometheus sees all masters and workers, and no worker reads the password."""
+    """The client gets its squares, Prometheus sees everything, no worker reads the password, `stop` drains."""
     leader = the_leader(replicated)
     assert not replicated.containers("master")
     wait_for_value(
@@ -128,7 +130,7 @@ def test_one_of_three_masters_leads_and_the_password_is_a_secret(replicated: Sta
     )
     assert health(replicated, "database") == health(replicated, "database-standby") == ""
 
-    output = replicated.compose("--profile", "replicated", "run", "--rm", "replicated-client").splitlines()
+    output = replicated.compose(*CLIENT.split()).splitlines()
     assert set(output[:10]) == SQUARES
     assert output[10:] == CLIENT_SQUARES
 
@@ -149,6 +151,16 @@ def test_one_of_three_masters_leads_and_the_password_is_a_secret(replicated: Sta
     assert password not in replicated.compose("--profile", "*", "logs")
     worker = replicated.containers("replicated-worker")[0]
     assert "No such file" in fails("docker", "exec", worker, "python3", "-c", "open('/etc/distq-database/password')")
+
+    replicated.compose(*STOP.split())
+    names = (*MASTERS, "replicated-worker", *SERVERS)
+    codes = {name: inspect(replicated.containers(name)[0])["State"]["ExitCode"] for name in names}
+    assert codes == dict.fromkeys(names, 0)
+
+
+def test_the_head_of_the_file_has_the_commands_of_these_tests() -> None:
+    """A reader who copies them gets what is tested here."""
+    assert {UP, CLIENT, STOP} <= head_commands().keys()
 
 
 def test_p1_a_killed_leader_loses_nothing(replicated: Stack) -> None:
