@@ -5,13 +5,14 @@ import json
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from tests.core.build import new_ledger
+from tests.core.build import DEFAULTS, new_ledger
 
 from distq.core import head
 from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
 from distq.core.option_values import COST_MAX, LABELS_BYTES_MAX, PLAIN, TASK
 from distq.core.states import EXPIRED
+from distq.settings.role_keys import _NAME
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200
@@ -45,6 +46,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
         st.lists(st.tuples(text, text), max_size=3).map(tuple),
     ),
     cost=st.integers(1, COST_MAX),
+    key_name=st.just("") | st.from_regex(_NAME, fullmatch=True),
 )
 def test_a_head_is_read_as_it_was_packed(
     numbers: tuple[int, int, float, float, float],
@@ -57,11 +59,12 @@ def test_a_head_is_read_as_it_was_packed(
     requires: frozenset[str],
     constraints: TaskConstraints,
     cost: int,
+    key_name: str,
 ) -> None:
     """Every field is the same after reading: names of any characters (also NUL), and instants to the last bit."""
     queue, name, kind = registry
     priority, retries, max_deliveries, ttl_s = options
-    envelope = new_ledger().registry.envelope(
+    envelope = new_ledger(DEFAULTS._replace(tasks_per_key_max=1)).registry.envelope(
         queue,
         name,
         kind,
@@ -72,11 +75,12 @@ def test_a_head_is_read_as_it_was_packed(
         time_limit_s=time_limit_s,
         requires=requires,
         cost=cost,
+        key_name=key_name,
     )
     packed = head.pack(envelope, state, delivery, *numbers, expires_at, constraints)
     keys, labels = 0 if constraints is NO_CONSTRAINTS else KEYS_BYTES_MAX, LABELS_BYTES_MAX if requires else 0
     headers = len(json.dumps(constraints.headers, ensure_ascii=False).encode())
-    assert len(packed) <= HEAD_BYTES_MAX + keys + labels + headers
+    assert len(packed) <= HEAD_BYTES_MAX + keys + labels + headers + (len(key_name) + 1 if key_name else 0)
     expected = (
         state,
         delivery,
@@ -90,8 +94,20 @@ def test_a_head_is_read_as_it_was_packed(
         time_limit_s,
         requires,
         cost,
+        key_name,
     )
     assert head.unpack(packed) == head.Head(*expected)
+
+
+def test_a_head_has_the_name_of_a_key_only_if_the_tasks_of_a_key_have_a_limit() -> None:
+    """Without the limit an earlier release reads every head, and all keys share an envelope."""
+    registry = new_ledger().registry
+    assert registry.envelope("q", "f", TASK, key_name="ann") is registry.envelope("q", "f", TASK)
+    assert registry.envelope("q", "f", TASK, key_name="ann").packed == registry.envelope("q", "f", TASK).packed
+    limited = new_ledger(DEFAULTS._replace(tasks_per_key_max=1)).registry
+    envelope = limited.envelope("q", "f", TASK, key_name="ann")
+    assert envelope is not limited.envelope("q", "f", TASK, key_name="bob")
+    assert len(envelope.packed) == len(registry.envelope("q", "f", TASK).packed) + len("ann") + 1
 
 
 def test_the_longest_names_fit_into_a_head() -> None:

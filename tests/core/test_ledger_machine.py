@@ -68,6 +68,10 @@ payloads = st.lists(st.sampled_from([b"", b"a", b"bcd", b"efgh"]), min_size=1, m
 Decision = Callable[[], bool]
 
 
+KEY_OF_QUEUE = {"a": "ann", "b": "bob"}
+"""The name of the key that submits to each queue."""
+
+
 class WorkerHolder(Holder):
     """A holder that is one of several executors of a worker."""
 
@@ -117,7 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def begin(self, jitter: float, busy: int, policy: str) -> None:
         """Begin with an empty ledger, or with tasks of every kind, most of them leased."""
-        defaults = Defaults(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
+        defaults = Defaults(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S), tasks_per_key_max=10_000)
         self.ledger = Ledger(defaults, lambda: jitter, 1 << 40)
         self.model = Model(CAPACITY, jitter, SLOTS, WORKERS)
         for name in QUEUES:
@@ -142,6 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
             max_deliveries=options.max_deliveries,
             result_ttl_s=options.ttl_s,
             cost=options.cost,
+            key_name=KEY_OF_QUEUE[options.queue],
         )
 
     def decide(self, decision: Decision) -> None:
@@ -479,6 +484,16 @@ class LedgerMachine(RuleBasedStateMachine):
             assert task.lost <= max(expected.options.max_deliveries, 2)
             if expected.state == "delayed":
                 assert task.due_at == expected.due_at
+
+    @invariant()
+    def the_tasks_of_each_key_are_counted(self) -> None:
+        """A key's number of tasks is that of its queues, in every state, and after a restart."""
+        for key_name, of_key in self.ledger.registry.key_tasks.items():
+            assert of_key.name == key_name
+            assert of_key.kept == sum(KEY_OF_QUEUE[one.options.queue] == key_name for one in self.model.tasks.values())
+            assert of_key.reserved == sum(
+                KEY_OF_QUEUE[one.options.queue] == key_name for one in self.model.new.values()
+            )
 
     @invariant()
     def no_task_has_two_live_leases(self) -> None:

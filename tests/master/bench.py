@@ -213,9 +213,9 @@ class Bench:
         self.call(connection, "broker", "hello", info)
         return connection.answer()
 
-    def client(self, session: str = "c") -> FakeConnection:
+    def client(self, session: str = "c", authority: Authority = OPERATOR) -> FakeConnection:
         """The connection of a new client."""
-        connection = self.connection("client")
+        connection = self.connection("client", authority)
         self.hello(connection, "client", session)
         return connection
 
@@ -257,9 +257,9 @@ class Bench:
         answer = await self.ask(connection, "broker", "exchange", list(settled), want, wait_s)
         return answer[1] if isinstance(answer, tuple) else answer
 
-    async def admin(self, action: str, /, **options: Any) -> Any:
+    async def admin(self, action: str, authority: Authority = OPERATOR, /, **options: Any) -> Any:
         """The answer of the master to an operator on a new connection."""
-        operator = self.connection("operator")
+        operator = self.connection("operator", authority)
         self.hello(operator, "cli", "")
         return await self.ask(operator, "broker", "admin", action, options)
 
@@ -328,10 +328,11 @@ def _ignore(connection: object, reason: str) -> None:
 async def restarted(bench: Bench) -> Bench:
     """Start another master on the rows that this one has stored."""
     rows = bench.store._rows
-    registry = Registry(DEFAULTS)
+    defaults = bench.ledger.defaults
+    registry = Registry(defaults)
     loader = Loader(registry)
     loader.feed([(key, head) for key, (head, _) in rows.items()])
-    ledger = Ledger(DEFAULTS, lambda: 0.5, 2 << 40 | 1, registry)
+    ledger = Ledger(defaults, lambda: 0.5, 2 << 40 | 1, registry)
     absent = restore(ledger, loader, bench.clock.at)
     store = FailingStore(epoch=2)
     store._rows = rows

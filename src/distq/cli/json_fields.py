@@ -172,6 +172,7 @@ FIELDS: Final[Mapping[str, Fields]] = MappingProxyType(
             "[].paused": "Whether it is paused.",
             "[].fault": "Why it submits nothing, or null.",
             "[].origin": "`client` or `code`.",
+            "[].key": "Name of the key that made or last changed it.",
             "[].declared_by": "The modules whose code declares it.",
             "[].next_at": "Instant of the next scheduled run, or null.",
             "[].last_at": "Instant of the last scheduled run, or null.",

@@ -1,6 +1,7 @@
 """The head of a task as the store keeps it: what the ledger needs after a restart, in at most 270 bytes.
 
-Keys of the task and required labels each add up to 200 bytes; headers add up to 2,400.
+Keys of the task and required labels each add up to 200 bytes; headers add up to 2,400. With DISTQ_TASKS_PER_KEY_MAX
+the name of the key that submitted the task adds up to 64.
 
 A head of version 2 has additional fields. The master writes it only for a task that has one of them.
 """
@@ -33,6 +34,8 @@ _REQUIRING: Final = 0x80
 _COSTLY: Final = 0x40
 """Bit in the stored priority of an envelope that takes more than one slot; its cost follows the labels."""
 _COST: Final = struct.Struct("!H")
+_OF_KEY: Final = 0x20
+"""Bit in the stored priority of an envelope with a key's name; length and name follow the cost."""
 _LABELS_JOIN: Final = ","
 _EXPIRES: Final = struct.Struct("!d")
 _EXPIRING, _KEYED = 1, 2
@@ -93,6 +96,8 @@ class Head(NamedTuple):
     time_limit_s: float | None
     requires: frozenset[str] = NO_LABELS
     cost: int = 1
+    key_name: str = ""
+    """Name of the key that submitted the task; '' if no limit of a key was set."""
 
 
 def new_queue_name(value: object) -> str:
@@ -138,9 +143,10 @@ def pack_envelope(envelope: Envelope) -> bytes:
     check_names(envelope.queue.name, envelope.name)
     queue, name, kind = (text.encode() for text in (envelope.queue.name, envelope.name, envelope.kind))
     limit_s = 0.0 if envelope.time_limit_s is None else envelope.time_limit_s
-    labels = _LABELS_JOIN.join(sorted(envelope.requires)).encode()
+    labels, key_name = _LABELS_JOIN.join(sorted(envelope.requires)).encode(), envelope.key_tasks.name.encode()
+    bits = (_REQUIRING if labels else 0) | (_COSTLY if envelope.cost > 1 else 0) | (_OF_KEY if key_name else 0)
     numbers = _ENVELOPE.pack(
-        envelope.priority | (_REQUIRING if labels else 0) | (_COSTLY if envelope.cost > 1 else 0),
+        envelope.priority | bits,
         envelope.retries,
         envelope.max_deliveries,
         envelope.result_ttl_s,
@@ -151,6 +157,8 @@ def pack_envelope(envelope: Envelope) -> bytes:
     constraints = bytes((len(labels),)) + labels if labels else b""
     if envelope.cost > 1:
         constraints += _COST.pack(envelope.cost)
+    if key_name:
+        constraints += bytes((len(key_name),)) + key_name
     return numbers + constraints + kind + queue + name
 
 
@@ -261,7 +269,7 @@ def unpack(head: bytes) -> Head:
 def _unpack(parts: StoredEnvelope) -> Head:
     (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, constraints, envelope = parts
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
-    at, requires, cost = _ENVELOPE.size, NO_LABELS, 1
+    at, requires, cost, key_name = _ENVELOPE.size, NO_LABELS, 1, b""
     if priority & _REQUIRING:
         priority ^= _REQUIRING
         at += 1 + envelope[at]
@@ -270,6 +278,10 @@ def _unpack(parts: StoredEnvelope) -> Head:
         priority ^= _COSTLY
         (cost,) = _COST.unpack_from(envelope, at)
         at += _COST.size
+    if priority & _OF_KEY:
+        priority ^= _OF_KEY
+        key_name = envelope[at + 1 : at + 1 + envelope[at]]
+        at += 1 + len(key_name)
     if priority >= PRIORITIES:
         raise UnreadableHead(f"a task head with the priority {priority}, this distq stores 0 to {PRIORITIES - 1}")
     queue_at = at + kind_bytes
@@ -298,6 +310,7 @@ def _unpack(parts: StoredEnvelope) -> Head:
         limit_s or None,
         requires,
         cost,
+        key_name.decode(),
     )
 
 

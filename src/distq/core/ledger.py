@@ -22,6 +22,7 @@ from distq.core.pending import PendingChanges
 from distq.core.plurals import counted
 from distq.core.queue_policies import QueuePolicies
 from distq.core.registry import Defaults, Registry
+from distq.core.room import check_key_room, check_queue_room
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 from distq.core.state import LedgerState
 from distq.core.states import LEASED
@@ -64,7 +65,7 @@ class Ledger:
     def check_room(self, envelope: Envelope, count: int, by_queue: Sequence[tuple[Envelope, int]] = ()) -> None:
         """Raise TasksFull if `count` more tasks exceed a limit of tasks and results together.
 
-        `by_queue` has an envelope and the number of the tasks for each queue, if there are several.
+        `by_queue` has an envelope and the number of the tasks for each queue, if there are several; all have one key.
         """
         if len(self._tasks) + self.pending.new_count + count > self.defaults.tasks_max:
             envelope.counters.count(envelope.counters.rejected, "kept")
@@ -75,18 +76,10 @@ class Ledger:
         most = self.defaults.tasks_per_queue_max
         if most is not None:
             for of_queue, queue_count in by_queue or ((envelope, count),):
-                self._check_queue_room(of_queue, queue_count, most)
-
-    def _check_queue_room(self, envelope: Envelope, count: int, most: int) -> None:
-        queue = envelope.queue
-        kept = sum(queue.counts) + queue.reserved
-        if kept + count > most:
-            envelope.counters.count(envelope.counters.rejected, "kept")
-            self.registry.limits_met["tasks_per_queue_max"] += 1
-            raise TasksFull(
-                f"the master keeps {counted(kept, 'task')} of the queue {queue.name!r}, with those that have ended; "
-                f"the limit of a queue is {most:,} (DISTQ_TASKS_PER_QUEUE_MAX)."
-            )
+                check_queue_room(self.registry, of_queue, queue_count, most)
+        key_most = self.defaults.tasks_per_key_max
+        if key_most is not None:
+            check_key_room(self.registry, envelope, count, key_most)
 
     def submit(
         self,
@@ -125,6 +118,7 @@ class Ledger:
             pending.claimed.add((queue, constraints.unique_key))
         pending.new_count += len(new)
         queue.reserved += len(bodies)
+        envelope.key_tasks.reserved += len(bodies)
         return first
 
     def skip_key(self) -> int:

@@ -157,6 +157,7 @@ class Loader:
             max_deliveries=fields.max_deliveries,
             requires=fields.requires,
             cost=fields.cost,
+            key_name=fields.key_name,
         )
 
 
@@ -179,6 +180,7 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     state.tasks.update(tasks)
     ready: list[Task] = []
     for task in tasks.values():
+        task.envelope.key_tasks.kept += 1
         if task.state == READY and task.constraints is NO_CONSTRAINTS and task.expires_at is None:
             ready.append(task)
             if task.state_since_at > now:

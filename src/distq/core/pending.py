@@ -58,6 +58,7 @@ class PendingChanges:
         while len(self.submitted) > before.new:
             envelope, tasks, *_, constraints = self.submitted.pop()
             envelope.queue.reserved -= len(tasks)
+            envelope.key_tasks.reserved -= len(tasks)
             self.new_count -= len(tasks)
             self.claimed.discard((envelope.queue, constraints.unique_key))
         dropped: list[Change] = []

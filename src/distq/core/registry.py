@@ -12,6 +12,7 @@ from distq.core import head
 from distq.core.counters import COUNTED_MAX, OTHER, OTHERS_MAX, TaskCounters
 from distq.core.dead_letters import DeadLetterLimits
 from distq.core.errors import TooManyNames
+from distq.core.key_tasks import NO_KEY, KeyTasks
 from distq.core.option_values import NO_LABELS, PRIORITY_DEFAULT
 from distq.core.plurals import counted
 from distq.core.policy import OPEN, Policy
@@ -43,9 +44,13 @@ class Defaults(NamedTuple):
     """Maximum queues at the same time, because each has its own series in the metrics."""
     tasks_per_queue_max: int | None = None
     """Maximum tasks and results of one queue; None: `tasks_max`."""
+    tasks_per_key_max: int | None = None
+    """Maximum tasks and results of the tasks that one key has submitted; None: no key is stored with a task."""
     schedules_max: int = 10_000
     schedules_per_queue_max: int | None = None
     """Maximum schedules that submit to one queue; None: `schedules_max`."""
+    schedules_per_key_max: int | None = None
+    """Maximum schedules that one key has made; None: `schedules_max`."""
     sessions_max: int = 100_000
     """Maximum client sessions, of about a kilobyte each."""
     sessions_per_key_max: int | None = None
@@ -55,9 +60,11 @@ class Defaults(NamedTuple):
 LIMITS: Final = (
     "queues_max",
     "schedules_max",
+    "schedules_per_key_max",
     "schedules_per_queue_max",
     "sessions_max",
     "sessions_per_key_max",
+    "tasks_per_key_max",
     "tasks_per_queue_max",
 )
 """The settings that limit what clients can make, in lower case, without their prefix."""
@@ -109,6 +116,8 @@ class Registry:
         self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()
         """All queues that are still referenced: a worker may serve a queue that is no longer in `queues`."""
         self._envelopes: WeakValueDictionary[tuple[Any, ...], Envelope] = WeakValueDictionary()
+        self.key_tasks: WeakValueDictionary[str, KeyTasks] = WeakValueDictionary()
+        """The tasks by the name of the key that submitted them; an envelope keeps those of its key."""
         self.costly = False
         """Whether a task has required several slots; only then leases count slots."""
 
@@ -194,9 +203,15 @@ class Registry:
         max_deliveries: int | None = None,
         requires: frozenset[str] = NO_LABELS,
         cost: int = 1,
+        key_name: str = "",
     ) -> Envelope:
-        """The shared envelope with these options; None means the default. Raises NameTooLong or TooManyNames."""
-        key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
+        """The shared envelope with these options; None means the default. Raises NameTooLong or TooManyNames.
+
+        `key_name` is the name of the key that submits the tasks; it is ignored if the tasks of a key have no limit.
+        """
+        options = (priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
+        key_name = key_name if self.counts_by_key else ""
+        key = (queue_name, name, kind, *options, key_name)
         envelope = self._envelopes.get(key)
         if envelope is None:
             head.check_names(queue_name, name, requires)  # first: a refused name leaves no queue and no counters behind
@@ -213,6 +228,7 @@ class Registry:
                 time_limit_s=defaults.time_limit_s if time_limit_s is None else time_limit_s,
                 requires=requires,
                 cost=cost,
+                key_tasks=self.key_tasks.setdefault(key_name, KeyTasks(key_name)) if key_name else NO_KEY,
             )
             self.costly = self.costly or cost > 1
             envelope.packed = head.pack_envelope(envelope)
@@ -232,7 +248,13 @@ class Registry:
             max_deliveries=envelope.max_deliveries,
             requires=envelope.requires,
             cost=envelope.cost,
+            key_name=envelope.key_tasks.name,
         )
+
+    @property
+    def counts_by_key(self) -> bool:
+        """Whether the tasks of each key are counted, because they have a limit."""
+        return self._defaults.tasks_per_key_max is not None
 
     def may_have_tasks(self, queue_name: str | None, name: str | None, most: int) -> bool:
         """Whether a task of this queue and name may exist; always True if there are more than `most` envelopes."""

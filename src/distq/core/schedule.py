@@ -86,19 +86,29 @@ class StoredSchedule(NamedTuple):
     spec: ScheduleSpec
     progress: ScheduleProgress
     origin: ScheduleOrigin | None = None
+    key_name: str = ""
+    """Name of the key that made or last changed the schedule; '' if that is DISTQ_AUTHKEY, or not known."""
 
 
-def pack_schedule(spec: ScheduleSpec, progress: ScheduleProgress, origin: ScheduleOrigin | None = None) -> bytes:
-    """The row of a schedule in the store; the row's body is the payload of its task."""
-    row = [spec, progress] if origin is None else [spec, progress, origin]
+def pack_schedule(
+    spec: ScheduleSpec, progress: ScheduleProgress, origin: ScheduleOrigin | None = None, key_name: str = ""
+) -> bytes:
+    """The row of a schedule in the store; the row's body is the payload of its task.
+
+    Without the name of a key, or an origin, the row has the form that older versions of distq wrote.
+    """
+    row = [spec, progress, origin, key_name] if key_name else [spec, progress, *((origin,) if origin else ())]
     return json.dumps(row, separators=(",", ":")).encode()
 
 
 def unpack_schedule(row: bytes) -> StoredSchedule:
     """Read the row of a schedule."""
-    (name, timing, envelope, when, constraints), progress, *origin = _tuples(json.loads(row))
+    (name, timing, envelope, when, constraints), progress, *rest = _tuples(json.loads(row))
     spec = ScheduleSpec(name, Timing(*timing), envelope, when, constraints)
-    return StoredSchedule(spec, ScheduleProgress(*progress), ScheduleOrigin(*origin[0]) if origin else None)
+    origin, key_name = rest[0] if rest else None, rest[1] if len(rest) > 1 else ""
+    if not isinstance(key_name, str):
+        raise TypeError(f"the name of its key is no text: {key_name!r}")
+    return StoredSchedule(spec, ScheduleProgress(*progress), ScheduleOrigin(*origin) if origin else None, key_name)
 
 
 def _tuples(value: Any) -> Any:

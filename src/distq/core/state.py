@@ -156,6 +156,8 @@ class LedgerState:
             envelope, tasks = submitted.envelope, submitted.tasks
             queue = envelope.queue
             queue.reserved -= len(tasks)
+            envelope.key_tasks.reserved -= len(tasks)
+            envelope.key_tasks.kept += len(tasks)
             queue.counts[READY] += len(tasks)
             envelope.counters.submitted += len(tasks)
             for task in tasks:
@@ -303,6 +305,7 @@ class LedgerState:
         moves.move(task, moves.DROP)
         task.envelope.queue.counts[task.state] = 0  # dropped tasks are not counted
         del self.tasks[task.task_key]
+        task.envelope.key_tasks.kept -= 1
         if task.constraints.headers:
             self.idempotent.discard(task)
         self.causes_at.pop(task.task_key, None)

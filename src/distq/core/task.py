@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distq.core.constraints import NO_CONSTRAINTS
+from distq.core.key_tasks import NO_KEY, KeyTasks
 from distq.core.option_values import NO_LABELS, PLAIN
 from distq.core.states import DEAD, READY
 
@@ -28,6 +29,7 @@ class Envelope:
         "__weakref__",
         "cost",
         "counters",
+        "key_tasks",
         "kind",
         "max_deliveries",
         "name",
@@ -54,6 +56,7 @@ class Envelope:
         time_limit_s: float | None,
         requires: frozenset[str] = NO_LABELS,
         cost: int = 1,
+        key_tasks: KeyTasks = NO_KEY,
     ) -> None:
         self.queue = queue
         self.name = name
@@ -68,6 +71,8 @@ class Envelope:
         """Labels that a worker must have to run the task."""
         self.cost = cost
         """Number of a worker's slots that the task takes."""
+        self.key_tasks = key_tasks
+        """The tasks of the key with which its tasks were submitted."""
         self.packed = b""
         """The envelope's part of a stored head; `head.pack_envelope` makes it."""
         queue.envelopes += 1

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq._version import __version__
 from distq.core.constraints import trace_id_of
-from distq.core.dead_letters import DeadLetterLimits
 from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
 from distq.core.option_values import PLAIN
 from distq.core.ports import FORGET, Store, StoreError
-from distq.core.registry import Defaults, Registry
-from distq.core.retry import Backoff
+from distq.core.registry import Registry
 from distq.core.task import Task, delivery_count
 from distq.core.task_ids import id_text
 from distq.logs import get_logger, of_trace
@@ -29,6 +27,7 @@ from distq.master.cycle.busy_poll import BusyPoll
 from distq.master.cycle.clock import ClockWatcher, SystemClock
 from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
 from distq.master.cycle.timer import LoopTimer
+from distq.master.defaults import defaults_of
 from distq.master.process import MasterProcess, OnlyMaster
 from distq.master.security_facts import security_report
 from distq.master.sessions.clients import incomplete
@@ -366,28 +365,6 @@ class Master:
         if (dropped := self.dispatcher.clients.bodies.dropped_count) > self._ends_dropped:
             self.log.warning("undelivered_ends_dropped", count=dropped - self._ends_dropped, most=ROWS_KEPT_MAX)
             self._ends_dropped = dropped
-
-
-def defaults_of(settings: Settings) -> Defaults:
-    """The ledger's defaults and limits, from the settings of its master."""
-    return Defaults(
-        capacity=settings.capacity,
-        tasks_max=settings.tasks_max,
-        dead_letters=DeadLetterLimits(settings.dead_letter_ttl_s, settings.dead_letters_max),
-        queues=settings.queue_limits or {},
-        payload_bytes_max=settings.payload_bytes_max,
-        max_deliveries=settings.max_deliveries,
-        retries=settings.retries,
-        result_ttl_s=settings.result_ttl_s,
-        time_limit_s=settings.time_limit_s,
-        backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
-        queues_max=settings.queues_max,
-        tasks_per_queue_max=settings.tasks_per_queue_max,
-        schedules_max=settings.schedules_max,
-        schedules_per_queue_max=settings.schedules_per_queue_max,
-        sessions_max=settings.sessions_max,
-        sessions_per_key_max=settings.sessions_per_key_max,
-    )
 
 
 def prepare_process(log: Any, signalled: Callable[[signal.Signals], None]) -> None:

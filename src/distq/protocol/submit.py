@@ -194,12 +194,12 @@ def instants(when: When, now: float) -> tuple[float, float | None]:
 
 
 def read_submit(
-    registry: Registry, args: tuple[Any, ...], now: float
+    registry: Registry, args: tuple[Any, ...], now: float, key_name: str = ""
 ) -> tuple[int, list[SubmitEntry], list[bytes], float]:
-    """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
+    """The arguments of a submit with the key of that name, each checked; raises BadCall, or NameTooLong."""
     try:
         number, envelopes, entries, bodies, wait_s = args
-        table = [_known(registry, envelope) for envelope in envelopes]
+        table = [_known(registry, envelope, key_name) for envelope in envelopes]
         rows = [_entry(registry, now, table[index], *rest) for index, *rest in entries]
         good = (
             type(number) is int
@@ -243,13 +243,22 @@ def _check_dependencies(entries: list[SubmitEntry]) -> None:
 
 
 def read_entry(
-    registry: Registry, envelope: WireTuple, when: Any, constraints: Any, now: float, *, stored: bool = False
+    registry: Registry,
+    envelope: WireTuple,
+    when: Any,
+    constraints: Any,
+    now: float,
+    key_name: str = "",
+    *,
+    stored: bool = False,
 ) -> SubmitEntry:
-    """One task that a schedule submits; raises TypeError, ValueError, NameTooLong or TooManyNames.
+    """One task that a schedule or an HTTP request submits, and the name of the key that allows it.
+
+    Raises TypeError, ValueError, NameTooLong or TooManyNames.
 
     With `stored` the schedule comes from the store: its queue may have a name that new queues cannot have.
     """
-    entry = _entry(registry, now, _known(registry, envelope, stored=stored), 1, when, constraints)
+    entry = _entry(registry, now, _known(registry, envelope, key_name, stored=stored), 1, when, constraints)
     if entry.constraints.depends_on is not None:
         raise ValueError("a task that is submitted alone has no dependencies")
     return entry
@@ -301,17 +310,18 @@ def _when(when: Any, now: float) -> When | None:
     )
 
 
-def _known(registry: Registry, fields: Any, *, stored: bool = False) -> Envelope:
+def _known(registry: Registry, fields: Any, key_name: str, *, stored: bool = False) -> Envelope:
     """The envelope that a client means; its options are checked when it comes for the first time."""
     sent = tuple(fields)
-    envelope = registry.recent.get(sent)
+    words = (key_name, sent) if registry.counts_by_key else sent
+    envelope = registry.recent.get(words)
     if envelope is None:
-        envelope = _envelope(registry, SubmitEnvelope(*sent), stored=stored)
-        registry.recent.keep(sent, envelope)
+        envelope = _envelope(registry, SubmitEnvelope(*sent), key_name, stored=stored)
+        registry.recent.keep(words, envelope)
     return envelope
 
 
-def _envelope(registry: Registry, sent: SubmitEnvelope, *, stored: bool) -> Envelope:
+def _envelope(registry: Registry, sent: SubmitEnvelope, key_name: str, *, stored: bool) -> Envelope:
     if not (isinstance(sent.queue, str) and isinstance(sent.name, str) and sent.queue and sent.name):
         raise TypeError("the name of a queue and the name of a task are texts")
     known = registry.queues.get(sent.queue)
@@ -330,4 +340,5 @@ def _envelope(registry: Registry, sent: SubmitEnvelope, *, stored: bool) -> Enve
         max_deliveries=None if sent.max_deliveries is None else whole("max_deliveries", sent.max_deliveries),
         requires=frozenset(labels("requires", sent.requires) if sent.requires else ()),
         cost=1 if sent.cost is None else whole("cost", sent.cost),
+        key_name=key_name,
     )

@@ -99,11 +99,27 @@ class LimitsSettings(MastersSettings):
         LIMITS,
         MASTER,
     )
+    schedules_per_key_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum schedules that were made or last changed with one key; auto is DISTQ_SCHEDULES_MAX.",
+        LIMITS,
+        MASTER,
+    )
     tasks_per_queue_max: int | None = _row(
         kinds.COUNT.or_word(kinds.AUTO),
         kinds.AUTO,
         "Maximum tasks of one queue, including stored results and dead letters, beyond which the master refuses "
         "submits to it; auto is DISTQ_TASKS_MAX.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    tasks_per_key_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "Maximum tasks that were submitted with one key, including stored results and dead letters, beyond which the "
+        "master refuses its submits; auto is DISTQ_TASKS_MAX. Tasks from before it was set count for no key.",
         LIMITS,
         MASTER,
         at_least=1,

@@ -28,7 +28,7 @@ from distq.core.task_ids import id_text
 from distq.master.admin.inspection import capacity_for, instant_text
 from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
-from distq.master.main import defaults_of
+from distq.master.defaults import defaults_of
 from distq.master.sessions.workers import Workers
 from distq.protocol.authority import OPERATOR
 from distq.protocol.exchange import LeasedTask, LeaseReply, read_lease_reply

@@ -44,6 +44,8 @@ class TaskOrder(NamedTuple):
     payload: bytes
     """Its arguments in JSON."""
     idempotency: Idempotency | None
+    key_name: str = ""
+    """Name of the key that authenticated the request."""
 
 
 def _array(name: str, given: Any) -> list[Any]:

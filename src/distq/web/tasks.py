@@ -61,6 +61,7 @@ class TaskEndpoints:
         key = _header_key(request)
         order = read_order(await body_of(request), key)
         self.keys.check_queue(request, queue_of(order.envelope))
+        order = order._replace(key_name=request.state.authority.name)
         accepted = await _outcome(request, self._service.submit(order))
         task_id = id_text(accepted.task_key)
         return _json(

@@ -5,6 +5,7 @@ from typing import Any
 from tests.master.admin.test_schedules import admin, one, put
 from tests.master.bench import DEFAULTS, Bench, on_bench, restarted
 
+from distq.protocol.authority import Authority
 from distq.wire.errors import RemoteRefusal
 
 
@@ -114,3 +115,19 @@ async def test_a_declaration_that_the_store_refuses_leaves_nothing(bench: Bench)
     assert bench.dispatcher.schedules.known == {}
     assert not bench.dispatcher.schedules.deciding
     assert (await declare(bench, row()))["declared"] == {"m:tick": ""}
+
+
+@on_bench(defaults=DEFAULTS._replace(schedules_per_key_max=2))
+async def test_p7_declared_schedules_count_for_the_key_of_their_worker(bench: Bench) -> None:
+    """A worker with a new key, which declares the same schedules, takes them over."""
+    old, new = Authority("old", ("work",)), Authority("new", ("work",))
+    reply = await declare(bench, row("m:a"), row("m:b"), row("m:c"), authority=old)
+    assert [bool(why) for why in reply["declared"].values()] == [False, False, True]
+    assert "the key 'old' has 2 schedules (DISTQ_SCHEDULES_PER_KEY_MAX)" in reply["declared"]["m:c"]
+    await bench.advance(100)
+    reply = await declare(bench, row("m:a"), row("m:b"), authority=new)
+    assert set(reply["declared"].values()) == {""}
+    again = await restarted(bench)
+    assert {(await one(again, name))["key"] for name in ("m:a", "m:b")} == {"new"}
+    assert (await declare(again, row("m:c"), authority=old))["declared"] == {"m:c": ""}
+    assert "DISTQ_SCHEDULES_PER_KEY_MAX" in (await declare(again, row("m:d"), authority=new))["declared"]["m:d"]

@@ -1,5 +1,6 @@
 """Schedules: each instant is used once, over restarts and refused commits, by the clocks of a time zone."""
 
+import json
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,18 +10,27 @@ from tests.master.bench import DEFAULTS, START, Bench, failed, on_bench, restart
 
 from distq.core.deadlines import CLEARED_MIN
 from distq.core.registry import Defaults
-from distq.core.schedule import BadSchedule, Timing, pack_schedule
+from distq.core.schedule import (
+    BadSchedule,
+    ScheduleOrigin,
+    ScheduleProgress,
+    ScheduleSpec,
+    Timing,
+    pack_schedule,
+    unpack_schedule,
+)
 from distq.core.task_ids import task_key_of
 from distq.master.admin.schedule_instants import due_at, next_instant_after
-from distq.master.admin.schedules import RunSchedule
+from distq.master.admin.schedules import RunSchedule, Schedule
+from distq.protocol.authority import OPERATOR, Authority
 from distq.wire.errors import RemoteRefusal
 
 ROME = ZoneInfo("Europe/Rome")
 
 
-async def admin(bench: Bench, action: str, **options: Any) -> Any:
+async def admin(bench: Bench, action: str, authority: Authority = OPERATOR, **options: Any) -> Any:
     """Return the master's reply to an operator."""
-    return await bench.admin(f"schedule_{action}", **options)
+    return await bench.admin(f"schedule_{action}", authority, **options)
 
 
 async def put(bench: Bench, name: str = "tick", **constraints: Any) -> Any:
@@ -241,7 +251,7 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
     @on_bench()
     async def scene(bench: Bench) -> None:
         """Send one request."""
-        options = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
+        options: dict[str, Any] = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
         assert isinstance(await admin(bench, action, name=name, **options), RemoteRefusal)
         assert (await put(bench))["schedules"]
 
@@ -456,3 +466,40 @@ async def test_p7_one_queue_leaves_room_for_the_schedules_of_others(bench: Bench
     assert isinstance(refusal, RemoteRefusal)
     assert "the master has 4 schedules (DISTQ_SCHEDULES_MAX)" in str(refusal)
     assert (met["schedules_per_queue_max"], met["schedules_max"]) == (1, 1)
+
+
+@on_bench(defaults=DEFAULTS._replace(schedules_per_key_max=2))
+async def test_p7_one_key_leaves_room_for_the_schedules_of_others(bench: Bench) -> None:
+    """A restarted master knows whose they are; a key that changes another key's schedule makes it its own."""
+    ann, bob = Authority("ann", ("admin",)), Authority("bob", ("admin",))
+    for number in range(2):
+        await put(bench, f"ann {number}", authority=ann)
+    refusal = await put(bench, "ann 2", authority=ann)
+    assert isinstance(refusal, RemoteRefusal)
+    assert "the key 'ann' has 2 schedules (DISTQ_SCHEDULES_PER_KEY_MAX); remove one first" in str(refusal)
+    assert bench.ledger.registry.limits_met["schedules_per_key_max"] == 1
+    assert not isinstance(await put(bench, "ann 1", authority=ann, every=20.0), RemoteRefusal)
+    assert not isinstance(await put(bench, "bob", authority=bob), RemoteRefusal)
+    assert isinstance(await put(bench, "bob", authority=ann, every=20.0), RemoteRefusal)
+    assert (await one(bench, "bob"))["key"] == "bob"
+    again = await restarted(bench)
+    assert isinstance(await put(again, "ann 2", authority=ann), RemoteRefusal)
+    assert not isinstance(await put(again, "ann 0", authority=bob, every=20.0), RemoteRefusal)
+    assert not isinstance(await put(again, "ann 2", authority=ann), RemoteRefusal)
+    assert isinstance(await put(again, "bob 2", authority=bob), RemoteRefusal)
+    await admin(again, "remove", name="bob")
+    assert not isinstance(await put(again, "bob 2", authority=bob), RemoteRefusal)
+
+
+def test_a_schedule_of_the_operators_key_is_stored_as_earlier_releases_stored_it() -> None:
+    """Its row names no key; the row of another key names it, and is read with an origin and without one."""
+    spec, progress = (
+        ScheduleSpec("s", Timing(1.0, None, "UTC", False, "one"), ("q", "f"), None, None),
+        ScheduleProgress(1.0),
+    )
+    assert json.loads(Schedule(-1, spec, progress, b"", None).row(progress)[0]) == json.loads(
+        json.dumps([spec, progress])
+    )
+    for origin in (None, ScheduleOrigin(("m",), 2.0)):
+        assert unpack_schedule(pack_schedule(spec, progress, origin)) == (spec, progress, origin, "")
+        assert unpack_schedule(pack_schedule(spec, progress, origin, "ann")) == (spec, progress, origin, "ann")

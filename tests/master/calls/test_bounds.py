@@ -1,10 +1,14 @@
 """P7: the memory of a master is bounded; it refuses what exceeds a bound with an error, and drops nothing."""
 
 import pytest
-from tests.master.bench import DEFAULTS, Bench, done, on_bench
+from tests.master.bench import DEFAULTS, Bench, done, on_bench, restarted
+from tests.web.http_bench import KEY, HttpBench
 
 from distq.core.states import LATER, SUCCEEDED
 from distq.master.cycle.housekeeping import NAMES_KEPT_S
+from distq.net.keyring import KeyRing
+from distq.protocol.authority import Authority
+from distq.settings.role_keys import NamedKey
 from distq.wire.errors import RemoteRefusal
 
 TTL_S = 10.0
@@ -51,6 +55,52 @@ async def test_p7_one_queue_leaves_room_for_the_results_of_others(bench: Bench) 
     assert (await bench.submit(client, 5, [b"c"]))[0] is True
     await bench.advance(TTL_S + 1)
     assert (await bench.submit(client, 6, [b"d", b"e"]))[0] is True
+
+
+@on_bench(defaults=DEFAULTS._replace(tasks_per_key_max=3, capacity=100, result_ttl_s=TTL_S))
+async def test_p7_one_key_leaves_room_for_the_results_of_others(bench: Bench) -> None:
+    """Its own results take its room, on every queue and over a restart, until their TTL is over."""
+    ann, bob = (bench.client(key, Authority(key, ("submit",))) for key in ("ann", "bob"))
+    _, connection = bench.worker(), bench.executor()
+    assert (await bench.submit(ann, 1, [b"a", b"b"]))[0] is True
+    rows = await bench.exchange(connection, want=2)
+    await bench.exchange(connection, [done(row) for row in rows], want=0)
+    accepted, code, sentence = await bench.submit(ann, 2, [b"c", b"d"], queue="other")
+    assert (accepted, code) == (False, "TASKS_FULL")
+    assert "2 tasks that the key 'ann' has submitted" in sentence
+    assert "the limit of a key is 3 (DISTQ_TASKS_PER_KEY_MAX)" in sentence
+    assert bench.counters("other", "f").rejected == {"kept": 1}
+    assert bench.ledger.registry.limits_met["tasks_per_key_max"] == 1
+    assert (await bench.submit(bob, 1, [b"c"] * 3))[0] is True
+    plain = bench.connection("plain", Authority("bob", ("submit",)))
+    assert "'bob'" in str(await bench.ask(plain, "work", "put", 1))
+    again = await restarted(bench)
+    ann, bob = (again.client(key, Authority(key, ("submit",))) for key in ("ann", "bob"))
+    assert (await again.submit(ann, 3, [b"c", b"d"]))[1] == (await again.submit(bob, 2, [b"d"]))[1] == "TASKS_FULL"
+    assert (await again.submit(ann, 4, [b"c"]))[0] is True
+    await again.advance(TTL_S + 1)
+    assert (await again.submit(ann, 5, [b"d", b"e"]))[0] is True
+
+
+@on_bench(defaults=DEFAULTS._replace(tasks_per_key_max=1, capacity=100))
+async def test_p7_tasks_of_http_clients_and_of_schedules_count_for_their_key(bench: Bench) -> None:
+    """A schedule waits for room as it does for a full queue; the HTTP API answers with the sentence."""
+    ann = Authority("ann", ("submit",))
+    http = HttpBench(bench, ring=KeyRing([NamedKey(KEY.encode(), ann)]))
+    assert (await http.submit()).status_code == 201
+    refused = await http.submit()
+    assert (refused.status_code, refused.json()["code"]) == (503, "TASKS_FULL")
+    assert "the key 'ann'" in refused.text
+    made = {"name": "tick", "body": b"x", "envelope": ("q", "f"), "every": 10.0}
+    assert not isinstance(await bench.admin("schedule_put", Authority("ann", ("admin",)), **made), Exception)
+    await bench.advance(10)
+    assert bench.counts("q") == {"ready": 1}
+    bench.worker()
+    (row,) = await bench.exchange(bench.executor(), want=1)
+    assert bench.ledger.cancel(row[0], running=True)
+    await bench.advance(DEFAULTS.result_ttl_s + 10)
+    assert bench.ledger.registry.key_tasks["ann"].kept == 1
+    assert bench.dispatcher.schedules.known["tick"].progress.runs == 1
 
 
 @on_bench(defaults=DEFAULTS._replace(tasks_max=1, capacity=100))

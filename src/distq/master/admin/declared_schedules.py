@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from distq.core.ports import CommitRefused
+    from distq.master.admin.schedule_room import ScheduleRoom
     from distq.master.admin.schedules import Schedules
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
@@ -74,9 +75,10 @@ class DeclareSchedules(CallRequest):
         names = [*self.rows, *(schedule.spec.name for schedule in gone)]
         if not self.schedules.deciding.isdisjoint(names):
             return False
+        room = self.schedules.room()
         for name, row in self.rows.items():
             try:
-                self.outcomes[name] = self._declare(cycle, row, origin, now)
+                self.outcomes[name] = self._declare(cycle, row, origin, now, room)
             except DistqError as exc:
                 self.outcomes[name] = str(exc)
         for schedule in gone:
@@ -97,14 +99,17 @@ class DeclareSchedules(CallRequest):
             and schedule.spec.name not in self.rows
         ]
 
-    def _declare(self, cycle: Cycle, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
+    def _declare(
+        self, cycle: Cycle, row: Mapping[str, Any], origin: ScheduleOrigin, now: float, room: ScheduleRoom
+    ) -> str:
         """Decide about one declared schedule; return the reason why the master ignores it, or ''."""
-        spec, body, run = read_schedule(cycle, row, now)
+        key_name = self.connection.authority.name
+        spec, body, run = read_schedule(cycle, row, now, key_name)
         known = self.schedules.known.get(spec.name)
         if known is None:
             if (other := same_task_as(self.schedules.known.values(), spec, declared=False)) is not None:
                 return f"the schedule {other.spec.name!r}, which a client has made, submits the same"
-            self.schedules.check_room(spec, [schedule.spec for schedule, _ in self.new])
+            room.take(spec, key_name)
             schedule = Schedule(
                 self.schedules.new_key(),
                 spec,
@@ -112,6 +117,7 @@ class DeclareSchedules(CallRequest):
                 body,
                 run,
                 origin,
+                key_name,
             )
             self._keep(cycle, schedule, anew=True)
             return ""
@@ -123,7 +129,8 @@ class DeclareSchedules(CallRequest):
         if same and known.origin.started_at + SAME_WORKER_S >= origin.started_at:
             return ""
         progress = known.progress if same else known.progress._replace(next_at=next_instant_after(spec.timing, now))
-        self._keep(cycle, Schedule(known.row_key, spec, progress, body, run, origin), anew=not same)
+        room.take(spec, key_name, known.key_name)
+        self._keep(cycle, Schedule(known.row_key, spec, progress, body, run, origin, key_name), anew=not same)
         return ""
 
     def _keep(self, cycle: Cycle, schedule: Schedule, *, anew: bool) -> None:
@@ -146,7 +153,8 @@ class DeclareSchedules(CallRequest):
                 known[schedule.spec.name] = schedule
                 self.schedules.arm(schedule)
             else:
-                known[schedule.spec.name].origin = schedule.origin
+                changed = known[schedule.spec.name]
+                changed.origin, changed.key_name, changed.entry = schedule.origin, schedule.key_name, schedule.entry
         for name in self.gone:
             known.pop(name, None)
         self.connection.reply(returned({"declared": self.outcomes, "removed": self.gone}))

@@ -111,7 +111,8 @@ class ScheduleAction(CallRequest):
 
     def _put(self, cycle: Cycle, now: float) -> bool:
         """Store a schedule; return False if the next cycle must decide instead."""
-        spec, body, entry = read_schedule(cycle, self.asked, now)
+        key_name = self.connection.authority.name
+        spec, body, entry = read_schedule(cycle, self.asked, now, key_name)
         self.replaced = same_task_as(self.schedules.known.values(), spec, declared=True)
         if self.replaced is not None and self.replaced.spec.name in self.schedules.deciding:
             return False
@@ -119,12 +120,11 @@ class ScheduleAction(CallRequest):
         if known is not None and known.entry is not None and (known.spec, known.body) == (spec, body):
             self._plan_again(cycle, known, now)
             return True  # the schedule is unchanged and goes on as before
-        if known is None:
-            self.schedules.check_room(spec)
+        self.schedules.room().take(spec, key_name, None if known is None else known.key_name)
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
         self.new_progress = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
-        self.new = Schedule(row_key, spec, self.new_progress, body, entry)
+        self.new = Schedule(row_key, spec, self.new_progress, body, entry, key_name=key_name)
         cycle.keep_row(row_key, self.new.row(self.new_progress))
         if self.replaced is not None:
             cycle.keep_row(self.replaced.row_key, None)
@@ -170,8 +170,10 @@ class ScheduleAction(CallRequest):
 ACTIONS: Final = tuple(f"schedule_{action_name}" for action_name in ("list", "pause", "put", "remove", "resume", "run"))
 
 
-def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitEntry]:
-    """Check each part of a schedule that a peer defines, and return it; raises BadSchedule or BadCall."""
+def read_schedule(
+    cycle: Cycle, asked: Mapping[str, Any], now: float, key_name: str
+) -> tuple[ScheduleSpec, bytes, SubmitEntry]:
+    """Check each part of a schedule that a peer with a key defines, and return it; raises BadSchedule or BadCall."""
     definition = read_definition(asked)
     body = definition.body
     try:
@@ -186,7 +188,7 @@ def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[S
     timing = _timing(definition)
     try:
         envelope = tuple(definition.envelope or ())
-        entry = read_entry(cycle.ledger.registry, envelope, definition.when, definition.constraints, now)
+        entry = read_entry(cycle.ledger.registry, envelope, definition.when, definition.constraints, now, key_name)
     except (TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise BadCall(f"the schedule's task is not valid: {exc}.") from exc
     if entry.constraints.unique_key:
@@ -224,6 +226,7 @@ def described(cycle: Cycle, schedule: Schedule) -> dict[str, Any]:
         "paused": progress.paused,
         "fault": schedule.fault,
         "origin": "client" if origin is None else "code",
+        "key": schedule.key_name,
         "declared_by": [] if origin is None else list(origin.modules),
         "next_at": None if progress.paused or schedule.fault else progress.next_at,
         "last_at": progress.last_at,

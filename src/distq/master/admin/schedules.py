@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
-from distq.core.plurals import counted
 from distq.core.schedule import (
     ALL,
     NONE,
@@ -27,11 +26,13 @@ from distq.core.states import LIVE_STATES
 from distq.logs import get_logger
 from distq.master.admin.calendars import forget_zones
 from distq.master.admin.schedule_instants import due_at, planned
+from distq.master.admin.schedule_room import ScheduleRoom
 from distq.master.cycle.requests import Request
+from distq.protocol.authority import OPERATOR
 from distq.protocol.submit import SubmitEntry, instants, read_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from distq.core.ports import CommitRefused
     from distq.master.cycle.requests import Cycle
@@ -51,7 +52,7 @@ OWN_KEY: Final = "schedule "
 class Schedule:
     """One schedule of this master."""
 
-    __slots__ = ("body", "entry", "fault", "origin", "progress", "row_key", "spec")
+    __slots__ = ("body", "entry", "fault", "key_name", "origin", "progress", "row_key", "spec")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Schedule:
         body: bytes,
         entry: SubmitEntry | None,
         origin: ScheduleOrigin | None = None,
+        key_name: str = OPERATOR.name,
     ) -> None:
         self.row_key = row_key
         self.spec = spec
@@ -69,12 +71,20 @@ class Schedule:
         self.entry = entry
         """The task that the schedule submits; None if the master cannot read it."""
         self.origin = origin
+        self.key_name = key_name
+        """Name of the key that made or last changed the schedule; the operator's if an earlier release stored it."""
         self.fault = ""
         """Why its instants cannot be computed or its task cannot be submitted; '' if the schedule is not faulty."""
 
     def row(self, progress: ScheduleProgress) -> tuple[bytes, bytes]:
         """Return the head and body to store for the schedule with that progress."""
-        return pack_schedule(self.spec, progress, self.origin), self.body
+        key_name = "" if self.key_name == OPERATOR.name else self.key_name
+        return pack_schedule(self.spec, progress, self.origin, key_name), self.body
+
+    @property
+    def queue(self) -> object:
+        """The queue of its tasks; '' if the master cannot read it."""
+        return self.spec.envelope[0] if self.spec.envelope else ""
 
 
 class Schedules:
@@ -105,17 +115,18 @@ class Schedules:
 
     def _restored(self, row_key: int, row: bytes, body: bytes) -> Schedule:
         try:
-            spec, progress, origin = unpack_schedule(row)
+            spec, progress, origin, key_name = unpack_schedule(row)
         except Exception as exc:  # noqa: BLE001 - rows of a later distq, or damaged ones, must not keep a master from starting
             unread = ScheduleSpec(f"unreadable-{-row_key:x}", Timing(None, "", "UTC", False, ONE), (), None, None)
             schedule = Schedule(row_key, unread, ScheduleProgress(0.0, paused=True), body, None)
             self.fail(schedule, f"its row in the store cannot be read: {exc!r}")
             return schedule
-        schedule = Schedule(row_key, spec, progress, body, None, origin)
+        key_name = key_name or OPERATOR.name
+        schedule = Schedule(row_key, spec, progress, body, None, origin, key_name)
         try:
             now = self._cycle.clock.now()
             schedule.entry = read_entry(
-                self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now, stored=True
+                self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now, key_name, stored=True
             )
         except Exception as exc:  # noqa: BLE001 - as above: what an earlier distq has taken may be out of range today
             self.fail(schedule, f"its task cannot be submitted: {exc}")
@@ -157,22 +168,9 @@ class Schedules:
         paused = sum(one.progress.paused and not one.fault for one in self.known.values())
         return {"active": len(self.known) - paused - faulty, "paused": paused, "faulty": faulty}
 
-    def check_room(self, spec: ScheduleSpec, new: Sequence[ScheduleSpec] = ()) -> None:
-        """Raise BadSchedule if there are as many schedules as the master keeps, those that are `new` included."""
-        ledger = self._cycle.ledger
-        most, queue_most = ledger.defaults.schedules_max, ledger.defaults.schedules_per_queue_max
-        if len(self.known) + len(new) >= most:
-            ledger.registry.limits_met["schedules_max"] += 1
-            raise BadSchedule(f"the master has {counted(most, 'schedule')} (DISTQ_SCHEDULES_MAX); remove one first.")
-        if queue_most is None:
-            return
-        queue = spec.envelope[0]
-        if sum(one.envelope[0] == queue for one in (*(each.spec for each in self.known.values()), *new)) >= queue_most:
-            ledger.registry.limits_met["schedules_per_queue_max"] += 1
-            raise BadSchedule(
-                f"the queue {queue!r} has {counted(queue_most, 'schedule')} (DISTQ_SCHEDULES_PER_QUEUE_MAX); "
-                "remove one first."
-            )
+    def room(self) -> ScheduleRoom:
+        """Return the room for further schedules, for one decision."""
+        return ScheduleRoom([(one.queue, one.key_name) for one in self.known.values()], self._cycle.ledger)
 
     def new_key(self) -> int:
         """Return the key of the stored row of a new schedule."""

@@ -291,7 +291,9 @@ class Dispatcher:
         if session is None:
             connection.reply(refused("submit() is for clients: call hello() with role client first."))
             return
-        number, entries, bodies, wait_s = read_submit(self._cycle.ledger.registry, call.args, session.seen_at)
+        number, entries, bodies, wait_s = read_submit(
+            self._cycle.ledger.registry, call.args, session.seen_at, connection.authority.name
+        )
         request = SubmitTasks(connection, session, number, entries, bodies)
         request.until_at = session.seen_at + wait_s
         self._cycle.ask(request)

@@ -75,7 +75,9 @@ class HttpTasks:
         """Submit a task; the future has its result once the task is stored. Raises DistqError."""
         try:
             now = self._cycle.clock.now()
-            entry = read_entry(self._cycle.ledger.registry, order.envelope, order.when, order.constraints, now)
+            entry = read_entry(
+                self._cycle.ledger.registry, order.envelope, order.when, order.constraints, now, order.key_name
+            )
         except (TypeError, ValueError) as error:
             raise BadCall(f"the body is not valid: {error}") from error
         return self._ask(SubmitHttpTask(self, entry, order))

@@ -66,7 +66,8 @@ class PutItem(CallRequest):
         # A result that is not taken settles nothing: its item would be gone without one.
         if taken and self.queue.role == RESULT and not settled(cycle, self.peer, now):
             return False
-        envelope = ledger.registry.envelope(self.queue.name, PLAIN, PLAIN)
+        key_name = self.connection.authority.name if self.queue.role == WORK else ""
+        envelope = ledger.registry.envelope(self.queue.name, PLAIN, PLAIN, key_name=key_name)
         if self.queue.role == WORK:
             ledger.check_room(envelope, 1)
         ledger.submit(envelope, (self.body,), None, now)
