@@ -154,6 +154,53 @@ def test_a_file_is_read_only_when_its_change_is_over(tmp_path: Path) -> None:
     assert len(keys.keys) == 20
 
 
+def test_a_change_between_the_start_and_the_first_look_is_not_missed(tmp_path: Path) -> None:
+    """The master reads its keys first, and begins to look at their files later."""
+    file = tmp_path / "keys"
+    file.write_text("web submit the-first-key-of-the-tests")
+    files = KeyFiles(load({"DISTQ_KEYS_PATH": str(file)}, Role.MASTER).settings)
+    keys = KeyRing(files.read())
+    file.write_text("web submit the-other-key-of-the-tests")
+    reloader = KeyReloader(files, keys, lambda _reason: None)
+    reloader.check()
+    reloader.check()
+    assert keys.keys == (b"the-other-key-of-the-tests",)
+
+
+class ReplacedWhileRead(KeyFiles):
+    """Files of keys of which one is replaced between the look at them and the end of the next read."""
+
+    replacement: tuple[Path, str] | None = None
+
+    def read(self) -> list[NamedKey]:
+        """Read the keys after the replacement has begun."""
+        if self.replacement is not None:
+            file, text = self.replacement
+            file.write_text(text)
+            self.replacement = None
+        return super().read()
+
+
+@pytest.mark.parametrize("half", ["team work the-key-of-the-te", "team work"])
+def test_a_file_that_changes_while_it_is_read_is_read_again_when_its_change_is_over(tmp_path: Path, half: str) -> None:
+    """Half a file ends no connections, and is no error in the log."""
+    file = tmp_path / "keys"
+    file.write_text("web submit the-key-of-the-web-program")
+    files = ReplacedWhileRead(load({"DISTQ_KEYS_PATH": str(file)}, Role.MASTER).settings)
+    keys = KeyRing(files.read())
+    notes: list[str | None] = []
+    reloader = KeyReloader(files, keys, notes.append)
+    file.write_text("web submit a-new-key-of-the-web-program")
+    files.replacement = file, half
+    reloader.check()
+    reloader.check()
+    assert (keys.keys, notes) == ((b"the-key-of-the-web-program",), [])
+    file.write_text("team work the-key-of-the-team-and-more")
+    reloader.check()
+    reloader.check()
+    assert (keys.keys, notes) == ((b"the-key-of-the-team-and-more",), [None])
+
+
 def test_the_last_of_as_many_keys_as_allowed_is_found() -> None:
     """A handshake tries all keys."""
     keys = KeyRing([named(b"key number %d of the tests" % number, f"k{number}", "read") for number in range(KEYS_MAX)])

@@ -16,6 +16,7 @@ from tests.net.serving import KEY, Limits, Serving, serving
 from tests.waiting import SOON_S, eventually
 
 from distq.core.errors import DistqError
+from distq.net import tls_context
 from distq.net.async_dial import open_channel
 from distq.net.dial import CannotReach, Connection, dial
 from distq.net.tls_context import ServerTls, client_context
@@ -197,11 +198,14 @@ def test_a_client_with_tls_at_a_port_without_it_gets_a_sentence(refused: Refusal
 
 
 @pytest.mark.parametrize("refused", [refused_blocking, refused_async])
-def test_a_master_with_tls_1_2_only_is_refused(refused: Refusal, files: TlsFiles, authority: Authority) -> None:
+def test_a_master_with_tls_1_2_only_is_refused(
+    refused: Refusal, files: TlsFiles, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error says that it offers no TLS 1.3."""
     tls = ServerTls(files)
-    tls.context().minimum_version = ssl.TLSVersion.TLSv1_2
-    tls.context().maximum_version = ssl.TLSVersion.TLSv1_2
+    context = tls.context()
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    monkeypatch.setattr(tls, "context", lambda: context)
     with serving(tls=tls) as served:
         assert "offers no TLS 1.3" in refused(served, authority.client, "localhost")
 
@@ -408,3 +412,23 @@ def relayed(address: Address, chunk_bytes: int) -> Iterator[int]:
         yield int(listener.getsockname()[1])
         thread.join(SOON_S)
         eventually(lambda: not thread.is_alive())
+
+
+def test_a_certificate_that_changes_again_at_once_is_read_again(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two certificates of one size, written within one step of the file system's clock, leave the same stamp."""
+    monkeypatch.setattr(tls_context, "stamp_of", lambda _path: (1, 2, 3, 4, 5))
+    monkeypatch.setattr(tls_context, "is_fresh", lambda _stamp: True)
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    reloads: list[str | None] = []
+    first, later = authority.issue("localhost"), authority.issue("127.0.0.1")
+    cert.write_bytes(Path(first.cert).read_bytes())
+    key.write_bytes(Path(first.key).read_bytes())
+    tls = ServerTls(TlsFiles(str(cert), str(key), None), on_reload=reloads.append)
+    cert.write_bytes(Path(later.cert).read_bytes())
+    key.write_bytes(Path(later.key).read_bytes())
+    with serving(tls=tls) as served:
+        for _ in range(2):
+            connect(served, authority.client, "127.0.0.1").close()
+    assert reloads == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distq.settings import Role, current_keys, load
+from distq.settings import Role, current_keys, file_stamps, load
 from distq.settings.current_keys import CurrentKeys, current_authkeys, current_payload_keys
 
 OLD, NEW, NEWER = (f"a key of the tests: {name}" for name in ("older", "newer", "newest"))
@@ -47,6 +47,25 @@ def test_a_file_that_is_written_again_with_the_same_key_changes_nothing(file: Pa
     first = keys.now()
     file.unlink()
     file.write_text(f"{OLD}\r\n\n")
+    assert keys.now() is first
+
+
+def test_a_file_that_changes_again_at_once_is_read_again(file: Path) -> None:
+    """Two keys of one length, written within one step of the file system's clock, leave the same stamp."""
+    keys = keys_of(file)
+    for _ in range(200):
+        for key in (NEW, OLD):
+            file.write_text(key)
+            assert keys.now() == (key.encode(),)
+
+
+def test_a_file_that_has_not_changed_for_a_while_is_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its stamp is compared, as that happens at each new connection."""
+    keys = keys_of(file)
+    later_ns = file.stat().st_ctime_ns + 60_000_000_000
+    monkeypatch.setattr(file_stamps, "_clock_ns", lambda: later_ns)
+    first = keys.now()
+    monkeypatch.setattr(keys, "_read", lambda _path: (b"must not be read",))
     assert keys.now() is first
 
 

@@ -84,7 +84,7 @@ class KeyReloader:
     """Reads the files of keys again after they have changed.
 
     Args:
-        files: the files that hold the keys.
+        files: the files that hold the keys, from which `ring` was read.
         ring: the ring that gets the keys.
         on_reload: called after a change with None, or with the reason why the previous keys stay in use.
     """
@@ -93,21 +93,27 @@ class KeyReloader:
         self._files = files
         self._ring = ring
         self._on_reload = on_reload
-        self._signature = self._last_seen = files.signature()
+        self._signature = self._last_seen = files.signature_read
+        """As of the last read, not of now: the files may have changed since."""
 
     def check(self) -> None:
         """Read the files if they have changed, and if they are as they were at the last call.
 
-        A file that is only half written may have keys that are cut off: the ends of lines prove nothing.
+        A file that is only half written may have keys that are cut off: the ends of lines prove nothing. What was read
+        of files that changed meanwhile is therefore not used either.
         """
         before, self._last_seen = self._last_seen, self._files.signature()
         if self._last_seen == self._signature or self._last_seen != before:
             return
-        self._signature = self._last_seen
+        reason, named = None, list[NamedKey]()
         try:
             named = self._files.read()
         except SettingsError as error:
-            self._on_reload(str(error))
-        else:
+            reason = str(error)
+        self._last_seen = self._files.signature()
+        if self._last_seen != before:
+            return
+        self._signature = before
+        if reason is None:
             self._ring.replace(named)
-            self._on_reload(None)
+        self._on_reload(reason)

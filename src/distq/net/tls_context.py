@@ -10,12 +10,13 @@ from typing import Final
 
 from distq.net.tls_files import TlsFiles, TlsUnusable
 from distq.net.tls_stream import TlsStream
+from distq.settings.file_stamps import Stamp, is_fresh, stamp_of
 
 OLDEST: Final = ssl.TLSVersion.TLSv1_3
 HOW_TO_MAKE: Final = "`distq tls init` makes files that fit together"
 
-Signature = tuple[tuple[int, int, int, int] | None, ...]
-"""What changes when a file is replaced: inode, size, and the instants of its last changes; None for a missing file."""
+Signature = tuple[Stamp | None, ...]
+"""The stamps of the files; None for a missing file."""
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
@@ -73,6 +74,10 @@ class ServerTls:
         self.on_verified = on_verified
         self._on_reload = on_reload
         self._signature = self._look()
+        self._is_fresh = any(map(is_fresh, self._signature))
+        """Whether the files may have changed since they were read, and have the same signature."""
+        self._error: str | None = None
+        """Why the files could not be used when they were read last."""
         self._context = server_context(self._files, verify_clients=verify_clients)
 
     def stream(self) -> TlsStream:
@@ -82,15 +87,24 @@ class ServerTls:
     def context(self) -> ssl.SSLContext:
         """Return the context of a new connection. Files that do not fit together leave the previous ones in use."""
         signature = self._look()
-        if signature != self._signature:
-            self._signature = signature
-            try:
-                self._context = server_context(self._files, verify_clients=self.verify_clients)
-            except TlsUnusable as error:
-                self._on_reload(str(error))
-            else:
-                self._on_reload(None)
+        if signature != self._signature or self._is_fresh:
+            self._read(signature)
         return self._context
+
+    def _read(self, signature: Signature) -> None:
+        """Read the files, unless they change meanwhile: the next connection reads them then."""
+        error: str | None = None
+        try:
+            context = server_context(self._files, verify_clients=self.verify_clients)
+        except TlsUnusable as exc:
+            error, context = str(exc), self._context
+        if self._look() != signature:
+            return
+        has_news = signature != self._signature or error != self._error
+        self._signature, self._is_fresh = signature, any(map(is_fresh, signature))
+        self._context, self._error = context, error
+        if has_news:
+            self._on_reload(error)
 
     def reloading_context(self) -> ssl.SSLContext:
         """Return a context for a server that takes only one: each of its connections uses the present `context()`."""
@@ -104,15 +118,7 @@ class ServerTls:
 
     def _look(self) -> Signature:
         files = self._files
-        return tuple(_signature(path) for path in (files.cert, files.key, files.ca) if path is not None)
-
-
-def _signature(path: str) -> tuple[int, int, int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - for each connection, and pathlib takes ten times as long
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return tuple(stamp_of(path) for path in (files.cert, files.key, files.ca) if path is not None)
 
 
 def _load_ca(context: ssl.SSLContext, files: TlsFiles) -> None:
@@ -157,12 +163,12 @@ def _load_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 def _check_readable(name: str, path: str) -> None:
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - as in `_signature`
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as in `stamp_of`
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # the open of a pipe would wait for its other end
             raise TlsUnusable(
                 f"{name} is {path}, which is no regular file. Name a file, which distq reads several times."
             )
-        with open(path, "rb") as file:  # noqa: PTH123 - as in `_signature`
+        with open(path, "rb") as file:  # noqa: PTH123 - as in `stamp_of`
             file.read(1)
     except OSError as error:
         raise TlsUnusable(

@@ -6,7 +6,6 @@ A rotation of keys then needs no restart. A file with an error leaves the previo
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Final, Protocol
 
 from distq.settings.authkey import read_authkey_file
 from distq.settings.errors import SettingsError
+from distq.settings.file_stamps import Stamp, is_fresh, stamp_of
 from distq.settings.payload_keys import FIELDS, read_payload_key_file
 
 CHECK_S: Final = 1.0
@@ -25,7 +25,6 @@ _READERS: Final[Mapping[str, Callable[[str], tuple[bytes, ...]]]] = {
 }
 
 _clock = time.monotonic  # noqa: TID251 - the edge: how often a file is looked at
-Stamp = tuple[int, int, int, int, int]
 
 
 class HasKeyFiles(Protocol):
@@ -76,7 +75,7 @@ class CurrentKeys:
 
     def _look(self, path: str) -> None:
         self._next_look_at = _clock() + CHECK_S
-        stamp = _stamp_of(path)
+        stamp = stamp_of(path)
         if stamp is None or stamp == self._stamp:  # a file that is missing may be on its way
             return
         try:
@@ -85,9 +84,9 @@ class CurrentKeys:
             self._stamp = stamp
             self._on_error(str(error))
             return
-        if _stamp_of(path) != stamp:
+        if stamp_of(path) != stamp:
             return  # it was written meanwhile: the next look reads it
-        self._stamp = stamp
+        self._stamp = None if is_fresh(stamp) else stamp  # None: the next look reads it once more
         if keys != self.keys:
             self.keys = keys
 
@@ -140,15 +139,6 @@ def current_payload_keys(
     return CurrentPayloadKeys(
         *(CurrentKeys(field, getattr(given, field), files.get(field), on_error) for field in FIELDS)
     )
-
-
-def _stamp_of(path: str) -> Stamp | None:
-    """What changes when a file is replaced, or the link to it, or its text; None for a missing file."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - pathlib takes ten times as long
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _log(reason: str) -> None:

@@ -22,6 +22,7 @@ from distq.protocol.authority import OPERATOR, Authority
 from distq.protocol.permissions import ROLES
 from distq.settings.authkey import KEY_LENGTH_MIN, QUOTES, Authkey, check_authkeys, read_authkey_file
 from distq.settings.errors import SettingsError
+from distq.settings.file_stamps import stamp_of
 from distq.settings.text_file import read_text_file
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class KeyFiles:
         self._given = settings.authkeys
         self._authkey_file = settings.key_files.get("authkeys")
         self._path = settings.keys_path
+        self.signature_read: Signature = ()
+        """The signature from before the last read; empty before the first."""
 
     def read(self) -> list[NamedKey]:
         """Read all keys.
@@ -61,6 +64,7 @@ class KeyFiles:
         Raises:
             SettingsError: a file cannot be read, a line is no key, a key is there twice, or there are too many.
         """
+        self.signature_read = self.signature()
         given = self._given if self._authkey_file is None else read_authkey_file(self._authkey_file)
         lines: list[_Line] = [(OPERATOR.name, OPERATOR.roles, key, ()) for key in given]
         if self._path is not None:
@@ -204,9 +208,4 @@ def _looks(path: Path) -> Iterator[object]:
     except SettingsError:
         files = []
     for file in files:
-        try:
-            found = file.stat()
-        except OSError:
-            yield str(file), None
-        else:
-            yield str(file), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        yield str(file), stamp_of(str(file))
