@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import pickle
 import sys
 import traceback
@@ -15,6 +16,7 @@ from distq.settings.authkey import Authkey
 from distq.tasks.seal import (
     OVERHEAD_BYTES,
     EncryptionUnavailable,
+    MacKey,
     Sealer,
     SealSecrets,
     context_of,
@@ -309,7 +311,7 @@ def test_an_unknown_key_is_named_by_its_id_and_never_shown() -> None:
 def test_each_use_of_a_secret_has_a_key_of_its_own() -> None:
     """One text for signing and encrypting gives two keys, neither of which is the text."""
     sealer = Sealer(SealSecrets((OLD,), (OLD,)))
-    signing, encrypting = sealer._signing.first, sealer._encryption.first
+    signing, encrypting = (keys.first and keys.first.of(b"") for keys in (sealer._signing, sealer._encryption))
     assert len({OLD, signing, encrypting, key_id_of(OLD)}) == 4
 
 
@@ -317,7 +319,8 @@ def test_no_traceback_shows_a_key() -> None:
     """Nor the keys that are derived from it, with which a reader of the traceback could sign as well."""
     secrets = SealSecrets((Authkey(OLD),), (Authkey(NEW),))
     sealer = Sealer(secrets)
-    derived = [*sealer._signing.by_id.values(), *sealer._encryption.by_id.values()]
+    derived = [hmac.digest(OLD, b"distq signing 1", "sha256"), hmac.digest(NEW, b"distq encryption 1", "sha256")]
+    assert next(iter(sealer._signing.by_id.values())).of(b"") == hmac.digest(derived[0], b"", "sha256")
     body = sealed(secrets)
     for changed in (body + b"!", sealed(SealSecrets(encryption=(NEW,))) + b"!"):
         with pytest.raises(SealRefused) as refused:
@@ -325,7 +328,7 @@ def test_no_traceback_shows_a_key() -> None:
         frames = traceback.TracebackException.from_exception(refused.value, capture_locals=True).stack
         text = "".join(str(frame.locals) for frame in frames if frame.filename.endswith("tasks/seal.py"))
         assert "<key>" in text
-        for key in (OLD, NEW, *map(bytes, derived)):
+        for key in (OLD, NEW, *derived):
             assert repr(key)[2:-1].replace("\\", "\\\\") not in text
             assert repr(key)[2:-1] not in text
 
@@ -419,3 +422,12 @@ def test_a_process_without_keys_has_no_sealer() -> None:
     files = Files()
     files.signing_keys = files.encryption_keys = ()
     assert sealer_of(files, files) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 63, 64, 65, 200])
+def test_a_kept_key_makes_the_codes_of_the_standard_library(size: int) -> None:
+    """HMAC-SHA256, for keys of every length and parts of every number; a code does not change the next one."""
+    secret = bytes(range(size))
+    key = MacKey(secret)
+    for parts in ((), (b"",), (b"one",), (b"one", b"two" * 5_000, b"")):
+        assert key.of(*parts) == hmac.digest(secret, b"".join(parts), "sha256")

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 import os
+import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -48,6 +49,11 @@ _TAG_BYTES: Final = 16
 OVERHEAD_BYTES: Final = HEADER.size + MAC_BYTES + _NONCE_BYTES + _TAG_BYTES
 """Maximum bytes that a seal adds to a body, besides the seals of dependencies."""
 _DOMAIN: Final = b"distq sealed body 1\0"
+_LENGTHS: Final = struct.Struct("!QQ")
+"""The lengths of two parts, so that no two ways to divide the same bytes have the same signature."""
+_BLOCK_BYTES: Final = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+"""The tables by which HMAC (RFC 2104) pads a key for its inner and its outer hash."""
 INSTALL: Final = "pip install 'distq[encryption]'"
 
 
@@ -124,17 +130,41 @@ class DerivedKey(bytes):
     __str__ = __repr__
 
 
+class MacKey:
+    """Computes HMAC-SHA256 with one key. The two hashes of the padded key are made once: they took most of the time."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        padded = DerivedKey(
+            (key if len(key) <= _BLOCK_BYTES else hashlib.sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
+        )
+        self._inner = hashlib.sha256(padded.translate(_INNER))
+        self._outer = hashlib.sha256(padded.translate(_OUTER))
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+    def of(self, *parts: bytes) -> bytes:
+        """The HMAC of the parts, one after the other."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        for part in parts:
+            inner.update(part)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 class _Keys:
     """The keys of one kind, by their ids."""
 
     def __init__(self, secrets: Sequence[bytes], use: bytes) -> None:
         ids = [key_id_of(secret) for secret in secrets]
         self.by_id = {
-            key_id: DerivedKey(_derived(secret, b"distq " + use)) for key_id, secret in zip(ids, secrets, strict=True)
+            key_id: MacKey(_derived(secret, b"distq " + use)) for key_id, secret in zip(ids, secrets, strict=True)
         }
         self.first_id = ids[0] if ids else NO_KEY
         """The id of the key that seals."""
-        self.first = self.by_id.get(self.first_id, b"")
+        self.first = self.by_id.get(self.first_id)
 
 
 _NO_KEYS: Final = _Keys((), b"none")
@@ -165,7 +195,7 @@ class Sealer:
         if self._current is not None:
             self._use(*self._current.recent())
 
-    def _key_of(self, find: Callable[[], _Keys], key_id: bytes) -> bytes | None:
+    def _key_of(self, find: Callable[[], _Keys], key_id: bytes) -> MacKey | None:
         """The key with that id; if it is not known here, the files are read: the other end may have done so before."""
         key = find().by_id.get(key_id)
         if key is None and self._current is not None:
@@ -201,7 +231,8 @@ class Sealer:
         ) + b"".join(seal.dependencies)
         if is_encrypted:
             assert self._cipher is not None
-            key = DerivedKey(_derived(encryption.first, seal.seal_id))
+            assert encryption.first is not None
+            key = DerivedKey(encryption.first.of(seal.seal_id))
             nonce = _derived(key, content)[:_NONCE_BYTES] if repeatable else os.urandom(_NONCE_BYTES)
             content = nonce + self._cipher(key).encrypt(nonce, content, _DOMAIN + header + context)
         if not signing.first:
@@ -243,7 +274,7 @@ class Sealer:
         assert self._cipher is not None
         nonce, content = content[:_NONCE_BYTES], content[_NONCE_BYTES:]
         try:
-            opened: bytes = self._cipher(_derived(key, seal.seal_id)).decrypt(
+            opened: bytes = self._cipher(DerivedKey(key.of(seal.seal_id))).decrypt(
                 nonce, content, _DOMAIN + header + context
             )
         except Exception as error:  # InvalidTag, or ValueError for too few bytes
@@ -254,7 +285,8 @@ class Sealer:
         """The id of the seal of a schedule: the same for the same task and arguments."""
         self._refresh()
         key = self._signing.first or self._encryption.first
-        return _derived(key, b"distq schedule 1\0" + _lengths(context, content) + context + content)[:SEAL_BYTES]
+        assert key is not None
+        return key.of(b"distq schedule 1\0", _LENGTHS.pack(len(context), len(content)), context, content)[:SEAL_BYTES]
 
 
 class Opened(NamedTuple):
@@ -284,14 +316,8 @@ def _context(queue: str, name: str, headers: tuple[Any, ...]) -> bytes:
     return json.dumps([queue, name, sorted(headers)], separators=(",", ":")).encode()
 
 
-def _mac(key: bytes, header: bytes, context: bytes, content: bytes) -> bytes:
-    message = b"".join((_DOMAIN, _lengths(header, context), header, context, content))
-    return hmac.digest(key, message, hashlib.sha256)
-
-
-def _lengths(*parts: bytes) -> bytes:
-    """The lengths of parts, so that no two ways to divide the same bytes have the same signature."""
-    return b"".join(len(part).to_bytes(8) for part in parts)
+def _mac(key: MacKey, header: bytes, context: bytes, content: bytes) -> bytes:
+    return key.of(b"".join((_DOMAIN, _LENGTHS.pack(len(header), len(context)), header, context)), content)
 
 
 def _derived(key: bytes, use: bytes) -> bytes:

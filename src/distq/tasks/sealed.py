@@ -124,7 +124,7 @@ def split(body: bytes) -> SplitBody:
     end = HEADER.size + count * SEAL_BYTES
     if len(body) < end:
         raise SealRefused("has a seal that is cut off")
-    dependencies = tuple(body[at : at + SEAL_BYTES] for at in range(HEADER.size, end, SEAL_BYTES))
+    dependencies = tuple([body[at : at + SEAL_BYTES] for at in range(HEADER.size, end, SEAL_BYTES)]) if count else ()
     seal = Seal(
         kind,
         seal_id,
