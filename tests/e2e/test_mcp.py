@@ -17,7 +17,9 @@ from mcp.client.stdio import stdio_client
 from tests.docs.blocks import blocks_of
 from tests.e2e import tasks
 from tests.e2e.cluster import KEY, Cluster, cluster
+from tests.e2e.sealed_tasks import fail
 from tests.e2e.test_examples import paths
+from tests.e2e.test_sealed import ENCRYPTED, SIGNED, client_of, worker_of
 from tests.net.certificates import Authority
 from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
@@ -372,3 +374,24 @@ def test_the_file_of_the_page_starts_the_server(grid: Cluster, tmp_path: Path) -
     agent = Agent(tmp_path / "log", {})
     agent.server = StdioServerParameters(**entry)
     assert (name, agent.call("status")["overview"]["ready"]) == ("distq", True)
+
+
+@pytest.mark.parametrize("keys", [SIGNED, SIGNED | ENCRYPTED], ids=["signed", "encrypted"])
+def test_dead_letters_of_a_cluster_with_keys_are_shown(grid: Cluster, tmp_path: Path, keys: dict[str, str]) -> None:
+    """The server checks no signature, as it runs nothing; of an encrypted task it shows neither call nor error."""
+    grid.master()
+    worker_of(grid, **keys)
+    with client_of(grid, **keys) as client:
+        failed = client.options(retries=0).submit(fail, SECRET)
+        assert failed.exception(SOON_S) is not None
+    with client_of(grid) as client:
+        unsigned = client.submit(fail, SECRET)
+        assert unsigned.exception(SOON_S) is not None
+    agent = Agent(tmp_path / "stderr", settings(grid, **keys))
+    shown = agent.call("show_dead_letter", id=str(failed.task_id), payload=True)
+    assert (SECRET in json.dumps(shown)) == (keys == SIGNED)
+    assert ("encrypted" in shown["call"]) == (keys != SIGNED)
+    refused = agent.call("show_dead_letter", id=str(unsigned.task_id), payload=True)
+    assert refused["error"].endswith(":SealRefused")
+    assert "is not signed" in refused["error_text"]
+    assert len(agent.call("list_dead_letters", limit=5)["tasks"]) == 2

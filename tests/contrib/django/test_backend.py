@@ -16,6 +16,10 @@ import distq
 
 PROCESS = {"DISTQ_CONCURRENCY": "1"}
 THREADS = {"DISTQ_CONCURRENCY": "1", "DISTQ_EXECUTOR": "thread", "DISTQ_EXECUTOR_TASKS": "2"}
+KEYS = {
+    "DISTQ_SIGNING_KEY": "a signing key of the tests",
+    "DISTQ_ENCRYPTION_KEY": "an encryption key of the tests",
+}
 PROJECT = {"DJANGO_SETTINGS_MODULE": "tests.contrib.django.settings"}
 
 
@@ -26,15 +30,26 @@ def running_cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield running
 
 
-@pytest.mark.parametrize("kind", [PROCESS, THREADS], ids=["process", "thread"])
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [(PROCESS, {}), (THREADS, {}), (PROCESS, KEYS), (THREADS, KEYS)],
+    ids=["process", "thread", "process with keys", "thread with keys"],
+)
 def test_a_project_enqueues_tasks_and_reads_their_results(
-    running: Cluster, tmp_path: Path, kind: dict[str, str]
+    running: Cluster, tmp_path: Path, kind: dict[str, str], keys: dict[str, str]
 ) -> None:
-    """Results, failures, retries, options, transactions, signals and checks."""
+    """Results, failures, retries, options, transactions, signals and checks; also signed and encrypted."""
     files = {"SHOP_DATABASE": str(tmp_path / "shop.db"), "SHOP_SIGNALS": str(tmp_path / "signals")}
     running.run("master")
-    running.run("worker", "distq.contrib.django.run", **PROJECT, **files, **kind).executors()
-    environment = {**os.environ, **PROJECT, **files, "DISTQ_ADDRESS": f"127.0.0.1:{running.port}", "DISTQ_AUTHKEY": KEY}
+    running.run("worker", "distq.contrib.django.run", **PROJECT, **files, **kind, **keys).executors()
+    environment = {
+        **os.environ,
+        **PROJECT,
+        **files,
+        **keys,
+        "DISTQ_ADDRESS": f"127.0.0.1:{running.port}",
+        "DISTQ_AUTHKEY": KEY,
+    }
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.contrib.django.program"],
         cwd=ROOT,
