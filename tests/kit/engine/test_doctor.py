@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.kit.doctor import KEY_LINES, READER_KEY, SIGNING_KEY, WORKER_KEY, doctor, other_than_ok, readable
-from tests.kit.engine.stack import ON_IMAGES, Stack, stack
+from tests.kit.engine.stack import ON_IMAGES, Stack, inspect, stack
+from tests.kit.shell import run
 from tests.net.certificates import Authority
 
 pytestmark = ON_IMAGES
@@ -80,3 +81,31 @@ def test_the_shipped_file_with_the_hardened_values_passes_strictly(tmp_path: Pat
         }
         found = doctor("--strict", "--compose", code=0, **settings_of(project, READER_KEY), **tls, **hardened)
     assert other_than_ok(found) == {}
+
+
+def test_the_engine_shows_no_key_of_the_shipped_file_with_the_hardened_values(
+    tmp_path: Path, hardened: dict[str, str]
+) -> None:
+    """Nor do images, volumes, lists of processes, the logs, and the environment of `docker exec`."""
+    folder = Path(hardened["TLS_FOLDER"])
+    with stack(**hardened) as project:
+        project.use(tmp_path / "override.yaml").up(*HERE)
+        keys = [WORKER_KEY, READER_KEY, SIGNING_KEY, project.authkey()]
+        keys += [line for line in (folder / "master.key").read_text().splitlines() if "-" not in line]
+        shown = {
+            "docker compose logs": project.compose("logs"),
+            "docker compose config": project.compose("config"),
+            **{f"docker volume inspect {name}": run("docker", "volume", "inspect", name) for name in project.volumes()},
+        }
+        for service in HERE:
+            for container in project.containers(service):
+                found = inspect(container)
+                assert found["State"]["Running"]
+                shown[f"docker inspect of {service}"] = json.dumps(found)
+                shown[f"docker inspect of the image of {service}"] = json.dumps(inspect(found["Image"]))
+                shown[f"docker top of {service}"] = run("docker", "top", container)
+                shown[f"docker exec env of {service}"] = run("docker", "exec", container, "env")
+        mounted = project.exec("worker", "cat", "/etc/distq-worker/signing")
+    assert SIGNING_KEY in mounted, "the worker has the key"
+    assert len(keys) > 4
+    assert [(what, key[:6]) for what, text in shown.items() for key in keys if key in text] == []
