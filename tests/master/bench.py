@@ -325,10 +325,10 @@ def _ignore(connection: object, reason: str) -> None:
     pass
 
 
-async def restarted(bench: Bench) -> Bench:
-    """Start another master on the rows that this one has stored."""
+async def restarted(bench: Bench, **limits: Any) -> Bench:
+    """Start another master on the rows that this one has stored; `limits` are settings that have changed."""
     rows = bench.store._rows
-    defaults = bench.ledger.defaults
+    defaults = bench.ledger.defaults._replace(**limits)
     registry = Registry(defaults)
     loader = Loader(registry)
     loader.feed([(key, head) for key, (head, _) in rows.items()])

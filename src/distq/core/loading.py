@@ -158,6 +158,7 @@ class Loader:
             requires=fields.requires,
             cost=fields.cost,
             key_name=fields.key_name,
+            stored=True,
         )
 
 

@@ -41,7 +41,7 @@ class QueuePolicies:
     def restore(self, row_key: int, row: bytes, now: float) -> None:
         """Restore a queue's operator policy from the store, and the recent leases of the queue."""
         name, own, spent = unpack_policy(row)
-        queue = self._registry.queue(name, lasts=False)
+        queue = self._registry.queue(name, lasts=False, stored=True)
         queue.policy_key = row_key
         self._last_key = min(self._last_key, row_key)
         queue.set_policy(own)

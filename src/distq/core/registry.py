@@ -121,16 +121,17 @@ class Registry:
         self.costly = False
         """Whether a task has required several slots; only then leases count slots."""
 
-    def queue(self, name: str, role: str | None = None, *, lasts: bool = True) -> Queue[Task]:
+    def queue(self, name: str, role: str | None = None, *, lasts: bool = True, stored: bool = False) -> Queue[Task]:
         """The queue `name`, made at first use; with a role it is permanent. Raises TooManyNames.
 
+        A queue that is `stored`, or has a role, exists beyond the limit too: the limit may have been lowered since.
         A queue that was made with `lasts=False`, for an operator's policy, is dropped when the operator removes the
         policy, unless another call without `lasts=False` has used it.
         """
         queue = self.queues.get(name)
         if queue is None:
             most = self._defaults.queues_max
-            if len(self.queues) >= most and not self._drop_unused():
+            if len(self.queues) >= most and not (stored or role is not None or self._drop_unused()):
                 self.limits_met["queues_max"] += 1
                 raise TooManyNames(
                     f"there are {counted(most, 'queue')} with tasks, limits or workers (DISTQ_QUEUES_MAX), and "
@@ -204,10 +205,12 @@ class Registry:
         requires: frozenset[str] = NO_LABELS,
         cost: int = 1,
         key_name: str = "",
+        stored: bool = False,
     ) -> Envelope:
         """The shared envelope with these options; None means the default. Raises NameTooLong or TooManyNames.
 
         `key_name` is the name of the key that submits the tasks; it is ignored if the tasks of a key have no limit.
+        With `stored` the store has the envelope, whose queue exists beyond the limit of queues too.
         """
         options = (priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
         key_name = key_name if self.counts_by_key else ""
@@ -217,7 +220,7 @@ class Registry:
             head.check_names(queue_name, name, requires)  # first: a refused name leaves no queue and no counters behind
             defaults = self._defaults
             envelope = Envelope(
-                self.queue(queue_name),
+                self.queue(queue_name, stored=stored),
                 name,
                 kind,
                 self.counters_of(queue_name, name),

@@ -256,7 +256,8 @@ def read_entry(
 
     Raises TypeError, ValueError, NameTooLong or TooManyNames.
 
-    With `stored` the schedule comes from the store: its queue may have a name that new queues cannot have.
+    With `stored` the schedule comes from the store: its queue may have a name that new queues cannot have, and exceed
+    the limit of queues, which may have been lowered.
     """
     entry = _entry(registry, now, _known(registry, envelope, key_name, stored=stored), 1, when, constraints)
     if entry.constraints.depends_on is not None:
@@ -341,4 +342,5 @@ def _envelope(registry: Registry, sent: SubmitEnvelope, key_name: str, *, stored
         requires=frozenset(labels("requires", sent.requires) if sent.requires else ()),
         cost=1 if sent.cost is None else whole("cost", sent.cost),
         key_name=key_name,
+        stored=stored,
     )

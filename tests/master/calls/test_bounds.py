@@ -1,5 +1,7 @@
 """P7: the memory of a master is bounded; it refuses what exceeds a bound with an error, and drops nothing."""
 
+from typing import Any
+
 import pytest
 from tests.master.bench import DEFAULTS, Bench, done, on_bench, restarted
 from tests.web.http_bench import KEY, HttpBench
@@ -235,3 +237,46 @@ async def test_a_watch_reply_names_the_tasks_whose_results_did_not_fit(bench: Be
     ]
     reply = await bench.ask(other, "broker", "watch", [first + 2, first + 3])
     assert [body for *_, body, _ in reply] == [large, large]
+
+
+@on_bench(defaults=DEFAULTS._replace(tasks_per_key_max=100))
+async def test_p7_tasks_and_schedules_beyond_a_lowered_limit_go_on_and_can_be_removed(bench: Bench) -> None:
+    """A master with lower limits starts, runs the tasks of all queues, and refuses only what is new."""
+    client, made = bench.client(), dict[str, Any]()
+    for number in range(20):
+        assert (await bench.submit(client, number + 1, [b"x", b"y"], queue=f"q{number}"))[0] is True
+        made = {"name": f"tick {number}", "body": b"x", "envelope": (f"s{number}", "f"), "every": 1000.0}
+        assert not isinstance(await bench.admin("schedule_put", **made), RemoteRefusal)
+    assert not isinstance(await bench.admin("queue_set", queue="only limits", capacity=5), RemoteRefusal)
+    lower = dict.fromkeys(
+        ("queues_max", "tasks_max", "schedules_max", "schedules_per_key_max", "tasks_per_key_max", "sessions_max"), 10
+    )
+    again = await restarted(bench, **lower, tasks_per_queue_max=1, schedules_per_queue_max=0)
+    client = again.client()
+    assert (await again.submit(client, 21, [b"x"], queue="q1"))[1] == "TASKS_FULL"
+    assert isinstance(await again.submit(client, 22, [b"x"], queue="new"), RemoteRefusal)
+    shown = (await again.admin("schedule_list"))["schedules"]
+    assert [row["fault"] for row in shown] == [""] * 20
+    assert isinstance(await again.admin("schedule_put", **{**made, "name": "one more"}), RemoteRefusal)
+    assert not isinstance(await again.admin("schedule_put", **{**made, "every": 500.0}), RemoteRefusal)
+    again.worker()
+    connection = again.executor()
+    rows = await again.exchange(connection, want=100)
+    assert len(rows) == 40
+    await again.exchange(connection, [done(row) for row in rows], want=0)
+    for number in range(20):
+        assert not isinstance(await again.admin("schedule_remove", name=f"tick {number}"), RemoteRefusal)
+    assert not isinstance(await again.admin("queue_set", queue="only limits", capacity=None), RemoteRefusal)
+    await again.advance(max(DEFAULTS.result_ttl_s, 2 * NAMES_KEPT_S) + 10)
+    assert (await again.submit(again.client("later"), 1, [b"x"], queue="q1"))[0] is True
+
+
+@on_bench()
+async def test_p7_limits_of_a_stored_queue_are_restored_beyond_the_limit_of_queues(bench: Bench) -> None:
+    """As the tasks of such a queue are: a master must start with what its store has."""
+    for number in range(15):
+        assert not isinstance(await bench.admin("queue_set", queue=f"q{number}", capacity=5), RemoteRefusal)
+    again = await restarted(bench, queues_max=10)
+    assert {f"q{number}" for number in range(15)} <= set(again.ledger.registry.queues)
+    assert isinstance(await again.admin("queue_set", queue="one more", capacity=5), RemoteRefusal)
+    assert not isinstance(await again.admin("queue_set", queue="q3", capacity=6), RemoteRefusal)
