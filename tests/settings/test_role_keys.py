@@ -7,7 +7,7 @@ import pytest
 
 from distq.settings import Role, SettingsError, load
 from distq.settings.authkey import Authkey
-from distq.settings.role_keys import KEYS_MAX, KeyFiles, NamedKey
+from distq.settings.role_keys import KEYS_MAX, KeyFiles, NamedKey, read_role_keys
 
 FIRST, SECOND, THIRD = "first-key-of-the-tests", "second-key-of-the-tests", "third-key-of-the-tests"
 
@@ -91,6 +91,7 @@ def test_the_shared_key_stays_valid_beside_named_keys(tmp_path: Path) -> None:
         (f'web submit {FIRST} mail,"billing"', "quotes around a queue"),
         (f"web submit {FIRST} billing\u200b", "an invisible character in a queue"),
         ("\n".join(f"k{n} submit {FIRST}-{n}" for n in range(KEYS_MAX + 1)), "at most 64"),
+        (f"http-token submit {FIRST}", "has the name 'http-token', which is that of DISTQ_HTTP_TOKEN"),
     ],
 )
 def test_a_wrong_line_is_refused_without_its_key(tmp_path: Path, text: str, words: str) -> None:
@@ -164,3 +165,26 @@ def test_no_text_shows_a_key() -> None:
     assert FIRST not in repr(loaded.settings)
     assert loaded.settings.authkeys == (FIRST.encode(),)
     assert FIRST not in repr(loaded.settings.authkeys)
+
+
+def test_a_file_with_keys_by_the_thousand_is_refused_before_its_end_is_read(tmp_path: Path) -> None:
+    """A running master reads a changed file too: a line that cannot be read far behind the limit is not reached."""
+    lines = [f"k{number} submit {FIRST}-{number}" for number in range(10_000)]
+    (tmp_path / "keys").write_text("\n".join([*lines, "cannot be read"]))
+    with pytest.raises(SettingsError, match="holds more than 64 keys, and a master takes at most 64"):
+        read_role_keys(str(tmp_path / "keys"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(10):
+        (folder / f"{number}").write_text("\n".join(lines[number * 10 : number * 10 + 10]))
+    (folder / "9").write_text("cannot be read")
+    with pytest.raises(SettingsError, match=r"folder, which holds more than 64 keys"):
+        read_role_keys(str(folder))
+
+
+@pytest.mark.parametrize("name", ["a", "0", "1.5", "a..b", "a__b", "x" * 63, "old", "current", "other", "null"])
+def test_names_of_every_valid_form_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
+    """In the labels of metrics, in a task's head, and in a schedule's row."""
+    (tmp_path / "keys").write_text(f"{name} submit {FIRST}")
+    ((found, *_),) = read_role_keys(str(tmp_path / "keys"))
+    assert found == name

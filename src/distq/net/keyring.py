@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from distq.protocol.authority import OPERATOR, Authority
+from distq.protocol.authority import OPERATOR, TOKEN_NAME, Authority
 from distq.settings.errors import SettingsError
 from distq.settings.role_keys import KeyFiles, NamedKey
 
@@ -36,7 +36,7 @@ class KeyRing:
     def of_tokens(cls, tokens: Sequence[bytes]) -> KeyRing:
         """Return the ring of DISTQ_HTTP_TOKEN, whose tokens allow everything over HTTP; no handshake tries them."""
         return cls(
-            NamedKey(token, Authority("http-token", OPERATOR.roles, is_old=at > 0)) for at, token in enumerate(tokens)
+            NamedKey(token, Authority(TOKEN_NAME, OPERATOR.roles, is_old=at > 0)) for at, token in enumerate(tokens)
         )
 
     def replace(self, named: Iterable[NamedKey]) -> None:

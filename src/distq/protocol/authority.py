@@ -144,3 +144,5 @@ def shorten(call: str) -> str:
 
 OPERATOR: Final = Authority("authkey", (ADMIN,))
 """The authority of DISTQ_AUTHKEY, which allows everything."""
+TOKEN_NAME: Final = "http-token"  # noqa: S105 - a name, and no token
+"""The name by which logs show the tokens of DISTQ_HTTP_TOKEN."""

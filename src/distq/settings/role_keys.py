@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distq.core.plurals import counted
 from distq.core.ranges import shown
-from distq.protocol.authority import OPERATOR, Authority
+from distq.protocol.authority import OPERATOR, TOKEN_NAME, Authority
 from distq.protocol.permissions import ROLES
 from distq.settings.authkey import KEY_LENGTH_MIN, QUOTES, Authkey, check_authkeys, read_authkey_file
 from distq.settings.errors import SettingsError
@@ -36,6 +36,8 @@ PATTERNS_MAX: Final = 100
 """Maximum patterns of one key; a pattern that was not tried before costs each submit to a new queue a comparison."""
 PATTERN_CHARS_MAX: Final = 255
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+_TAKEN: Final = {OPERATOR.name: "DISTQ_AUTHKEY", TOKEN_NAME: "DISTQ_HTTP_TOKEN"}
+"""The names by which logs show the keys of other settings."""
 _SHAPE: Final = "A line is: NAME ROLE[+ROLE…] KEY [QUEUE,QUEUE*…]"
 
 Signature = tuple[object, ...]
@@ -116,6 +118,8 @@ def read_role_keys(path: str) -> list[_Line]:
         if file.exists() and not file.is_file():  # the open of a pipe would wait for its other end
             raise SettingsError(f"{what} is no regular file. Name a file, which the master reads several times.")
         lines += parse_role_keys(read_text_file(file, what), what)
+        if len(lines) > KEYS_MAX:
+            raise _too_many(f"DISTQ_KEYS_PATH is {path}, which")
     if not lines:
         raise SettingsError(f"DISTQ_KEYS_PATH is {path}, which holds no key. {_SHAPE}.")
     return lines
@@ -123,8 +127,20 @@ def read_role_keys(path: str) -> list[_Line]:
 
 def parse_role_keys(text: str, what: str) -> list[_Line]:
     """Return the keys in the text of a file; `what` names the file in errors. Raises SettingsError."""
-    lines = enumerate(map(str.strip, text.split("\n")), 1)
-    return [_line(line, f"{what}, line {number},") for number, line in lines if line and not line.startswith("#")]
+    found: list[_Line] = []
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if line and not line.startswith("#"):
+            found.append(_line(line, f"{what}, line {number},"))
+            if len(found) > KEYS_MAX:  # not after the last line: a running master reads the file too
+                raise _too_many(what)
+    return found
+
+
+def _too_many(what: str) -> SettingsError:
+    return SettingsError(
+        f"{what} holds more than {KEYS_MAX} keys, and a master takes at most {KEYS_MAX}: every handshake tries each. "
+        "Remove old keys, or give programs of one kind one key."
+    )
 
 
 def _files(path: str) -> list[Path]:
@@ -154,8 +170,8 @@ def _line(text: str, where: str) -> _Line:
             f"{where} begins with no name: a name has at most 63 lower-case letters, digits, '.', '-' and '_'. "
             f"{_SHAPE}."
         )
-    if name == OPERATOR.name:
-        raise SettingsError(f"{where} has the name {name!r}, which is that of DISTQ_AUTHKEY. Choose another one.")
+    if name in _TAKEN:
+        raise SettingsError(f"{where} has the name {name!r}, which is that of {_TAKEN[name]}. Choose another one.")
     if not set(roles) <= set(ROLES):
         raise SettingsError(f"{where} has a role that does not exist; the roles are {', '.join(ROLES)}. {_SHAPE}.")
     if len(words[2]) < KEY_LENGTH_MIN:
