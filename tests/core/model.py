@@ -302,6 +302,7 @@ class Model:
 
     def _apply_change(self, task: ModelTask, pending: Pending, now: float) -> None:
         limited = task.concurrency_key or self.limits.get(task.options.queue, Limits()).running < 1_000
+        limited = limited and task.options.kind != "plain"  # a plain item's run ends with its lease
         if pending.runs_on and limited and task.holder is not None:
             self.orphaned_runs[task.key, task.delivery] = task, task.holder
         task.holder = None
@@ -486,7 +487,7 @@ class Model:
             task = self.tasks[key]
             task.state, task.holder, task.delivery, task.disturbed = "leased", holder, task.delivery + 1, True
             self.leases[task.options.queue, task.options.name] += 1
-        assert self._free_slots(holder) >= 0, "more slots are taken than there are"
+        assert not got or self._free_slots(holder) >= 0, "more slots are taken than there are"  # reclaims may take more
         for queue in queues:
             ready = self._ready(queue, wanted, held_back, self.slots[holder])
             ready = [
