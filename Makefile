@@ -89,7 +89,7 @@ bench-replicated: $(DEV) ## measure several masters on a PostgreSQL server of it
 budget: $(DEV) ## compare instructions of the ledger and the protocol with their budget; UPDATE=1 changes it; needs valgrind
 	@$(BIN)/python -m benchmarks.budget $(if $(UPDATE),--update)
 
-instructions: $(DEV) ## count machine instructions of a master with valgrind; BESIDE=FOLDER adds another checkout
+instructions: $(DEV) ## count machine instructions with valgrind; BESIDE=FOLDER adds another checkout
 	@$(BIN)/python -m benchmarks.instructions $(BESIDE)
 
 lint: $(DEV) ## check style, types, import layers, Dockerfiles, YAML and shell scripts
