@@ -33,7 +33,7 @@ class ControlConnection:
             CannotReach, ConnectionLost: no master is there.
             AuthenticationFailed: the master has another key.
         """
-        if self._lock.is_mine:  # a signal handler has interrupted another call in this thread
+        if self._lock.is_mine():  # a signal handler has interrupted another call in this thread
             other = self.open_another()
             try:
                 return other.ask(method, *args, wait_s=wait_s)

@@ -193,7 +193,8 @@ class TaskFuture(LazyFuture[R]):
             left_s = None if timeout is None else timeout_s(timeout)
             if self._reader is not None and not self.has_ended:
                 left_s = wait_inside_task(self, self._reader, left_s)
-            self.wait_until_ended(left_s)
+            if self._state != FINISHED:  # else no condition is needed, which costs as much as the rest of this method
+                self.wait_until_ended(left_s)
         if self._packed is not None:
             self._unpickle(self._packed)
         if self._exception is not None:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distq.client.future_state import FutureState
-from distq.client.locks import is_owned
+from distq.client.locks import owner_check
 
 R = TypeVar("R")
 
@@ -22,6 +22,7 @@ class _Shared:
 
     lock = threading.RLock()
     """Held while a future's condition is made, and while a result is set on a future that has none."""
+    is_mine = owner_check(lock)
 
 
 class LazyFuture(FutureState[R], Future[R]):
@@ -83,8 +84,9 @@ def shared_lock() -> threading.RLock:
 def renew_lock() -> None:
     """Replace the lock after a fork: another thread of the parent process may have held it."""
     _Shared.lock = threading.RLock()
+    _Shared.is_mine = owner_check(_Shared.lock)
 
 
 def is_settling_here() -> bool:
     """Whether this thread is setting outcomes at this time."""
-    return is_owned(_Shared.lock)
+    return _Shared.is_mine()

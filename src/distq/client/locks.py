@@ -7,6 +7,7 @@ they waited for a plain lock that this thread holds, they would wait for ever.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -22,19 +23,22 @@ class CalledInside(DistqError, RuntimeError):
     exit_code = 2
 
 
-def is_owned(lock: Any) -> bool:
-    """Whether this thread holds a re-entrant lock."""
-    return bool(lock._is_owned())  # noqa: SLF001 - threading.Condition calls this method, too
+def owner_check(lock: Any) -> Callable[[], bool]:
+    """What tells whether this thread holds a re-entrant lock: the lock's own method, which costs the least."""
+    check: Callable[[], bool] = lock._is_owned  # noqa: SLF001 - threading.Condition calls this method, too
+    return check
 
 
 class OwnedLock:
     """A lock for one thread at a time, which raises CalledInside instead of making a thread wait for itself."""
 
-    __slots__ = ("_lock", "is_held")
+    __slots__ = ("_lock", "is_held", "is_mine")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         """It is re-entrant only because such a lock knows its holder; a thread never takes it twice."""
+        self.is_mine = owner_check(self._lock)
+        """Whether the current thread holds the lock."""
         self.is_held = False
         """Whether any thread holds the lock; other objects only read it."""
 
@@ -43,7 +47,7 @@ class OwnedLock:
 
         Raises CalledInside if this thread holds the lock already and `timeout_s` is not 0.
         """
-        if self.is_mine:
+        if self.is_mine():
             if timeout_s == 0:
                 return False
             raise CalledInside("This call interrupted another one of the same client in this thread.")
@@ -56,11 +60,6 @@ class OwnedLock:
         """Release the lock for the next thread."""
         self.is_held = False
         self._lock.release()
-
-    @property
-    def is_mine(self) -> bool:
-        """Whether the current thread holds the lock."""
-        return is_owned(self._lock)
 
     def __enter__(self) -> None:
         self.acquire()

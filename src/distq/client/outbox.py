@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -157,6 +157,8 @@ class Outbox(UnsentTasks[TaskFuture[Any]]):
         super().__init__()
         self._wakeup = Wakeup()
         self._changed = threading.Condition()
+        self._waiter_count = 0
+        """The number of threads that wait for `_changed`, or are about to."""
 
     def wake(self) -> None:
         """Have `wait_for_tasks` return, also without a task."""
@@ -173,13 +175,13 @@ class Outbox(UnsentTasks[TaskFuture[Any]]):
 
     def answered(self) -> None:
         """Wake the threads that wait for room or for an empty outbox, after submits were answered."""
-        with self._changed:
-            self._changed.notify_all()
+        if self._waiter_count:  # most answers have none, and would pay for the condition
+            with self._changed:
+                self._changed.notify_all()
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until there is room for another task; False if `timeout_s` is over first."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self.full, max(timeout_s, 0.0))
+        return self._wait_until(lambda: not self.full, max(timeout_s, 0.0))
 
     def wait_until_empty(self, timeout_s: float | None) -> bool:
         """Wait until all submits were answered; False if `timeout_s` (None: never) is over first."""
@@ -188,9 +190,20 @@ class Outbox(UnsentTasks[TaskFuture[Any]]):
             left_s = POLL_S if deadline is None else min(deadline - _now(), POLL_S)
             if left_s <= 0:
                 return False
-            with self._changed:
-                self._changed.wait_for(lambda: not self, left_s)
+            self._wait_until(lambda: not self, left_s)
         return True
+
+    def _wait_until(self, is_so: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until that is so; False if `timeout_s` is over first."""
+        # First the thread is counted, and then it looks: an answer in between finds either it or what it looks for.
+        with self._changed:
+            self._waiter_count += 1
+        try:
+            with self._changed:
+                return self._changed.wait_for(is_so, timeout_s)
+        finally:
+            with self._changed:
+                self._waiter_count -= 1
 
 
 def _claimed(sendings: list[PendingSubmit[F]]) -> list[PendingSubmit[F]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from distq.client.future_state import FutureState
-from distq.client.locks import is_owned
+from distq.client.locks import owner_check
 from distq.client.state_machine import ClientState, Stage
 from distq.client.steps import MasterCall, Steps
 from distq.core.states import LATER
@@ -39,6 +39,8 @@ class PendingFutures(Generic[F]):
         self._on_settled = on_settled
         self._lock = threading.RLock()
         """Re-entrant: a signal handler or a finalizer may run in the thread that holds it."""
+        self.is_locked_here = owner_check(self._lock)
+        """Whether the current thread is in the middle of a change of this object."""
         self._pending: ClientState[F] = ClientState()
         outbox.in_flight = self._pending.in_flight
         self._dropped: dict[int, weakref.ref[F]] = {}
@@ -57,13 +59,14 @@ class PendingFutures(Generic[F]):
         """Whether the client has outcomes of tasks whose acceptance it has not received yet."""
         return bool(self._pending.early)
 
-    def is_locked_here(self) -> bool:
-        """Whether the current thread is in the middle of a change of this object."""
-        return is_owned(self._lock)
-
     def knows(self, task_key: int) -> bool:
         """Whether the client awaits the task with this key."""
         return task_key in self._pending.futures
+
+    def knows_all(self, rows: Iterable[TaskEnd]) -> bool:
+        """Whether the client awaits all tasks that have ended."""
+        futures = self._pending.futures
+        return all(row[0] in futures for row in rows)
 
     # -- submits -------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class ResultReceiver:
     @property
     def is_reading_here(self) -> bool:
         """Whether the current thread reads."""
-        return self._read_lock.is_mine
+        return self._read_lock.is_mine()
 
     def catch_up(self) -> None:
         """Wait a short time until the master has answered the submits that are in flight."""
@@ -146,7 +146,7 @@ class ResultReceiver:
         if self._sender.is_sending_here or self._pending.is_locked_here() or is_settling_here():
             raise CalledInside("result() interrupted another call of the same client in this thread.")
         deadline = None if timeout_s is None else _now() + timeout_s
-        if self._read_lock.is_mine:
+        if self._read_lock.is_mine():
             self._read_in_place(future, deadline)
         elif not self._read_lock.acquire(0):
             self._caller_waits = True
@@ -258,6 +258,6 @@ class ResultReceiver:
 
     def receive(self, rows: list[TaskEnd]) -> None:
         """Settle the futures of tasks that have ended."""
-        if self._sender.has_direct_submit and not all(self._pending.knows(row[0]) for row in rows):
+        if self._sender.has_direct_submit and not self._pending.knows_all(rows):
             self._sender.read_direct_answer()
         self._pending.receive(rows)

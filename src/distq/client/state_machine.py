@@ -29,6 +29,8 @@ from distq.protocol.results import TaskEnd
 class Stage(Enum):
     """The stage of a submit."""
 
+    __hash__ = object.__hash__  # that of `Enum` is Python code, and each submit looks for three moves in the table
+
     NEW = "new"
     IN_FLIGHT = "in flight"
     OVER = "over"
@@ -36,6 +38,8 @@ class Stage(Enum):
 
 class Move(Enum):
     """The change of a submit from one stage to the next."""
+
+    __hash__ = object.__hash__
 
     BEGIN = "begin"
     ACCEPT = "accept"

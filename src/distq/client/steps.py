@@ -34,20 +34,22 @@ StepsWithPauses = Generator[MasterCall | Pause, Any, R]
 
 def run(steps: Generator[Q, Any, R], ask: Callable[[Q], Any]) -> R:
     """Run steps whose requests `ask` answers, and return their result."""
-
-    async def answer(request: Q) -> Any:
-        return ask(request)
-
     try:
-        run_awaiting(steps, answer).send(None)  # it never pauses: `answer` does not
+        request = next(steps)
+        while True:
+            try:
+                answer = ask(request)
+            except BaseException as error:  # noqa: BLE001 - also Ctrl-C: the steps clean up
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
     except StopIteration as end:
         result: R = end.value
         return result
-    raise AssertionError("a request was awaited")
 
 
 async def run_awaiting(steps: Generator[Q, Any, R], ask: Callable[[Q], Awaitable[Any]]) -> R:
-    """As `run`, for an `ask` that is awaited."""
+    """As `run`, for an `ask` that is awaited; a client of threads would pay a coroutine for each submit."""
     try:
         request = next(steps)
         while True:

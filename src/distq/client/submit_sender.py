@@ -95,7 +95,7 @@ class SubmitSender:
     @property
     def is_sending_here(self) -> bool:
         """Whether the current thread is in the middle of a submit."""
-        return self._connection_lock.is_mine
+        return self._connection_lock.is_mine()
 
     def send_immediately(self, submit: PendingSubmit[TaskFuture[Any]]) -> bool:
         """Send one task from the calling thread; False if it must go through the outbox."""
@@ -157,7 +157,7 @@ class SubmitSender:
 
     def read_direct_answer(self) -> None:
         """Read the answer to the direct submit; not if it was read, or the connection stays busy for ANSWER_WAIT_S."""
-        if self._direct is None or self._connection_lock.is_mine or not self._connection_lock.acquire(ANSWER_WAIT_S):
+        if self._direct is None or self._connection_lock.is_mine() or not self._connection_lock.acquire(ANSWER_WAIT_S):
             return
         try:
             asked = self._direct
@@ -176,7 +176,7 @@ class SubmitSender:
 
     def catch_up(self) -> None:
         """Wait up to CATCH_UP_S until the sender thread has read the answers to all submits that are in flight."""
-        if self._outbox and not self._connection_lock.is_mine:
+        if self._outbox and not self._connection_lock.is_mine():
             self._outbox.wake()
             self._outbox.wait_until_empty(CATCH_UP_S)
 

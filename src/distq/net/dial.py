@@ -67,7 +67,18 @@ class HasFileno(Protocol):
 class Connection:
     """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
-    __slots__ = ("_framer", "_poll", "_readable", "_socket", "address", "decode", "sends_split", "tls")
+    __slots__ = (
+        "_framer",
+        "_poll",
+        "_readable",
+        "_socket",
+        "_watched",
+        "_watched_poll",
+        "address",
+        "decode",
+        "sends_split",
+        "tls",
+    )
 
     def __init__(self, connected: socket.socket, address: Address, tls: TlsStream | None = None) -> None:
         connected.setblocking(False)
@@ -80,6 +91,9 @@ class Connection:
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
+        self._watched: tuple[HasFileno | int, ...] = ()
+        """The sources of the last `wait` with others, which `_watched_poll` polls."""
+        self._watched_poll = self._poll
         self._readable = False
         """Whether `wait` has found bytes that the connection has not read yet."""
 
@@ -170,10 +184,13 @@ class Connection:
         """Wait for an answer's first bytes; False if one of `others` was readable first, or after `timeout_s`."""
         if others:
             own_fd = self.fileno()
-            poll = select.poll()
-            for source in (own_fd, *others):
-                poll.register(source, select.POLLIN)
-            self._readable = any(found == own_fd for found, _ in poll.poll(timeout_s * 1000))
+            watched = (own_fd, *others)
+            if watched != self._watched:  # an executor waits for the same ones before each batch
+                self._watched_poll = select.poll()
+                for source in watched:
+                    self._watched_poll.register(source, select.POLLIN)
+                self._watched = watched
+            self._readable = own_fd in dict(self._watched_poll.poll(timeout_s * 1000))
         else:
             self._readable = bool(self._poll.poll(timeout_s * 1000))
         return self._readable
@@ -215,7 +232,7 @@ class Connection:
         try:
             while parts:
                 try:
-                    sent = self._socket.sendmsg(parts)
+                    sent = self._socket.sendmsg(parts) if len(parts) > 1 else self._socket.send(parts[0])
                 except BlockingIOError:
                     self._wait_writable(deadline)
                     continue
@@ -255,14 +272,14 @@ class Connection:
         room = framer.room
         if room is None or self.tls is not None:
             data = self._socket.recv(RECEIVE_BYTES if room is None else RECEIVE_BYTES_MORE)
-            count = len(data)
-        else:
-            data = b""
-            count = self._socket.recv_into(room)
-            framer.received(count)
+            if not data:
+                raise self._lost("the other end closed it")
+            return data
+        count = self._socket.recv_into(room)
         if not count:
             raise self._lost("the other end closed it")
-        return data
+        framer.received(count)
+        return b""
 
     def _unseal(self, tls: TlsStream, data: bytes, deadline: float | None) -> bytes:
         """Return the plain bytes of received ones, and send what TLS has to answer."""

@@ -22,6 +22,7 @@ from distq.wire.errors import FrameTooLarge
 SHORT_BODY_BYTES_MAX = 0x7FFFFFFF
 
 _SHORT = Struct("!i")
+_SHORT_BYTES = _SHORT.size
 _LONG = Struct("!iQ")
 _UINT64 = Struct("!Q")
 _SPLIT = Struct("!iIQ")
@@ -68,7 +69,7 @@ def pack(body: bytes) -> bytes:
 def pack_parts(body: bytes) -> tuple[bytes, ...]:
     """Return what to send for a body in one vectored write; a large body is not copied."""
     if len(body) <= JOIN_BYTES_MAX:
-        return (header(len(body)) + body,)
+        return (_SHORT.pack(len(body)) + body,)
     return (header(len(body)), body)
 
 
@@ -213,7 +214,7 @@ class Framer:
 
         Most of the time one read is one call, which then needs no buffer.
         """
-        body_bytes = len(data) - _SHORT.size
+        body_bytes = len(data) - _SHORT_BYTES
         if (
             self._buffer
             or self._unwanted_bytes
@@ -222,7 +223,7 @@ class Framer:
             or _SHORT.unpack_from(data)[0] != body_bytes
         ):
             return None
-        return bytes(data[_SHORT.size :])
+        return bytes(data[_SHORT_BYTES:])
 
     def skip(self) -> None:
         """Drop the next frame, whose length is known, as it arrives; after FrameTooLarge, `pull` then reads on."""
@@ -240,8 +241,7 @@ class Framer:
         """
         if self._large is not None:
             return self._completed(self._large)
-        head = self._head()
-        if head is None:
+        if not self._buffer or (head := self._head()) is None:
             return None
         start, frame_bytes, sizes = head
         if frame_bytes > self.limit_bytes:
