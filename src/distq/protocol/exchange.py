@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.constraints import Headers
 from distq.core.outcome import Outcome
@@ -56,9 +56,13 @@ class LeaseReply(NamedTuple):
     """Lease-bound tasks: each must end with its lease."""
 
 
+_FIELD_COUNT: Final = len(LeaseReply._fields)
+
+
 def read_lease_reply(reply: object) -> LeaseReply:
     """Read the answer to an exchange; fields that only a later version knows are ignored."""
-    return LeaseReply(*cast("tuple[Any, ...]", reply)[: len(LeaseReply._fields)])
+    fields: Any = reply
+    return LeaseReply(*fields[:_FIELD_COUNT])
 
 
 def write_lease_reply(

@@ -60,7 +60,10 @@ class BatchPage(ExecutorPage):
         # The size first and last: a reader that sees the batch's number sees its tasks.
         numbers[_SIZE] = numbers[_UNSETTLED] = 0
         self._batch = self._batch + 1
-        numbers[_TABLE : _TABLE + count] = memoryview(array("q", lease_numbers[:count]))
+        if count == 2:  # one task, for which the array would cost most of this method
+            numbers[_TABLE], numbers[_TABLE + 1] = lease_numbers
+        else:
+            numbers[_TABLE : _TABLE + count] = memoryview(array("q", lease_numbers[:count]))
         numbers[_BATCH] = self._batch
         numbers[_SIZE] = count // 2
 
