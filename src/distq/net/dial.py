@@ -226,13 +226,14 @@ class Connection:
         self._framer.takes_split = True
 
     def _send(self, parts: Sequence[Buffer], deadline: float | None) -> None:
-        self._send_parts(list(parts) if self.tls is None else [self.tls.seal(parts)], deadline)
+        self._send_parts(parts if self.tls is None else [self.tls.seal(parts)], deadline)
 
-    def _send_parts(self, parts: list[bytes | memoryview], deadline: float | None) -> None:
+    def _send_parts(self, unsent: Sequence[Buffer], deadline: float | None) -> None:
         try:
+            parts = list(unsent)
             while parts:
                 try:
-                    sent = self._socket.sendmsg(parts) if len(parts) > 1 else self._socket.send(parts[0])
+                    sent = self._socket.send(parts[0]) if len(parts) == 1 else self._socket.sendmsg(parts)
                 except BlockingIOError:
                     self._wait_writable(deadline)
                     continue
@@ -251,9 +252,12 @@ class Connection:
                     raise self._lost("no answer came in time")
                 self._readable = False
                 try:
-                    data = self._read()
+                    room = framer.room
+                    data = self._socket.recv(RECEIVE_BYTES) if room is None else self._read_more(room)
                 except BlockingIOError:  # a signal handler in this thread has read the bytes
                     continue
+                if not data and (room is None or self.tls is not None):
+                    raise self._lost("the other end closed it")
                 if self.tls is not None:
                     data = self._unseal(self.tls, data, deadline)
                 if (whole := framer.whole(data)) is not None:
@@ -266,19 +270,14 @@ class Connection:
             raise self._lost(error.strerror or str(error)) from None
         return frame
 
-    def _read(self) -> bytes:
-        """Receive bytes: into the buffer of a large frame, or return them; raises BlockingIOError if there are none."""
-        framer = self._framer
-        room = framer.room
-        if room is None or self.tls is not None:
-            data = self._socket.recv(RECEIVE_BYTES if room is None else RECEIVE_BYTES_MORE)
-            if not data:
-                raise self._lost("the other end closed it")
-            return data
+    def _read_more(self, room: memoryview) -> bytes:
+        """Receive more bytes of a large frame: into its buffer, or with TLS return them; raises BlockingIOError."""
+        if self.tls is not None:
+            return self._socket.recv(RECEIVE_BYTES_MORE)
         count = self._socket.recv_into(room)
         if not count:
             raise self._lost("the other end closed it")
-        framer.received(count)
+        self._framer.received(count)
         return b""
 
     def _unseal(self, tls: TlsStream, data: bytes, deadline: float | None) -> bytes:

@@ -268,7 +268,8 @@ class BatchLoop:
             self._flusher.wake()
         try:
             not_begun = self._run_all(rows, connection)
-            self.settlements.release(map(lease_id_of, not_begun))
+            if not_begun:
+                self.settlements.release(map(lease_id_of, not_begun))
         finally:
             self._is_working = False
             page.rest()
