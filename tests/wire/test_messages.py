@@ -3,11 +3,13 @@
 import pickle
 import pickletools
 import queue
+import sys
 
 import pytest
 
+from distq.wire import messages
 from distq.wire.errors import BadReply, RemoteRefusal
-from distq.wire.messages import decode_reply, encode_call, raised, refused, returned
+from distq.wire.messages import decode_plain_reply, decode_reply, encode_call, raised, refused, returned
 
 
 class OwnError(Exception):
@@ -90,3 +92,48 @@ def test_a_frame_that_is_no_reply_raises_an_error(body: bytes) -> None:
     with pytest.raises(BadReply) as bad:
         decode_reply(body)
     assert bad.value.body == body
+
+
+class _Named:
+    """An object whose pickle names a class of this module."""
+
+
+def _naming() -> list[bytes]:
+    """Replies that name a class or function, in each way that a pickle has."""
+    by_protocol = [pickle.dumps(("#RETURN", named), protocol) for protocol in range(6) for named in (_Named(), _Named)]
+    extensions = [
+        b"\x80\x02\x8c\x07#RETURN%s\x86." % opcode for opcode in (b"\x82\x01", b"\x83\x01\x01", b"\x84\x01\x01\0\0")
+    ]
+    lines = [
+        b"\x8c\x07#RETURN%s\x86." % opcode for opcode in (b"cno_such_module\nThing\n", b"(ino_such_module\nThing\n")
+    ]
+    return [*by_protocol, *extensions, *lines]
+
+
+@pytest.mark.parametrize("body", _naming())
+def test_a_reply_that_names_anything_goes_to_the_reader_that_imports_nothing(body: bytes) -> None:
+    """The unpickler of Python itself never reads it, and the reply is refused."""
+    assert messages._may_import(body)
+    with pytest.raises(BadReply):
+        decode_plain_reply(body)
+
+
+@pytest.mark.parametrize("opcode", [b"c", b"(i"])
+@pytest.mark.parametrize("lines", [b"", b"colorsys", b"colorsys\n", b"colorsys\nONE"])
+def test_a_name_whose_lines_have_no_end_is_not_imported(
+    opcode: bytes, lines: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a reply goes to the unpickler of Python itself, which refuses it before it imports anything."""
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    body = b"\x80\x05\x8c\x07#RETURN" + opcode + lines
+    assert not messages._may_import(body)
+    with pytest.raises(BadReply):
+        decode_plain_reply(body)
+    assert "colorsys" not in sys.modules
+
+
+def test_a_reply_of_values_alone_is_read_by_either_reader() -> None:
+    """A byte of a value that could be an opcode changes nothing but the time."""
+    for value in (1, "text", b"\x93\n\n", [(1, b"body", None)], {"a": (2.5, True)}, "\u2013 and a line\nand another\n"):
+        body = pickle.dumps(("#RETURN", value), 5)
+        assert decode_plain_reply(body) == value == decode_reply(body)
