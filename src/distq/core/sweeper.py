@@ -134,7 +134,17 @@ class Sweeper:
         failed = state.dependencies.failed_upstream
         if failed and not (self._apart and self._apart.issuperset(failed)):
             return -math.inf
-        instants = [state.delayed.next_at(), state.expiring.next_at(), state.retained.next_at()]
-        instants += [self._journal.next_at(), dead_letters.next_at(state.dead, self._dead_letters)]
-        instants += self._policies.opens_at()
-        return min([at for at in instants if at is not None], default=None)
+        instants = [
+            at
+            for at in (
+                state.delayed.next_at(),
+                state.expiring.next_at(),
+                state.retained.next_at(),
+                self._journal.next_at(),
+                dead_letters.next_at(state.dead, self._dead_letters) if state.dead else None,
+            )
+            if at is not None
+        ]
+        if self._policies.limited:
+            instants += [at for at in self._policies.opens_at() if at is not None]
+        return min(instants) if instants else None

@@ -37,7 +37,12 @@ class DirectWriter:
             self._transport.writelines(parts)
             return
         try:
-            sent = self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
+            if len(parts) == 1:  # nearly every reply, which the socket takes as a whole
+                sent = self._socket.send(parts[0], socket.MSG_DONTWAIT)
+                if sent == len(parts[0]):
+                    return
+            else:
+                sent = self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
         except OSError:  # the socket is full or broken: the transport handles either
             sent = 0
         for part in parts:

@@ -65,9 +65,10 @@ class MemoryStore:
                 if key not in self._rows:
                     raise CommitRefused(f"key {key:x} has no body to keep")
                 continue
-            batch_bytes += len(body)
-            if len(body) > limits.body_bytes_max:
-                raise CommitRefused(f"a body of {len(body)} bytes; the limit is {limits.body_bytes_max}")
+            body_bytes = len(body)
+            batch_bytes += body_bytes
+            if body_bytes > limits.body_bytes_max:
+                raise CommitRefused(f"a body of {body_bytes} bytes; the limit is {limits.body_bytes_max}")
         if batch_bytes > limits.batch_bytes_max:
             raise CommitRefused(f"a batch of {batch_bytes} bytes; the limit is {limits.batch_bytes_max}")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from distq.wire.errors import BadCall
 from distq.wire.framing import SplitFrame
-from distq.wire.opcodes import disarm
+from distq.wire.opcodes import disarm, is_of_values
 
 
 class _Absorbing(type):
@@ -115,8 +115,12 @@ def read_inert(pickled: bytes, parts: Sequence[bytes] | None = None) -> Any:
     Raises:
         BadCall: the pickle cannot be read.
     """
-    harmless = disarm(pickled, is_split=parts is not None)
     try:
+        if parts is None and is_of_values(pickled):
+            return pickle.loads(
+                pickled
+            )  # without a file and an unpickler for each call, which cost three times as much
+        harmless = disarm(pickled, is_split=parts is not None)
         return _Unpickler(BytesIO(harmless), buffers=parts).load()
     except Exception as exc:
         raise BadCall(f"This is not a call: {exc}.") from exc

@@ -299,6 +299,8 @@ def fitting(requests: Sequence[Request], limits: StoreLimits) -> int:
     The other half is for what is due in the ledger, such as ends of delays and of results. The first request always
     goes: if it alone is too large, the store's refusal is its reply.
     """
+    if len(requests) == 1:  # the usual cycle of a master that is not busy
+        return 1
     changes, room_bytes = limits.batch_changes_max // 2, limits.batch_bytes_max // 2
     for index, request in enumerate(requests):
         if changes <= 0 or room_bytes <= 0:

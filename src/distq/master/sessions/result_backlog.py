@@ -164,9 +164,8 @@ class CallOrder:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def changed(self, backlog: ResultBacklog, by: int) -> None:
-        """Note that a backlog holds more or less by `by`, which is not 0."""
-        size = self._size_of(backlog)
+    def changed(self, backlog: ResultBacklog, size: int, by: int) -> None:
+        """Note that a backlog holds `size` now, which is more or less by `by`; that is not 0."""
         if not size:
             self._count -= 1
         elif size == by:
@@ -225,12 +224,12 @@ class BodyCache:
         if size_bytes:
             backlog.bytes += size_bytes
             self.bytes += size_bytes
-            self._by_bytes.changed(backlog, size_bytes)
+            self._by_bytes.changed(backlog, backlog.bytes, size_bytes)
             while self.bytes > BODIES_BYTES_MAX:
                 self._spill_first()
         if rows:
             self.row_count += rows
-            self._by_rows.changed(backlog, rows)
+            self._by_rows.changed(backlog, backlog.row_count, rows)
             while self.row_count > ROWS_KEPT_IN_ALL_MAX:
                 self._by_rows.first().drop()
 
@@ -239,7 +238,7 @@ class BodyCache:
         size_bytes = backlog.bytes
         self.bytes -= size_bytes
         backlog.spill()
-        self._by_bytes.changed(backlog, -size_bytes)
+        self._by_bytes.changed(backlog, backlog.bytes, -size_bytes)
 
 
 def row_of(task: Task, body: bytes | None) -> TaskEnd:
