@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 import signal
@@ -213,7 +214,7 @@ class Master:
             self.process.handler(dispatcher),
             self.keys,
             settings,
-            lambda: secrets.token_bytes(NONCE_BYTES),
+            partial(os.urandom, NONCE_BYTES),
             master_tls(settings, self.log),
         )
         self.store_watch = StoreWatch(store, self.log)

@@ -41,7 +41,8 @@ class Admission:
         """Maximum connections of one address; unless set, a tenth of all connections is left to other addresses."""
         self.met: Counter[str] = Counter(dict.fromkeys(LIMITS, 0))
         """Number of times that each of `LIMITS` has closed or refused something."""
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, int] = {}
+        """Number of open connections by address; no `Counter`, whose missing and removed keys are handled in Python."""
 
     @property
     def refused_count(self) -> int:
@@ -53,7 +54,7 @@ class Admission:
         if count >= self.connections_max:
             self.met[CONNECTIONS_MAX] += 1
             return f"the limit of {counted(self.connections_max, 'open connection')} is reached (DISTQ_CONNECTIONS_MAX)"
-        if self._open[host] >= self.per_address_max:
+        if self._open.get(host, 0) >= self.per_address_max:
             self.met[PER_ADDRESS_MAX] += 1
             return (
                 f"the limit of {counted(self.per_address_max, 'open connection')} of one address is reached "
@@ -63,10 +64,12 @@ class Admission:
 
     def opened(self, host: str) -> None:
         """Count an accepted connection."""
-        self._open[host] += 1
+        self._open[host] = self._open.get(host, 0) + 1
 
     def closed(self, host: str) -> None:
         """Count the end of an accepted connection."""
-        self._open[host] -= 1
-        if self._open[host] <= 0:
+        left = self._open[host] - 1
+        if left > 0:
+            self._open[host] = left
+        else:
             del self._open[host]

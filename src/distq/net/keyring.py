@@ -65,11 +65,16 @@ class KeyRing:
         authority = self._authorities.get(key, UNKNOWN)
         if authority is not UNKNOWN:
             self.uses[authority.name, authority.age] += 1
-            host = peer.partition(" (")[0].rpartition(":")[0]
-            if authority.is_old and (authority.name, host) not in self._old_seen and len(self._old_seen) < OLD_SEEN_MAX:
-                self._old_seen.add((authority.name, host))
-                self.on_old_key(authority.name, peer)
+            if authority.is_old:
+                self._note_old(authority, peer)
         return authority
+
+    def _note_old(self, authority: Authority, peer: str) -> None:
+        """Report the first use of an old key by each host."""
+        host = peer.partition(" (")[0].rpartition(":")[0]
+        if (authority.name, host) not in self._old_seen and len(self._old_seen) < OLD_SEEN_MAX:
+            self._old_seen.add((authority.name, host))
+            self.on_old_key(authority.name, peer)
 
     def authority_of_token(self, token: bytes, peer: str) -> Authority | None:
         """Return what a sent key allows, None if it is no key; the time does not depend on the bytes of the keys."""

@@ -63,7 +63,7 @@ def _named_digest(message: bytes) -> tuple[str, bytes]:
 
 def _mac(key: bytes, message: bytes, digest: str) -> bytes:
     try:
-        return hmac.new(key, message, digest).digest()
+        return hmac.digest(key, message, digest)
     except ValueError:
         raise AuthenticationFailed(f"The digest {digest} is not available on this machine.", FAILURE) from None
 

@@ -145,7 +145,7 @@ class ServerReader:
         handshake = self._handshake
         assert handshake is not None
         try:
-            events.extend(Send(pack(body)) for body in handshake.receive(frame))
+            events += [Send(pack(body)) for body in handshake.receive(frame)]
         except AuthenticationFailed as exc:
             refusal = b"" if exc.reply is None else pack(exc.reply)
             self._close(events, str(exc), authentication_failed=True, refusal=refusal)

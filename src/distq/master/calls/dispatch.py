@@ -172,6 +172,8 @@ class Dispatcher:
 
     def connection_closed(self, connection: ServerConnection) -> None:
         """Release what the peer of an ended connection holds."""
+        if connection.state is None:  # a standard-library program's connection for one call of the server
+            return
         if isinstance(connection.state, PlainPeer):
             self._plain.gone(connection.state)
         elif isinstance(connection.state, ClientSession):
