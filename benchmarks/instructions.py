@@ -52,7 +52,7 @@ class Counted:
     def __init__(self, pid: int, out: Path) -> None:
         self._pid = pid
         self._out = out
-        """The file that callgrind was told to write; a dump's name has its number behind it."""
+        """The file that callgrind writes; a dump's name has its number behind it."""
         self._dumps = 0
 
     def instructions(self) -> int:

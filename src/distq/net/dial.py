@@ -12,11 +12,12 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
 from distq.net.race import Race
 from distq.net.socket_options import set_options
+from distq.net.source_poll import HasFileno, SourcePoll
 from distq.net.tls_client import tls_stream
 from distq.net.tls_files import TlsFiles
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
@@ -56,24 +57,15 @@ class ConnectionLost(DistqError):
     exit_code = 3
 
 
-class HasFileno(Protocol):
-    """A socket, or anything else that has a file descriptor."""
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        ...
-
-
 class Connection:
     """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
     __slots__ = (
+        "_all_sources",
         "_framer",
         "_poll",
         "_readable",
         "_socket",
-        "_watched",
-        "_watched_poll",
         "address",
         "decode",
         "sends_split",
@@ -91,9 +83,8 @@ class Connection:
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
-        self._watched: tuple[HasFileno | int, ...] = ()
-        """The sources of the last `wait` with others, which `_watched_poll` polls."""
-        self._watched_poll = self._poll
+        self._all_sources = SourcePoll()
+        """Polls the socket and the other sources of `wait`."""
         self._readable = False
         """Whether `wait` has found bytes that the connection has not read yet."""
 
@@ -184,13 +175,7 @@ class Connection:
         """Wait for an answer's first bytes; False if one of `others` was readable first, or after `timeout_s`."""
         if others:
             own_fd = self.fileno()
-            watched = (own_fd, *others)
-            if watched != self._watched:  # an executor waits for the same ones before each batch
-                self._watched_poll = select.poll()
-                for source in watched:
-                    self._watched_poll.register(source, select.POLLIN)
-                self._watched = watched
-            self._readable = own_fd in dict(self._watched_poll.poll(timeout_s * 1000))
+            self._readable = own_fd in self._all_sources.readable((own_fd, *others), timeout_s)
         else:
             self._readable = bool(self._poll.poll(timeout_s * 1000))
         return self._readable

@@ -348,11 +348,10 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._server.unauthenticated.pause(self, self.peer.partition(" (")[0].rpartition(":")[0], refuse)
 
     def _handle(self, event: Send | Authenticated | PeerRefused | Closed, data: Buffer) -> None:
-        if isinstance(event, Send):  # most events before the first call; a `match` would take twice as long
-            self._write((event.data,))
-            return
         server = self._server
         match event:
+            case Send(data):
+                self._write((data,))
             case PeerRefused(reply, is_too_large):
                 server.admission.met[FRAME_BYTES_MAX] += is_too_large
                 self._calls.append(reply)
