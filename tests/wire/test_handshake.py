@@ -186,7 +186,7 @@ def test_a_digest_that_the_machine_forbids_is_a_failure(monkeypatch: pytest.Monk
     def forbidden(*_args: object) -> None:
         raise ValueError("unsupported hash type md5")
 
-    monkeypatch.setattr(hmac, "new", forbidden)
+    monkeypatch.setattr(hmac, "digest", forbidden)
     with pytest.raises(AuthenticationFailed, match="md5 is not available"):
         ServerHandshake([KEY], NONCE).receive(bytes(16))
 
