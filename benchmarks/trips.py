@@ -16,6 +16,8 @@ from distq import Client
 # polls of a waiting caller, and the sender thread's look for an answer that the caller reads.
 WAITS = (
     ("distq.client.result_receiver", "BUSY_POLL_S", 0.0),
+    ("distq.client.result_receiver", "STAND_BACK_S", 60.0),
+    ("distq.client.results", "STAND_BACK_S", 60.0),
     ("distq.client.submit_sender", "DIRECT_POLL_S", 60.0),
     ("distq.client.submits", "DIRECT_POLL_S", 60.0),
 )
