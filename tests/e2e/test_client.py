@@ -226,14 +226,14 @@ def test_commands_list_retry_and_purge_dead_letters(grid: Cluster) -> None:
     assert json.loads(command(grid, "dead", "list", "--json").stdout)["total"] == 0
 
 
-def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
+def up(grid: Cluster, folder: Path, *arguments: str, **environ: str) -> Process:
     """Run `distq up` in a folder with a module `shop` whose `price` returns 1."""
     (folder / "shop.py").write_text("def price():\n    return 1\n")
     (folder / "start.py").write_text(
         f"import os, runpy, sys\nos.chdir({str(folder)!r})\nrunpy.run_module('distq', run_name='__main__')\n"
     )
     launcher = [str(folder / "start.py")]
-    settings = {"PYTHONPATH": str(folder), "DISTQ_LOG_LEVEL": "info", "DISTQ_LOG_FORMAT": "console"}
+    settings = {"PYTHONPATH": str(folder), "DISTQ_LOG_LEVEL": "info", "DISTQ_LOG_FORMAT": "console", **environ}
     return grid.run("up", "shop", "--concurrency", "1", *arguments, launcher=launcher, **settings)
 
 
@@ -291,11 +291,32 @@ def test_a_saved_mistake_ends_no_cluster_that_reloads(grid: Cluster, tmp_path: P
 
 
 def test_distq_up_ends_with_its_first_process_that_ends(grid: Cluster, tmp_path: Path) -> None:
-    """If one process ends, for example because its port is taken, the others end too, and a sentence names it."""
+    """If one process ends, for example because its store cannot be opened, all end, and a sentence names it."""
+    process = up(grid, tmp_path, DISTQ_STORE=f"sqlite:///{tmp_path}/no-such-folder/queue.db")
+    assert process.ends() == 1
+    assert "The master ended with exit code 4" in process.text
+
+
+def test_distq_up_starts_no_worker_if_another_program_has_its_port(grid: Cluster, tmp_path: Path) -> None:
+    """A worker would connect to the other master, and lease its tasks."""
     grid.master()
     process = up(grid, tmp_path)
-    assert process.ends() == 1
-    assert "The master ended with exit code" in process.text
+    assert process.ends() == 2
+    assert f"annot listen at 127.0.0.1:{grid.port}: Address already in use." in process.text
+    assert "worker-1" not in process.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_distq_up_ends_in_order_after_signals_in_quick_succession(grid: Cluster, tmp_path: Path, number: int) -> None:
+    """`timeout` sends a signal to the command, and then to its group; people press Ctrl-C twice."""
+    process = up(grid, tmp_path)
+    eventually(lambda: "master_connected" in process.text, "a worker", lambda: process.text)
+    pids = descendants(process.popen.pid)
+    for _ in range(4):
+        process.signal(number)
+    assert process.ends() == 0, process.text
+    assert [pid for pid in pids if lives(pid)] == []
+    assert "Traceback" not in process.text
 
 
 def test_distq_up_makes_a_missing_key(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`distq up`: runs a master and workers in one terminal, for development."""
 
+import errno
 import os
 import secrets
 import signal
@@ -7,7 +8,6 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import click
@@ -16,7 +16,8 @@ from distq.cli.changes import Sources
 from distq.cli.environment import read_settings
 from distq.cli.family import Family
 from distq.core.errors import DistqError
-from distq.net.stop_signals import stop_signals
+from distq.net.stop_request import StopRequest
+from distq.net.stop_signals import STOP_SIGNALS, stop_signals
 from distq.settings import Address, Role
 from distq.settings.load import check_dialled
 
@@ -34,10 +35,6 @@ class EndedEarly(DistqError):
 
     code = "ENDED_EARLY"
     hint = "Its messages are above."
-
-
-class _Stop(Exception):
-    """A signal asked the command to stop."""
 
 
 @click.command("up")
@@ -77,21 +74,23 @@ def command(
     arguments = ["worker", *modules]
     for option, text in (("--concurrency", concurrency), ("--plain-handler", plain_handler)):
         arguments += [option, text] if text is not None else []
-    for number in stop_signals():
-        signal.signal(number, _stop)
+    stop = StopRequest()
+    stop.listen(stop_signals())
     env_file = ["--env-file", context.find_root().obj] if context.find_root().obj else []
     family = Family(environ, max(map(len, (*names, MASTER))))
-    cluster = _UpCluster(family, names, [*env_file, *arguments], given.drain_s + EXTRA_S)
+    cluster = _UpCluster(family, names, [*env_file, *arguments], given.drain_s + EXTRA_S, stop)
+    check_free(given.bind)
     try:
         cluster.start([*env_file, "master"], given.address)
         click.echo(f"export DISTQ_ADDRESS={environ['DISTQ_ADDRESS']}")
         click.echo(f"export DISTQ_AUTHKEY={fresh}" if fresh else "# DISTQ_AUTHKEY is the one in your settings.")
         cluster.watch(Sources(Path.cwd()) if reload_ else None)
-    except _Stop:
-        pass
+    except (KeyboardInterrupt, SystemExit):
+        if stop.signal_number is None:
+            raise
     finally:
-        for number in stop_signals():
-            signal.signal(number, signal.SIG_IGN)  # a second signal must not leave a process behind
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # a further signal must not leave a process behind
         cluster.stop()
     return 0
 
@@ -99,11 +98,14 @@ def command(
 class _UpCluster:
     """A master, and workers that run the same modules."""
 
-    def __init__(self, family: Family, names: Sequence[str], arguments: Sequence[str], end_s: float) -> None:
+    def __init__(
+        self, family: Family, names: Sequence[str], arguments: Sequence[str], end_s: float, stop: StopRequest
+    ) -> None:
         self._family = family
         self._names = names
         self._arguments = arguments
         self._end_s = end_s
+        self._stop = stop
 
     def start(self, master: Sequence[str], addresses: Sequence[Address]) -> None:
         """Start the master, and the workers when it listens; raises EndedEarly if it ends before."""
@@ -114,6 +116,7 @@ class _UpCluster:
         self._start_workers()
 
     def _check(self) -> None:
+        self._stop.check()
         ended = self._family.ended()
         if ended is not None:
             raise EndedEarly(f"The {ended[0]} ended with exit code {ended[1]}.")
@@ -127,6 +130,7 @@ class _UpCluster:
         """Run until a signal; raises EndedEarly if a process ends before, with `sources` only if the master does."""
         checks = 0
         while True:
+            self._stop.check()
             if sources is None:
                 self._check()
             else:
@@ -162,5 +166,9 @@ def _listens(address: Address) -> bool:
     return True
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise _Stop
+def check_free(address: Address) -> None:
+    """Raise CannotListen if a program listens at the address: the workers would connect to it instead."""
+    from distq.net.listening import cannot_listen
+
+    if _listens(address):
+        raise cannot_listen(address, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))

@@ -212,13 +212,14 @@ class Registry:
         `key_name` is the name of the key that submits the tasks; it is ignored if the tasks of a key have no limit.
         With `stored` the store has the envelope, whose queue exists beyond the limit of queues too.
         """
+        defaults = self._defaults
+        if defaults.tasks_per_key_max is None:
+            key_name = ""
         options = (priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
-        key_name = key_name if self.counts_by_key else ""
-        key = (queue_name, name, kind, *options, key_name)
+        key = (queue_name, name, kind, options, key_name)
         envelope = self._envelopes.get(key)
         if envelope is None:
             head.check_names(queue_name, name, requires)  # first: a refused name leaves no queue and no counters behind
-            defaults = self._defaults
             envelope = Envelope(
                 self.queue(queue_name, stored=stored),
                 name,

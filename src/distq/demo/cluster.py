@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from distq.core.errors import DistqError
-from distq.demo.stop_request import StopRequest
+from distq.net.stop_request import StopRequest
 from distq.net.stop_signals import STOP_SIGNALS
 from distq.settings import Address
 from distq.worker.child_command import child_command

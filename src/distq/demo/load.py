@@ -19,7 +19,7 @@ import click
 import distq
 from distq.core.errors import DistqError
 from distq.demo import tasks
-from distq.demo.stop_request import StopRequest
+from distq.net.stop_request import StopRequest
 
 PAUSE_S: Final = 0.08
 """Mean pause between two submits."""

@@ -38,7 +38,7 @@ class Listeners:
                 protocol, address.host, address.port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as exc:
-            raise _cannot_listen(address, exc) from exc
+            raise cannot_listen(address, exc) from exc
         self._open.append(listener)
         return Address(address.host, listener.sockets[0].getsockname()[1])
 
@@ -48,7 +48,7 @@ class Listeners:
             listener.close()
 
 
-def _cannot_listen(address: Address, exc: OSError) -> CannotListen:
+def cannot_listen(address: Address, exc: OSError) -> CannotListen:
     """Return the error of an address at which the master cannot listen."""
     # For a port in use, the event loop gives a text of its own; for an unknown host, a number that is no errno.
     reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)

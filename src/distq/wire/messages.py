@@ -8,7 +8,6 @@ only distq's own peers get, in 5.
 import builtins
 import pickle
 import queue
-import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, NoReturn
@@ -137,18 +136,6 @@ def refused(sentence: str) -> bytes:
     return pickle.dumps(("#TRACEBACK", sentence if sentence.endswith("\n") else sentence + "\n"), REPLY_PROTOCOL)
 
 
-_find_global = re.compile(rb"[\x82\x83\x84\x93]").search
-"""Finds a byte that is, or could be, EXT1, EXT2, EXT4 or STACK_GLOBAL."""
-
-
-def _may_import(pickled: bytes) -> bool:
-    """Whether a pickle could name a class or function; opcodes that call or make something take it from those that do.
-
-    The other two, GLOBAL and INST, read two lines, and C's unpickler refuses a line without its end.
-    """
-    return _find_global(pickled) is not None or pickled.count(b"\n") > 1
-
-
 class _PlainReader(pickle.Unpickler):
     """Reads a reply: Python's plain values, and the exceptions of Python and of `queue`. It imports nothing else.
 
@@ -170,9 +157,7 @@ def decode_plain_reply(body: bytes) -> object:
         BadReply: the body is not a reply.
     """
     try:
-        # If nothing is imported, a reader of our own would only take four times as long.
-        read = _read_plain if _may_import(body) else pickle.loads
-        kind, value = read(body, buffers=body.parts if isinstance(body, SplitFrame) else None)
+        kind, value = _PlainReader(BytesIO(body), buffers=body.parts if isinstance(body, SplitFrame) else None).load()
     except Exception as exc:
         raise _unreadable(body, exc) from exc
     return value if kind == "#RETURN" else _raise(kind, value, body)
@@ -192,10 +177,6 @@ def decode_reply(body: bytes) -> object:
     except Exception as exc:
         raise _unreadable(body, exc) from exc
     return value if kind == "#RETURN" else _raise(kind, value, body)
-
-
-def _read_plain(body: bytes, *, buffers: Any) -> Any:
-    return _PlainReader(BytesIO(body), buffers=buffers).load()
 
 
 def _unreadable(body: bytes, error: Exception) -> BadReply:

@@ -1,4 +1,4 @@
-"""Handles the signals that stop the demo: it ends at its next check, and at once after a second signal."""
+"""Handles the signals that stop a command which runs others: it ends at its next check, or at a second signal."""
 
 import signal
 import sys
@@ -16,6 +16,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number: int | None = None
         """The last signal; None before the first one."""
+        self._is_over = False
+        """Whether the program cleans up: nothing may interrupt that."""
 
     def listen(self, numbers: Iterable[int]) -> None:
         """Handle these signals from here on, except those that the caller of this process has made it ignore."""
@@ -26,12 +28,14 @@ class StopRequest:
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal; the second one raises as `check` does, for a program that does not reach its next check."""
         again, self.signal_number = self.signal_number is not None, number
-        if again:
+        if again and not self._is_over:
             self.check()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt after Ctrl-C, and SystemExit after another signal."""
+        """Raise KeyboardInterrupt after Ctrl-C, and SystemExit after another signal; later signals do nothing."""
+        if self.signal_number is None:
+            return
+        self._is_over = True
         if self.signal_number == signal.SIGINT:
             raise KeyboardInterrupt
-        if self.signal_number is not None:
-            sys.exit(KILLED + self.signal_number)
+        sys.exit(KILLED + self.signal_number)
