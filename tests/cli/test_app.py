@@ -222,7 +222,10 @@ def test_an_error_of_a_setting_names_the_option_that_has_set_it(
 @pytest.mark.parametrize(
     ("options", "beginning"),
     [
-        (["--every", "0s"], "--every is a duration from 0.1 s to 366 days"),
+        (
+            ["--every", "0s"],
+            "--every is a duration from 0.1 s to 366 days: seconds, or a text as in 30s or 1h30m; not '0s'. See",
+        ),
         (["--every", "5s", "--timezone", "Europe/Rome"], "--timezone needs --cron too. See"),
         (["--every", "5s", "--queue", ""], "--queue is a text of 1 to 64 bytes"),
     ],

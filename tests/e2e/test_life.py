@@ -131,7 +131,7 @@ def test_the_example_again_shows_schedules(grid: Cluster) -> None:
     output = shown(grid, "again", executors=2)
     assert "every half a second, without drift: True\n" in output
     assert "two runs of the slow task were never under way at the same time\n" in output
-    assert "by the clocks of Rome: True\nrefused: '0 25 * * *' is no cron line: Bad hour." in output
+    assert "by the clocks of Rome: True\nrefused: cron has the hour '25': it takes 0-23." in output
     assert "tick is paused.\nwhile it is paused none comes: True\nrun by hand: True\n" in output
     assert "listed: report, slow, tick | slow skipped some: True\nby-hand added\n" in output
     assert "There is no schedule." in output

@@ -43,7 +43,8 @@ def in_options(error: Exception, context: click.Context) -> str:
     spelt = {option.name: option.opts[0] for option in context.command.params if isinstance(option, click.Option)}
     words = "|".join(name for name in spelt if name)
     pattern = rf"^(?:{words})(?= is | needs | has )|(?<= needs )(?:{words})\b|\b(?:{words})(?= \()"
-    return re.sub(pattern, lambda found: spelt[found[0]], str(error))
+    sentence = str(error).replace("seconds, a timedelta, or a text as in", "seconds, or a text as in")
+    return re.sub(pattern, lambda found: spelt[found[0]], sentence)
 
 
 arguments_of_task = click.argument("texts", metavar="[JSON ...]", nargs=-1)

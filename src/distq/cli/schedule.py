@@ -94,17 +94,19 @@ def add(
     from distq.cli.environment import settings_of_command
     from distq.cli.submit import argument, note_colon
     from distq.client.client import Client
+    from distq.core.schedule import BadSchedule
     from distq.settings import Role
     from distq.wire.errors import RemoteRefusal
 
     options: dict[str, Any] = {"cron": cron, "timezone": timezone, "overlap": overlap, "catch_up": catch_up}
     if every is not None:
-        options["every"] = seconds(every, "--every")
+        seconds(every, "--every")
+        options["every"] = every  # the text, which an error of its range shows
     try:
         with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
             made = client.options(queue=queue, **options).schedule_named(name, task, [argument(text) for text in texts])
-    except RemoteRefusal as error:
-        raise RemoteRefusal(in_options(error, context)) from error
+    except (RemoteRefusal, BadSchedule) as error:
+        raise type(error)(in_options(error, context)) from error
     except (TypeError, ValueError) as error:
         raise click.UsageError(in_options(error, context)) from error
     note_colon(task)

@@ -6,6 +6,8 @@ import json
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.head import TASK_NAME_SHAPE
+from distq.core.ranges import shown
 
 SCHEDULES: Final = -(1 << 61)
 """Keys of stored schedules are below this number and above the keys of policies."""
@@ -29,10 +31,16 @@ class BadSchedule(DistqError):
 class BadTiming(BadSchedule):
     """The interval, the cron expression or the time zone of a schedule is not valid."""
 
-    hint = (
-        "Give every (a duration, as in 30s), or cron (five fields, as in '*/5 * * * *') and with it timezone (as in "
-        "Europe/Rome)."
-    )
+
+def check_new_name(name: str) -> None:
+    """Check the name of a schedule that does not exist yet; raises BadSchedule.
+
+    A schedule that an earlier release made may have another name: it can be put again and removed.
+    """
+    if not TASK_NAME_SHAPE.fullmatch(name):
+        raise BadSchedule(
+            f"a schedule's name has no line break or control character, and no space at an end; not {shown(name)}."
+        )
 
 
 class Timing(NamedTuple):

@@ -126,7 +126,15 @@ def test_an_unknown_time_zone_is_refused_with_an_error(name: object) -> None:
 @pytest.mark.parametrize("name", ["Qqqq", "", 7, "x" * 999])
 def test_a_time_zone_that_resembles_none_is_refused_without_another_name(name: object) -> None:
     """A name that is too long for a zone is not compared."""
-    with pytest.raises(BadTiming, match=r"there is no time zone .* on the master's machine\.$"):
+    sentence = r"there is no time zone .* on the master's machine; use a place, as in America/Los_Angeles\.$"
+    with pytest.raises(BadTiming, match=sentence):
+        check_zone(name)
+
+
+@pytest.mark.parametrize("name", ["PST", "CEST", "pst", "IST", "+02:00", "-0800", "UTC+2", "GMT-5"])
+def test_an_abbreviation_or_an_offset_as_a_time_zone_leads_to_a_place(name: str) -> None:
+    """The name that resembles it most is another zone's: PST resembles EST."""
+    with pytest.raises(BadTiming, match=r"machine; use a place, as in America/Los_Angeles\.$"):
         check_zone(name)
 
 
@@ -137,6 +145,11 @@ def test_a_time_zone_that_resembles_none_is_refused_without_another_name(name: o
         ("rome", "Europe/Rome"),
         ("New York", "America/New_York"),
         ("europe/berlin", "Europe/Berlin"),
+        ("Z", "UTC"),
+        ("utc", "UTC"),
+        ("Utc", "UTC"),
+        ("gmt", "GMT"),
+        ("est5edt", "EST5EDT"),
     ],
 )
 def test_the_nearest_time_zone_is_named(name: str, near: str) -> None:
@@ -150,15 +163,27 @@ def test_the_nearest_time_zone_is_named(name: str, near: str) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("0 5 1 * * 0", "has 5 fields .minute, hour, day of month, month, day of week., and .* has 6"),
-        ("* * * * * *", "has 6"),
-        ("@daily", "has 1"),
-        ("9" * 400 + " * * * *", "is no cron line: Bad minute"),
+        ("0 5 1 * * 0", "which has 6 fields; a cron line has 5 .minute, hour, day of month, month, day of week."),
+        ("* * * * * *", "which has 6 fields"),
+        ("now", "cron is 'now', which has 1 field;"),
+        ("@daily", r"cron is '@daily', which is not supported: give '0 0 \* \* \*'\."),
+        ("@Weekly", r"cron is '@Weekly', which is not supported: give '0 0 \* \* 0'\."),
+        ("@reboot", r"which is not supported: give five fields, as in '0 0 \* \* \*'\."),
+        ("9" * 400 + " * * * *", "cron has the minute '99.*…: it takes 0-59"),
         ("9" * 5_000 + " * * * *", "1 to 512 bytes"),
-        ("60 * * * *", "Bad minute"),
-        ("*/0 * * * *", "Bad minute"),
-        ("0 0 31 2 *", "Bad day-of-month"),
-        ("0 0 * * L", "is no cron line"),
+        ("60 * * * *", r"^cron has the minute '60': it takes 0-59\.$"),
+        ("5,61,7 * * * *", "cron has the minute '61': it takes 0-59"),
+        ("0 24 * * *", "cron has the hour '24': it takes 0-23"),
+        ("0 0 0 * *", "cron has the day of month '0': it takes 1-31"),
+        ("0 0 1 13 *", "cron has the month '13': it takes 1-12"),
+        ("0 0 * * 1-8", "cron has the day of week '1-8': it takes 0-7"),
+        ("0 0 * * someday", "cron has the day of week 'someday': it takes 0-7"),
+        ("0,,5 0 * * *", "cron has the minute '': it takes 0-59"),
+        ("*/0 * * * *", "cron has the minute '[*]/0': a step is a whole number from 1 on"),
+        ("9-5 * * * *", "cron has the minute '9-5': a range goes from the smaller number to the larger one"),
+        ("0 0 31 2 *", r"cron is '0 0 31 2 \*', and there is no such date: it would never run"),
+        ("0 0 30 2 *", "there is no such date"),
+        ("0 0 * * L", "cron has the day of week 'L': it takes 0-7"),
         ("", "1 to 512 bytes"),
         (None, "is a text"),
     ],

@@ -273,6 +273,10 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
         {"every": None, "cron": "9" * 5_000 + " * * * *"},
         {"every": 10**5_000},
         {"name": "\ud800"},
+        {"name": "a\x1b[31mb"},
+        {"name": "two\nlines"},
+        {"name": "night\u2028ly"},
+        {"name": "nightly "},
         {"when": (None, 1e15, None)},
         {"when": (None, None, 10**400)},
         {"every": None, "cron": "* * * * *", "timezone": "Mars/Olympus"},
@@ -425,6 +429,23 @@ def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_a
         assert (await one(again))["next_at"] / 3600 % 24 == 14
 
     scene()
+
+
+@on_bench()
+async def test_a_schedule_with_a_control_character_in_its_name_stays_usable(bench: Bench) -> None:
+    """An earlier release has made it: its program can put it again with another interval, and it can be removed."""
+    name = "old\x07"
+    await put(bench)
+    known = bench.dispatcher.schedules.known["tick"]
+    row = pack_schedule(known.spec._replace(name=name), known.progress), known.body
+    bench.dispatcher.schedules.known.clear()
+    bench.dispatcher.schedules.restore({known.row_key: row[0]}, {known.row_key: row[1]})
+    assert (await put(bench, name, every=20.0))["schedules"][0]["every_s"] == 20
+    await admin(bench, "remove", name=name)
+    assert bench.dispatcher.schedules.known == {}
+    assert str(await put(bench, name)) == (
+        "a schedule's name has no line break or control character, and no space at an end; not 'old\\x07'."
+    )
 
 
 @on_bench()

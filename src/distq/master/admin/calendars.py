@@ -12,6 +12,7 @@ UTC needs no time zone data. Any other zone is read from the machine's data, or 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Final
@@ -22,10 +23,14 @@ from cronsim import CronSim
 from distq.core.nearest import nearest
 from distq.core.ranges import shown, text
 from distq.core.schedule import CRON_BYTES_MAX, ZONE_BYTES_MAX, BadTiming
+from distq.master.admin.cron_faults import FIELDS, fault_of
 
-FIELDS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
 _NAMES_OF_UTC: Final = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
+_WORDS_FOR_UTC: Final = frozenset({"z", "utc", "utc+0", "utc+00:00", "+00:00"})
+_ABBREVIATION: Final = re.compile("[A-Z]{1,5}|[a-z]{1,4}|(?:UTC|GMT)?[+-].*")
+"""An abbreviation, as PST and CEST, or an offset, as +02:00: a name that resembles it is another zone's."""
+USE_A_PLACE: Final = "use a place, as in America/Los_Angeles"
 
 
 def zone_of(name: object) -> tzinfo:
@@ -39,23 +44,32 @@ def zone_of(name: object) -> tzinfo:
 
 
 def check_zone(name: object) -> None:
-    """Check that there is such a time zone; raises BadTiming, with the nearest name of a zone or of its city."""
+    """Check that there is such a time zone; raises BadTiming, which says what to give instead."""
     try:
         zone_of(name)
     except BadTiming as exc:
-        if not isinstance(name, str) or len(name) > ZONE_BYTES_MAX:
-            raise
-        near = nearest(name.lower().replace(" ", "_"), _zones_by_words())
-        if near is None:
-            raise
-        raise BadTiming(f"{str(exc).removesuffix('.')}; did you mean {_zones_by_words()[near]!r}?") from exc
+        fact = f"timezone is not valid: {str(exc).removesuffix('.')}"
+        raise BadTiming(f"{fact}{_advice(name)}") from exc
+
+
+def _advice(name: object) -> str:
+    """Return the end of the sentence about an unknown time zone: the nearest name of a zone or city, or an example."""
+    if not isinstance(name, str) or len(name) > ZONE_BYTES_MAX:
+        return f"; {USE_A_PLACE}."
+    word = name.strip().lower().replace(" ", "_")
+    near = "utc" if word in _WORDS_FOR_UTC else word if word in _zones_by_words() else None
+    if near is None and not _ABBREVIATION.fullmatch(name.strip()):
+        near = nearest(word, _zones_by_words())
+    return f"; {USE_A_PLACE}." if near is None else f"; did you mean {_zones_by_words()[near]!r}?"
 
 
 @cache
 def _zones_by_words() -> dict[str, str]:
-    """The names of zones, by themselves and by their last part, in small letters."""
+    """The names of zones, by themselves and by their last part, in small letters; the whole name takes precedence."""
     names = sorted(available_timezones())
-    return {word.lower(): name for name in reversed(names) for word in (name.rpartition("/")[2], name)}
+    # Etc/GMT-5 is five hours ahead of UTC, which GMT-5 does not mean.
+    by_city = {name.rpartition("/")[2].lower(): name for name in reversed(names) if not name.startswith("Etc/")}
+    return {**by_city, **{name.lower(): name for name in names}, "utc": "UTC"}
 
 
 def forget_zones() -> None:
@@ -69,12 +83,8 @@ def check_line(line: object) -> str:
         known = text("cron", line, CRON_BYTES_MAX)
     except (TypeError, ValueError) as exc:
         raise BadTiming(f"{exc}.") from exc
-    count = len(known.split())
-    if count != FIELDS:
-        raise BadTiming(
-            f"a cron line has {FIELDS} fields (minute, hour, day of month, month, day of week), "
-            f"and {shown(line)} has {count}."
-        )
+    if len(known.split()) != len(FIELDS):
+        raise BadTiming(f"{fault_of(known)}.")
     next_instant(known, UTC, datetime(2000, 1, 1, tzinfo=UTC).timestamp())
     return known
 
@@ -83,10 +93,8 @@ def next_instant(line: str, zone: tzinfo, after: float) -> float:
     """Return the first instant of a cron line after `after`, in seconds since 1970; raises BadTiming."""
     try:
         return _next_instant(line, zone, datetime.fromtimestamp(after, zone))
-    except StopIteration as exc:
-        raise BadTiming(f"{shown(line)} is no cron line: no date matches it.") from exc
-    except Exception as exc:  # the parser's own error, or one from a cron line that it does not expect
-        raise BadTiming(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
+    except Exception as exc:  # no date matches, the parser's own error, or one from a line that it does not expect
+        raise BadTiming(f"{fault_of(line)}.") from exc
 
 
 def shows_twice(zone: tzinfo, at: float) -> bool:

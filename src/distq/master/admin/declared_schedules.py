@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.errors import DistqError
 from distq.core.ranges import is_duration
-from distq.core.schedule import ScheduleOrigin, ScheduleProgress
+from distq.core.schedule import ScheduleOrigin, ScheduleProgress, check_new_name
 from distq.master.admin.schedule_calls import read_schedule
 from distq.master.admin.schedule_instants import next_instant_after
 from distq.master.admin.schedules import Schedule, same_task_as
@@ -109,6 +109,7 @@ class DeclareSchedules(CallRequest):
         if known is None:
             if (other := same_task_as(self.schedules.known.values(), spec, declared=False)) is not None:
                 return f"the schedule {other.spec.name!r}, which a client has made, submits the same"
+            check_new_name(spec.name)
             room.take(spec, key_name)
             schedule = Schedule(
                 self.schedules.new_key(),

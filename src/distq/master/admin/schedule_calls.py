@@ -14,6 +14,7 @@ from distq.core.schedule import (
     ScheduleProgress,
     ScheduleSpec,
     Timing,
+    check_new_name,
 )
 from distq.core.task_ids import id_text
 from distq.master.admin.calendars import check_line, check_zone
@@ -120,6 +121,8 @@ class ScheduleAction(CallRequest):
         if known is not None and known.entry is not None and (known.spec, known.body) == (spec, body):
             self._plan_again(cycle, known, now)
             return True  # the schedule is unchanged and goes on as before
+        if known is None:
+            check_new_name(spec.name)
         self.schedules.room().take(spec, key_name, None if known is None else known.key_name)
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
@@ -201,7 +204,10 @@ def _timing(definition: ScheduleDefinition) -> Timing:
     every, cron, zone = definition.every, definition.cron, definition.timezone or "UTC"
     catch_up = definition.catch_up or CATCH_UPS[0]
     if (every is None) == (cron is None):
-        raise BadTiming(f"it takes one of every and cron, and has {'neither' if cron is None else 'both'}.")
+        raise BadTiming(
+            "a schedule takes one of every (a duration, as in 30s) and cron (five fields, as in '*/5 * * * *'), and "
+            f"has {'neither' if cron is None else 'both'}."
+        )
     if catch_up not in CATCH_UPS:
         raise BadTiming(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
     overlap = bool(definition.overlap)
