@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from distq.client.future_state import FutureState
-from distq.tasks.failure import TaskLost
+from distq.tasks.failure import TaskLost, TaskUnknown
 
 if TYPE_CHECKING:
     from distq.client.pending_futures import PendingFutures
@@ -25,12 +25,15 @@ class KnownMaster(Generic[F]):
 
         With a store, the keys of the masters before it are valid too.
         """
+        self._epochs: set[int] = set()
+        """The epochs of all masters that have answered; a task of any other one was never known to be there."""
         self._backlog = ""
         """Identifies the ends of tasks that the master keeps for this client."""
 
     def greet(self, greeting: Greeting) -> None:
         """Read a master's greeting; a master without a store does not know the tasks that the one before accepted."""
         self._greeted = greeting.epoch, bool(greeting.durable)
+        self._epochs.add(greeting.epoch)
         self._backlog = self._backlog or greeting.backlog  # before the first submit: none of its ends can be lost yet
         self._forget_others()
 
@@ -57,8 +60,13 @@ class KnownMaster(Generic[F]):
     def _forget_others(self) -> None:
         """Fail the futures of tasks that a master without a store does not know."""
         if self._greeted is not None and not self._greeted[1]:
-            self._pending.fail(self._pending.keys_of_other_masters(self._greeted[0]), _lost)
+            self._pending.fail(self._pending.keys_of_other_masters(self._greeted[0]), self._lost)
 
+    def _lost(self, future: FutureState[Any]) -> TaskLost:
+        """Return the error for a task of another master; for one that was followed by its id, as the master's answer.
 
-def _lost(future: FutureState[Any]) -> TaskLost:
-    return TaskLost(f"task {future.task_id}: the master that had it was restarted without a store.")
+        Which answer comes first, this one or the master's, is a matter of time.
+        """
+        if future.task_key is not None and future.task_key >> 40 in self._epochs:
+            return TaskLost(f"task {future.task_id}: the master that had it was restarted without a store.")
+        return TaskUnknown("the master does not know the task any more.")
