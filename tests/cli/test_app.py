@@ -240,6 +240,33 @@ def test_an_error_of_the_client_names_options(
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "result {}",
+        "show {}",
+        "why {}",
+        "stack {}",
+        "cancel 1-2 {}",
+        "list --after {}",
+        "dead list --after {}",
+        "dead show {}",
+        "dead retry {}",
+        "dead purge {}",
+    ],
+)
+@pytest.mark.parametrize("text", ["123", "", "é", "1A-2F", "zzz"])
+def test_a_text_that_is_no_task_id_is_one_error_of_usage_in_every_command(
+    words: str, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No master is asked: there is none here."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "a key of the tests that is long enough")
+    assert run([text if word == "{}" else word for word in words.split()]) == 2
+    command = " ".join(word for word in words.split() if word.isalpha())
+    sentence = f"distq: {text!r} is no task id; task ids look like 1a-2f. See `distq {command} --help`.\n"
+    assert capsys.readouterr().err == sentence
+
+
+@pytest.mark.parametrize(
     "args", [["status"], ["submit", "m:f"], ["list"], ["worker"], ["up"], ["mcp"], ["cancel", "1-2a"]]
 )
 def test_port_0_is_a_sentence_in_every_command_at_once(

@@ -129,6 +129,10 @@ def is_interrupted(error: BaseException | None) -> bool:
 def explained(error: Exception) -> tuple[str, int]:
     """Return the message for an error, and the exit code."""
     if isinstance(error, DistqError):
+        if error.code == "CANNOT_REACH":
+            from distq.cli.http_port import named_as_http_port
+
+            error = named_as_http_port(error)
         return sentences(error), error.exit_code
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         nearest = difflib.get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0.0)

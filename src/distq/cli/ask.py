@@ -23,9 +23,8 @@ ACTION_S = 600.0
 """Maximum seconds of an action on millions of tasks."""
 
 
-@contextmanager
-def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iterator[Connection]:
-    """Connect to the master for the length of a `with`.
+def connected(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Connection:
+    """Return a new connection to the master.
 
     Raises:
         CannotReach: no master answers within `wait_s`.
@@ -40,6 +39,17 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
     )
     try:
         connection.call(BROKER, HELLO, (write_hello(CLI, command, ""),), timeout_s=wait_s)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iterator[Connection]:
+    """Connect to the master for the length of a `with`; raises as `connected` does."""
+    connection = connected(settings, command, wait_s)
+    try:
         yield connection
     finally:
         connection.close()

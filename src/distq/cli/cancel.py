@@ -4,7 +4,7 @@ import click
 
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
-from distq.cli.options import without_question
+from distq.cli.options import task_ids, without_question
 from distq.cli.text import printable
 
 FAILED = 1
@@ -12,7 +12,7 @@ SHOWN_MAX = 5
 
 
 @click.command("cancel")
-@click.argument("ids", metavar="[ID ...]", nargs=-1)
+@task_ids
 @click.option("--queue", shell_complete=complete_queues, metavar="QUEUE", help="Cancel the tasks of this queue.")
 @click.option("--name", metavar="NAME", help="Cancel the tasks of this name.")
 @click.option("--running", is_flag=True, help="Cancel running tasks too: stop them, and kill those that do not stop.")

@@ -10,7 +10,7 @@ import click
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
 from distq.cli.groups import group
-from distq.cli.options import json_object, only_count, without_question
+from distq.cli.options import checked_id, json_object, only_count, task_id, task_ids, without_question
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
@@ -62,7 +62,9 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @command.command("list")
 @filters
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum dead letters.")
-@click.option("--after", metavar="ID", help="Continue after this dead letter, the last one of the previous list.")
+@click.option(
+    "--after", metavar="ID", type=checked_id, help="Continue after this dead letter, the last one of the previous list."
+)
 @json_option
 @watch_option
 @click.pass_context
@@ -99,17 +101,17 @@ def _print_list(found: dict[str, Any], chosen: dict[str, str | None]) -> None:
 
 
 @command.command("show")
-@click.argument("ident", metavar="ID")
+@task_id
 @json_object
 @click.pass_context
-def show(context: click.Context, ident: str, as_json: bool) -> None:
+def show(context: click.Context, task_id: str, as_json: bool) -> None:
     """Show a dead letter: its arguments, its traceback, its attempts and their causes.
 
     No code of the task runs: classes and functions in its arguments are shown by their names.
     """
     from distq.tasks.payload_text import describe, failure_of
 
-    row = admin(context, "dead_show", {"id": ident})
+    row = admin(context, "dead_show", {"id": task_id})
     payload, error = row.pop("payload"), row.pop("error")
     row["call"] = describe(payload, row["name"], plain=row["kind"] == "plain")
     row["payload_bytes"] = len(payload)
@@ -135,7 +137,7 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
 
 
 @command.command("retry")
-@click.argument("ids", metavar="[ID ...]", nargs=-1)
+@task_ids
 @click.option("--all", "every", is_flag=True, help="All dead letters, or all that the other options choose.")
 @filters
 @only_count
@@ -151,7 +153,7 @@ def retry(context: click.Context, /, ids: tuple[str, ...], every: bool, dry_run:
 
 
 @command.command("purge")
-@click.argument("ids", metavar="[ID ...]", nargs=-1)
+@task_ids
 @click.option("--all", "every", is_flag=True, help="All dead letters, or all that the other options choose.")
 @filters
 @without_question

@@ -7,6 +7,7 @@ import click
 
 from distq.cli.ask import ACTION_S, seconds
 from distq.cli.completion import complete_queues
+from distq.cli.options import checked_id
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import duration, printable
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
@@ -34,7 +35,9 @@ STATES = (
 )
 @click.option("--older", metavar="DURATION", help="Tasks submitted longer ago than this, as in 10m.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum tasks.")
-@click.option("--after", metavar="ID", help="Continue after this task, the last one of the previous list.")
+@click.option(
+    "--after", metavar="ID", type=checked_id, help="Continue after this task, the last one of the previous list."
+)
 @json_option
 @watch_option
 @click.pass_context

@@ -47,6 +47,19 @@ def in_options(error: Exception, context: click.Context) -> str:
     return re.sub(pattern, lambda found: spelt[found[0]], sentence)
 
 
+def checked_id(text: str) -> str:
+    """Return the id of a task; any other text is an error of usage, before the master is asked."""
+    from distq.core.task_ids import task_key_of
+
+    try:
+        task_key_of(text)
+    except ValueError:
+        raise click.UsageError(f"{text!r} is no task id; task ids look like 1a-2f.") from None
+    return text
+
+
+task_id = click.argument("task_id", metavar="ID", type=checked_id)
+task_ids = click.argument("ids", metavar="[ID ...]", type=checked_id, nargs=-1)
 arguments_of_task = click.argument("texts", metavar="[JSON ...]", nargs=-1)
 queue_of_task = click.option(
     "--queue",

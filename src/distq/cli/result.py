@@ -3,13 +3,13 @@
 import click
 
 from distq.cli.ask import seconds
-from distq.cli.options import json_object
+from distq.cli.options import json_object, task_id
 
 UNKNOWN = 1
 
 
 @click.command("result")
-@click.argument("task_id", metavar="ID")
+@task_id
 @click.option("--timeout", metavar="DURATION", help="Maximum wait for the end of the task; unlimited by default.")
 @json_object
 @click.option("--unpickle", is_flag=True, help="Unpickle the result here, which runs code that the worker chose.")
@@ -27,10 +27,7 @@ def command(context: click.Context, task_id: str, timeout: str | None, as_json: 
     from distq.settings import Role
 
     with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
-        try:
-            future = client.future(task_id)
-        except ValueError as error:
-            raise click.BadParameter(f"{task_id!r} is no task id; task ids look like 1a-2f.") from error
+        future = client.future(task_id)
         try:
             return print_outcome(future, timeout_s, as_json, unpickle=unpickle)
         finally:

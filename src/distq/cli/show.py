@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from distq.cli.ask import admin
-from distq.cli.options import json_object
+from distq.cli.options import json_object, task_id
 from distq.cli.text import printable, printable_lines
 from distq.core.plurals import counted
 
@@ -19,7 +19,7 @@ NUMBERS = ("priority", "cost", "attempt", "retries", "failures", "lost", "delive
 
 
 @click.command("show")
-@click.argument("task_id", metavar="ID")
+@task_id
 @json_object
 @click.pass_context
 def show(context: click.Context, task_id: str, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def _texts(task: Mapping[str, Any]) -> dict[str, str]:
 
 
 @click.command("why")
-@click.argument("task_id", metavar="ID")
+@task_id
 @click.pass_context
 def why(context: click.Context, task_id: str) -> None:
     """Print why a task does not run, in one sentence."""
@@ -71,7 +71,7 @@ def why(context: click.Context, task_id: str) -> None:
 
 
 @click.command("stack")
-@click.argument("task_id", metavar="ID")
+@task_id
 @click.pass_context
 def stack(context: click.Context, task_id: str) -> None:
     """Print the stack of a running task's thread, also while C code holds the interpreter."""

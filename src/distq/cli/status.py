@@ -1,13 +1,14 @@
 """`distq status`: shows the master's queues and workers."""
 
+from contextlib import closing
 from typing import Any
 
 import click
 
-from distq.cli.ask import master, seconds
+from distq.cli.ask import seconds
 from distq.cli.environment import settings_of_command
 from distq.cli.text import duration, printable
-from distq.cli.watch import json_option, print_json, repeat, watch_option
+from distq.cli.watch import Reconnecting, json_option, print_json, repeat, watch_option
 from distq.core.plurals import counted
 from distq.net.dial import Connection
 from distq.protocol.methods import BROKER, STATS
@@ -26,10 +27,10 @@ WHATS = ("overview", "queues", "workers")
 def command(context: click.Context, as_json: bool, watch: str | None, wait: str) -> None:
     """Show the queues, workers and slots of the master at DISTQ_ADDRESS."""
     settings, wait_s = settings_of_command(context, Role.CLIENT), seconds(wait, "--wait")
-    with master(settings, "status", wait_s) as connection:
+    with closing(Reconnecting(settings, "status", wait_s)) as master:
         repeat(
             watch,
-            lambda: {what: fetched(connection, what, wait_s) for what in WHATS},
+            lambda: {what: fetched(master.current(), what, wait_s) for what in WHATS},
             lambda status: print_json(status, watch) if as_json else print_status(status),
         )
 

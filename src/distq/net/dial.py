@@ -53,7 +53,7 @@ class ConnectionLost(DistqError):
     """The connection to the master broke, or the master did not answer in time; it may have executed the call."""
 
     code = "CONNECTION_LOST"
-    hint = "Connect again and ask again; settles and submits that come twice count once."
+    hint = "Try again: the master was restarted, or the network failed. It may have done what it was asked to do."
     exit_code = 3
 
 

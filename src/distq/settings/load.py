@@ -92,7 +92,7 @@ def load(
         values[field] = read_payload_keys(field, texts[name].text, values) if reads_keys else ()
     values["key_files"] = _key_files(values, texts)
     settings = Settings(**values)
-    _cross_check(settings)
+    _cross_check(settings, role)
     if role is not Role.MASTER:
         check_dialled(settings.address)
     if needs_authkey:
@@ -220,7 +220,7 @@ def check_dialled(addresses: Iterable[Address]) -> None:
             )
 
 
-def _cross_check(settings: Settings) -> None:
+def _cross_check(settings: Settings, role: Role) -> None:
     if settings.heartbeat_s >= settings.lease_s / 2:
         raise SettingsError(
             f"DISTQ_HEARTBEAT_S is {settings.heartbeat_s:g} s and DISTQ_LEASE_S {settings.lease_s:g} s: "
@@ -236,5 +236,6 @@ def _cross_check(settings: Settings) -> None:
             f"DISTQ_RETRY_MAX_S is {settings.retry_max_s:g} s, less than DISTQ_RETRY_BASE_S, "
             f"{settings.retry_base_s:g} s. Raise DISTQ_RETRY_MAX_S or lower DISTQ_RETRY_BASE_S."
         )
-    if settings.http_address is not None and settings.http_address.port and settings.http_address == settings.bind:
+    http = settings.http_address
+    if role is Role.MASTER and http is not None and http.port and http == settings.bind:
         raise SettingsError(f"DISTQ_HTTP_ADDRESS and DISTQ_BIND are both {settings.bind}. Give them different ports.")
