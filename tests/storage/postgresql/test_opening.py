@@ -112,6 +112,24 @@ async def test_a_leader_without_sessions_is_not_replaced_while_its_process_lives
             await first.close()
 
 
+@on_loop
+async def test_a_master_started_in_the_place_of_a_killed_leader_leads_without_waiting_for_the_lease(
+    shared_server: PostgresServer, place: str
+) -> None:
+    """It listens at the leader's address itself: an answer there is its own, and proves nothing about the leader."""
+    first = PostgresStore(place, {}, None, lease_s=LONG_LEASE_S)
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        address = f"127.0.0.1:{port.getsockname()[1]}"
+        await follow(first, address)
+        stop_renewing(first)
+        shared_server.end_sessions("commit")
+        shared_server.end_sessions("lock")
+        async with opened(place, lead=False) as second:
+            await follow(second, address)
+            assert second.epoch == first.epoch + 1
+    await first.close()
+
+
 @pytest.mark.parametrize("address", ["", "here", "127.0.0.1:99999999", "[::1]:x", ":9000"])
 def test_an_address_that_names_no_machine_does_not_prove_that_a_leader_has_ended(address: str) -> None:
     """Then a standby waits for the end of the lease."""

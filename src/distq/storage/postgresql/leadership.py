@@ -72,8 +72,11 @@ class Leadership:
         self._changed_at = 0.0
         """When `take` found another epoch or beat than before, or connected; seconds of `time.perf_counter`."""
 
-    def take(self) -> bool:
+    def take(self, own_address: str = "") -> bool:
         """Connect, prepare the tables and try to take the lock; True if this master may begin an epoch now.
+
+        Args:
+            own_address: where this master listens; a leader of that address has ended.
 
         Raises:
             Unreachable: there is no connection.
@@ -83,13 +86,13 @@ class Leadership:
             session = self._connected()
             if self.statements is None:
                 self.statements = tables.prepare_tables(session, self.access.target)
-            return self._may_lead(session, self.statements)
+            return self._may_lead(session, self.statements, own_address)
         except ServerError as exc:
             self.close()
             text = explain(self.access.target.shown, exc)
             raise (Unreachable(text, permanent=False) if exc.ends_the_session else StoreUnusable(text)) from None
 
-    def _may_lead(self, session: DatabaseSession, statements: Statements) -> bool:
+    def _may_lead(self, session: DatabaseSession, statements: Statements, own_address: str) -> bool:
         look = self._look(session, statements)
         self.is_rung = session.take_notifications()  # perhaps of a leader that has ended its lease since the look
         now = time.perf_counter()
@@ -105,7 +108,9 @@ class Leadership:
             return False
         if look.released or look.epoch == self._led_epoch or not look.lease_s or lease_over_s >= 0:
             return True
-        if look.same_server and not self._has_committer(session) and has_ended(look.leader):
+        # At an address of its own this master would ask itself: it has been started in the leader's place.
+        has_lost_sessions = look.same_server and not self._has_committer(session)
+        if has_lost_sessions and (look.leader == own_address or has_ended(look.leader)):
             return True
         self._unlock(session)  # the master of that epoch need not wait for the lease, but for the lock
         return False

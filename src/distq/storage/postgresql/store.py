@@ -193,7 +193,7 @@ class PostgresStore:
 
     async def _try_to_lead(self, address: str) -> int | None:
         """Begin an epoch if this master may, and return it; raises as `Leadership.take` and `Leadership.renew` do."""
-        if await self._watch.run(self._leadership.take):
+        if await self._watch.run(self._leadership.take, address):
             statements, self.cause = self._leadership.statements, self._leadership.cause
             assert statements is not None
             epoch = await self._thread.run(self._commits.lead, statements, address)
