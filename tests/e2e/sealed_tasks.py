@@ -74,3 +74,27 @@ def nested(n: int) -> int:
 def tenant() -> str:
     """Return a header of the task."""
     return distq.current().headers.get("tenant", "")
+
+
+def reports(text: str) -> str:
+    """Report progress, and return the text."""
+    distq.current().progress(0.5, "half of it")
+    return text.upper()
+
+
+def reports_and_fails(text: str) -> None:
+    """Report progress, and raise the text."""
+    distq.current().progress(0.5, "half of it")
+    raise LookupError(text)
+
+
+def reports_and_streams(text: str) -> Iterator[str]:
+    """Report progress before each of three parts."""
+    for number in range(3):
+        distq.current().progress(number / 3)
+        yield text.upper()
+
+
+def discards(text: str) -> None:
+    """Discard the task for this reason."""
+    raise distq.Discard(text)

@@ -13,7 +13,22 @@ from typing import Any
 
 import pytest
 from tests.e2e.cluster import KEY, Cluster
-from tests.e2e.sealed_tasks import Trap, add_all, count, double, fail, nested, resume, seen, tenant, touch
+from tests.e2e.sealed_tasks import (
+    Trap,
+    add_all,
+    count,
+    discards,
+    double,
+    fail,
+    nested,
+    reports,
+    reports_and_fails,
+    reports_and_streams,
+    resume,
+    seen,
+    tenant,
+    touch,
+)
 from tests.net.fake_master import ReceivedCall, fake_master
 from tests.waiting import SOON_S, eventually
 
@@ -69,6 +84,12 @@ def test_every_form_of_a_task_runs_with_keys(grid: Cluster, keys: dict[str, str]
         assert client.options(headers={"tenant": "acme"}).submit(tenant).result(SOON_S) == "acme"
         with pytest.raises(LookupError, match="no such thing"):
             client.submit(fail, "no such thing").result(SOON_S)
+        assert client.submit(reports, "told").result(SOON_S) == "TOLD"
+        assert list(client.submit(reports_and_streams, "told").stream(SOON_S)) == ["TOLD"] * 3
+        assert client.chain(distq.call(reports, "told"), distq.call(reports)).result(SOON_S) == "TOLD"
+        with pytest.raises(LookupError, match="told and failed"):
+            client.submit(reports_and_fails, "told and failed").result(SOON_S)
+        assert client.submit(discards, "a reason").exception(SOON_S) is not None
         after = client.chain(distq.call(fail, "lost"), distq.call(seen, "came").options(on_failure="run"))
         assert after.result(SOON_S) == "came: LookupError lost"
         first = client.submit(double, 1)
@@ -317,10 +338,10 @@ def test_signatures_are_introduced_without_a_refused_task(grid: Cluster) -> None
 
 
 def test_nothing_of_an_encrypted_task_is_in_the_store_or_the_logs(grid: Cluster, tmp_path: Path) -> None:
-    """Arguments, results, texts of errors and tracebacks: no file of the master has a plaintext of them."""
+    """Arguments, results, parts, texts of errors, tracebacks: no file of master or worker has a plaintext of them."""
     store = tmp_path / "queue.db"
     master = grid.master(DISTQ_STORE=f"sqlite:///{store}")
-    worker_of(grid, **ENCRYPTED)
+    worker = worker_of(grid, **ENCRYPTED)
     with client_of(grid, **ENCRYPTED) as client:
         assert client.submit(str.upper, "a secret argument").result(SOON_S) == "A SECRET ARGUMENT"
         future = client.submit(fail, "a secret error")
@@ -329,13 +350,25 @@ def test_nothing_of_an_encrypted_task_is_in_the_store_or_the_logs(grid: Cluster,
         dead = grid.run("dead", "show", str(future.task_id))
         assert dead.ends() == 0, dead.text
         assert "encrypted" in dead.text
+        assert client.submit(reports, "a secret after progress").result(SOON_S) == "A SECRET AFTER PROGRESS"
+        assert len(list(client.submit(reports_and_streams, "a secret part").stream(SOON_S))) == 3
+        with pytest.raises(LookupError, match="a secret error after progress"):
+            client.submit(reports_and_fails, "a secret error after progress").result(SOON_S)
+        discarded = client.submit(discards, "a secret reason")
+        assert discarded.exception(SOON_S) is not None
+        for command in ("show", "why"):
+            shown = grid.run(command, str(discarded.task_id))
+            assert shown.ends() == 0, shown.text
+            assert "its text is encrypted" in shown.text
+            assert "secret" not in shown.text
         waiting = client.options(delay="1h").submit(str.upper, "a secret argument that waits")
         assert client.flush(SOON_S)
         assert waiting.task_id is not None
         plain = [b"secret", b"SECRET"]
         files = [path for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".log"]
         assert store in files
-        for path in (*files, master.log):
+        worker.logs("task_failed", times=2)
+        for path in (*files, master.log, worker.log):
             assert not any(text in path.read_bytes() for text in plain), path
         assert waiting.cancel()
     with client_of(grid) as client, pytest.raises(ResultRefused, match="encrypted"):

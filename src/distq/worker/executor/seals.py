@@ -33,7 +33,7 @@ _KINDS: Final[Mapping[int, SealKind]] = {
     Outcome.PART: SealKind.PART,
     Outcome.CHECKPOINT: SealKind.CHECKPOINT,
 }
-_NOT_ENDED: Final = (Outcome.PART, Outcome.CHECKPOINT)
+_NOT_ENDED: Final = (Outcome.PROGRESS, Outcome.CHECKPOINT, Outcome.PART)
 NO_SIGNATURE: Final = "; the HTTP API and standard-library programs cannot sign"
 _NO_DEPENDENCIES: Final = (0, False)
 
@@ -155,21 +155,30 @@ class ExecutorSeals:
     # -- after the run ---------------------------------------------------------------------------
 
     def sealed(self, settlement: Settlement) -> Settlement:
-        """The settlement with a sealed body, and of an encrypted task without the text of its error."""
+        """The settlement with a sealed body, and of an encrypted task without the text of its error or of its end.
+
+        A body of a task that is not known is not sent.
+        """
         task_key, delivery, outcome, body, run_s, text, *rest = settlement
         task = self._open.get(task_key)
         kind = _KINDS.get(outcome)
+        if kind is not None and body and task is None:
+            error = SealRefused("What the task returned or raised is not sent: its payload is not known any more.")
+            return task_key, delivery, Outcome.FATAL, pack_failure(error), run_s, cause_of(error)
         if outcome not in _NOT_ENDED:
             self._open.pop(task_key, None)
-        if kind is None or not body or task is None or task.seal is None:
+        if task is None or task.seal is None:
             return settlement
         is_encrypted, prefix, number = task.seal.is_encrypted, b"", 0
+        if is_encrypted and text and outcome != Outcome.UNKNOWN:  # that one names a function, and nothing of the task
+            shown = "" if outcome == Outcome.DISCARDED else f"{text.partition(':')[0]}: "
+            text = f"{shown}(its text is encrypted)"
+        if kind is None or not body:
+            return (task_key, delivery, outcome, body, run_s, text, *rest)  # type: ignore[return-value] # as below
         if kind == SealKind.PART:
             prefix, body = body[: PART_NUMBER.size], body[PART_NUMBER.size :]
             (number,) = PART_NUMBER.unpack(prefix)
         seal = Seal(kind, task.seal.seal_id, task_key, number, is_encrypted=is_encrypted)
-        if is_encrypted and text:
-            text = f"{text.partition(':')[0]}: (its text is encrypted)"
         sealed: Any = (task_key, delivery, outcome, prefix + self._sealer.seal(seal, body), run_s, text, *rest)
         return sealed  # type: ignore[no-any-return] # a tuple of either length
 

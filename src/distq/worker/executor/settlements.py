@@ -137,8 +137,9 @@ class Settlements:
             self.report_success(row, envelope, headers, run_s)
         else:
             self._page.count_ended(0, 1, run_s)
-            failed = Failed(id_text(row[0]), envelope[1], row[2], outcome.text, trace_id_of(headers))
-            self._reporter.send(failed)
+            # The text of an encrypted task is in no log either.
+            text = outcome.text if self.seals is None else settlement[5]
+            self._reporter.send(Failed(id_text(row[0]), envelope[1], row[2], text, trace_id_of(headers)))
 
     def report_success(self, row: LeasedTask, envelope: LeasedEnvelope, headers: Headers, run_s: float) -> None:
         """Report a task that has succeeded, if the supervisor logs these."""
