@@ -24,6 +24,7 @@ from distq.cli import main
 from distq.cli.app import COMMANDS, app, explained, run
 from distq.cli.examples import EXAMPLES
 from distq.cli.exit_report import report_end
+from distq.cli.groups import ELSEWHERE
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import CommitRefused
 from distq.net.dial import CannotReach, dial
@@ -237,6 +238,64 @@ def test_an_error_of_the_client_names_options(
     monkeypatch.setenv("DISTQ_AUTHKEY", "a key of the tests that is long enough")
     assert run(["schedule", "add", "nightly", "m:f", *options]) == 2
     assert capsys.readouterr().err.startswith(f"distq: {beginning}")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("ls", "No such command 'ls'. Did you mean `distq list`? See `distq --help`."),
+        ("ps", "No such command 'ps'. Did you mean `distq list`? See `distq --help`."),
+        ("queue list", "No such command 'list'. `distq status` lists queues. See `distq queue --help`."),
+        (
+            "queue pause mail",
+            "No such command 'pause'. Did you mean `distq pause --queue NAME`? See `distq queue --help`.",
+        ),
+        *(
+            (
+                f"{name} mail",
+                f"Got unexpected extra argument 'mail'. Did you mean `--queue mail`? See `distq {name} --help`.",
+            )
+            for name in ("pause", "resume", "purge")
+        ),
+        ("pause --queue a b", "Got unexpected extra argument 'b'. See `distq pause --help`."),
+        (
+            "completion bsh",
+            (
+                "Invalid value for 'SHELL': 'bsh' is not one of 'bash', 'zsh', 'fish'. Did you mean 'bash'? See "
+                "`distq completion --help`."
+            ),
+        ),
+        (
+            "settings --for qqq",
+            "Invalid value for '--for': 'qqq' is not one of 'master', 'worker', 'client'. See `distq settings --help`.",
+        ),
+        (
+            "queue set mail --capacity 1e3",
+            "Invalid value for '--capacity': '1e3' is not a whole number, such as 1000. See `distq queue set --help`.",
+        ),
+        (
+            "up --workers two",
+            "Invalid value for '--workers': 'two' is not a whole number, such as 100. See `distq up --help`.",
+        ),
+    ],
+)
+def test_a_command_or_value_of_another_program_leads_to_the_right_one(
+    words: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Newcomers type what other programs of this kind take."""
+    assert run(words.split()) == 2
+    assert capsys.readouterr().err == f"distq: {sentence}\n"
+
+
+def test_a_mistyped_state_names_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence lists all states, and ends with the question."""
+    assert run(["list", "--state", "Runing"]) == 2
+    assert "'expired'. Did you mean 'running'? See `distq list --help`." in capsys.readouterr().err
+
+
+def test_commands_of_other_programs_do_not_exist_here() -> None:
+    """A command that is added must leave the list of those that lead elsewhere."""
+    assert not ELSEWHERE.keys() & dict(EVERY).keys()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,22 @@ def test_an_error_of_the_master_about_a_schedule_names_options(
     assert error_of(grid, "schedule", "add", "nightly", "m:f", *options) == (2, f"distq: {sentence}\n")
 
 
+@pytest.mark.parametrize(
+    "words", ["purge --queue work", "cancel --queue work", "cancel --queue work --running", "dead purge --all"]
+)
+def test_a_question_without_an_answer_names_the_option_that_answers_it(grid: Cluster, words: str) -> None:
+    """Standard input is empty, as in a job of CI; nothing is changed."""
+    grid.master()
+    grid.tasks(DISTQ_QUEUES="default")
+    assert grid.run("submit", "tests.e2e.tasks:square", '"text"', "--wait", DISTQ_RETRIES="0").ends() == 1
+    assert grid.run("submit", "m:f", "--queue", "work").ends() == 0
+    code, text = error_of(grid, *words.split())
+    command = " ".join(word for word in words.split() if word in ("dead", "purge", "cancel"))
+    fact = "Standard input has no answer to the question: --yes answers yes."
+    assert (code, text.splitlines()[-1]) == (2, f"distq: {fact} See `distq {command} --help`.")
+    assert (grid.count_of("ready"), grid.count_of("dead")) == (1, 1)
+
+
 def test_the_http_port_in_the_place_of_the_masters_is_named(grid: Cluster) -> None:
     """It may be the DISTQ_HTTP_ADDRESS of this environment, which concerns only a master."""
     grid.master(DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}").logs("http_listened")

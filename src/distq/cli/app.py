@@ -137,6 +137,10 @@ def explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         nearest = difflib.get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0.0)
         error = click.NoSuchOption(error.option_name, possibilities=nearest, ctx=error.ctx)
+    if isinstance(error, click.BadParameter):
+        from distq.cli.wrong_values import with_advice
+
+        error = with_advice(error)
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "distq"
         return f"{_sentence(error.format_message())} See `{where} --help`.", USAGE

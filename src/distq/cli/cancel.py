@@ -4,7 +4,7 @@ import click
 
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
-from distq.cli.options import task_ids, without_question
+from distq.cli.options import confirm, task_ids, without_question
 from distq.cli.text import printable
 
 FAILED = 1
@@ -34,7 +34,7 @@ def command(
         found = admin(context, "cancel", {**asked, "dry_run": True}, ACTION_S)
         chosen_tasks = " ".join(filter(None, (queue and f"of the queue {queue}", name and f"called {name}")))
         if found["done"] or (running and found["running"]):
-            click.confirm(f"Cancel all {'' if running else 'waiting '}tasks {printable(chosen_tasks)}?", abort=True)
+            confirm(f"Cancel all {'' if running else 'waiting '}tasks {printable(chosen_tasks)}?")
     answer = admin(context, "cancel", {**asked, "running": running}, ACTION_S)
     click.echo(f"{answer['done']:,} cancelled.")
     left = answer["running"]

@@ -10,7 +10,7 @@ import click
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
 from distq.cli.groups import group
-from distq.cli.options import checked_id, json_object, only_count, task_id, task_ids, without_question
+from distq.cli.options import checked_id, confirm, json_object, only_count, task_id, task_ids, without_question
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
@@ -170,7 +170,7 @@ def purge(
     if not yes:
         count = _count_chosen(context, asked)
         if count:
-            click.confirm(f"Delete {counted(count, 'dead letter')}?", abort=True)
+            confirm(f"Delete {counted(count, 'dead letter')}?")
     click.echo(f"{_act(context, 'dead_purge', asked):,} deleted.")
 
 

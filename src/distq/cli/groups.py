@@ -11,6 +11,18 @@ from distq.cli.examples import EXAMPLES
 _ALL_CHARS: Final = 10_000
 """Maximum characters of a command's sentence in the list: it is wrapped, never cut."""
 
+ELSEWHERE: Final = {
+    "ls": "Did you mean `distq list`?",
+    "ps": "Did you mean `distq list`?",
+    "tasks": "`distq list` lists tasks.",
+    "queues": "`distq status` lists queues.",
+    "workers": "`distq status` lists workers.",
+    "schedules": "`distq schedule list` lists schedules.",
+    **dict.fromkeys(("queue list", "queue ls", "queue show", "queue status"), "`distq status` lists queues."),
+    **{f"queue {name}": f"Did you mean `distq {name} --queue NAME`?" for name in ("pause", "resume", "purge")},
+}
+"""What does the work of a command that does not exist, by the words after `distq`."""
+
 _HEAD: Final = "\b\nExamples:"
 """Begins a paragraph whose lines click does not wrap."""
 
@@ -34,7 +46,9 @@ class Group(click.Group):
         """Find the command that the arguments name; without one, the error suggests the nearest name."""
         if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.list_commands(context), n=1, cutoff=0.6)
+            elsewhere = ELSEWHERE.get(f"{context.command_path} {args[0]}".partition(" ")[2])
             meant = f" Did you mean `{context.command_path} {near[0]}`?" if near else ""
+            meant = meant if elsewhere is None else f" {elsewhere}"
             raise click.UsageError(f"No such command {args[0]!r}.{meant}", context)
         return super().resolve_command(context, args)
 

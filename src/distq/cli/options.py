@@ -1,6 +1,7 @@
 """Options and arguments that several commands have."""
 
 import re
+import shlex
 from difflib import get_close_matches
 
 import click
@@ -60,6 +61,35 @@ def checked_id(text: str) -> str:
 
 task_id = click.argument("task_id", metavar="ID", type=checked_id)
 task_ids = click.argument("ids", metavar="[ID ...]", type=checked_id, nargs=-1)
+
+
+class QueueByOption(click.Command):
+    """A command that takes the queue by an option, and says so if it is given as an argument."""
+
+    allow_extra_args = True
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; raises UsageError if one is left."""
+        rest = super().parse_args(context, args)
+        if rest and not context.resilient_parsing:
+            meant = f" Did you mean `--queue {shlex.quote(rest[0])}`?" if context.params["queue"] is None else ""
+            raise click.UsageError(f"Got unexpected extra argument {rest[0]!r}.{meant}", context)
+        return rest
+
+
+def confirm(question: str) -> None:
+    """Ask a question; raises Abort at any answer but yes, and UsageError if there can be no answer."""
+    try:
+        click.confirm(question, abort=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        click.echo()  # ends the line of the question
+        raise click.UsageError(
+            "Standard input has no answer to the question: --yes answers yes.", click.get_current_context()
+        ) from None
+
+
 arguments_of_task = click.argument("texts", metavar="[JSON ...]", nargs=-1)
 queue_of_task = click.option(
     "--queue",

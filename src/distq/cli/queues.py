@@ -7,7 +7,7 @@ import click
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.completion import complete_queues
 from distq.cli.groups import group
-from distq.cli.options import without_question
+from distq.cli.options import QueueByOption, confirm, without_question
 from distq.cli.text import printable
 from distq.core.plurals import counted
 from distq.core.policy import BadPolicy, Rate
@@ -17,7 +17,7 @@ create = click.option("--create", is_flag=True, help="Create the queue if it doe
 of_name = click.option("--name", metavar="NAME", help="Only tasks of this name.")
 
 
-@click.command("pause")
+@click.command("pause", cls=QueueByOption)
 @of_queue
 @of_name
 @create
@@ -31,7 +31,7 @@ def pause(context: click.Context, queue: str | None, name: str | None, create: b
     _set_policy(context, "pause", queue=queue, name=name, must_exist=not create)
 
 
-@click.command("resume")
+@click.command("resume", cls=QueueByOption)
 @of_queue
 @of_name
 @click.pass_context
@@ -40,7 +40,7 @@ def resume(context: click.Context, queue: str | None, name: str | None) -> None:
     _set_policy(context, "resume", queue=queue, name=name, must_exist=True)
 
 
-@click.command("purge")
+@click.command("purge", cls=QueueByOption)
 @of_queue
 @of_name
 @without_question
@@ -52,7 +52,7 @@ def purge(context: click.Context, queue: str | None, name: str | None, yes: bool
     asked = {"queue": queue, "name": name, "running": False, "cause": cause, "must_exist": True}
     count = admin(context, "cancel", {**asked, "dry_run": True}, ACTION_S)["done"]
     if not yes and count:
-        click.confirm(f"Cancel {counted(count, 'waiting task')}?", abort=True)
+        confirm(f"Cancel {counted(count, 'waiting task')}?")
     done = admin(context, "cancel", asked, ACTION_S)["done"] if count else 0
     click.echo(f"{done:,} cancelled.")
 

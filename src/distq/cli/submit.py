@@ -105,7 +105,11 @@ def print_outcome(future: "TaskFuture[Any]", timeout_s: float | None, as_json: b
         error = future.exception(timeout_s) if unpickle else None
         outcome = None if unpickle else future.packed_outcome(timeout_s)
     except TimeoutError:
-        click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it continues.", err=True)
+        click.echo(
+            f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it continues. "
+            f"`distq why {future.task_id}` says what it waits for.",
+            err=True,
+        )
         return FAILED
     except (CancelledError, DistqError) as found:
         outcome, error = None, found
