@@ -12,7 +12,8 @@ import pytest
 from tests.net.fake_master import HANG_UP, KEY, ReceivedCall, fake_master
 from tests.waiting import SOON_S
 
-from distq.net.dial import CannotReach, ConnectionLost, dial
+from distq.net.dial import CannotReach, Connection, ConnectionLost, dial
+from distq.settings.address import Address
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, RemoteRefusal
 
 
@@ -161,6 +162,26 @@ def test_a_connection_that_breaks_is_lost_not_an_eof() -> None:
     with fake_master(lambda _: HANG_UP) as master:
         connection = dial([master.address], KEY, timeout_s=SOON_S)
         with pytest.raises(ConnectionLost, match=rf"127\.0\.0\.1:{master.address[1]} is lost"):
+            connection.call("broker", "exchange", timeout_s=SOON_S)
+
+
+def test_a_closed_connection_is_lost_although_another_has_its_descriptor() -> None:
+    """The system gives the number of a closed descriptor to the next one: a poll of it would wait for that one."""
+    own_end, far_end = socket.socketpair()
+    connection = Connection(own_end, Address("127.0.0.1", 9000))
+    descriptor = connection.fileno()
+    connection.close()
+    silent, silent_end = socket.socketpair()
+    with far_end, silent, silent_end:
+        assert (connection.fileno(), silent.fileno()) == (-1, descriptor)
+        assert connection.wait((), timeout_s=SOON_S)
+        assert connection.wait((silent,), timeout_s=SOON_S)
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                connection.answer(timeout_s=SOON_S)
+        with connection.interrupted(), pytest.raises(ConnectionLost):
+            connection.answer(timeout_s=SOON_S)
+        with pytest.raises(ConnectionLost):
             connection.call("broker", "exchange", timeout_s=SOON_S)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from distq.core.errors import DistqError
 from distq.net.race import Race
 from distq.net.socket_options import set_options
-from distq.net.source_poll import HasFileno, SourcePoll
+from distq.net.source_poll import CLOSED, ClosedPoll, HasFileno, SourcePoll, poll_of
 from distq.net.tls_client import tls_stream
 from distq.net.tls_files import TlsFiles
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, TlsFailed, WireError
@@ -81,8 +81,7 @@ class Connection:
         self.tls = tls
         """The connection's TLS, None without it."""
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
-        self._poll = select.poll()
-        self._poll.register(connected, select.POLLIN)
+        self._poll: select.poll | ClosedPoll = poll_of(connected)
         self._all_sources = SourcePoll()
         """Polls the socket and the other sources of `wait`."""
         self._readable = False
@@ -93,7 +92,8 @@ class Connection:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket; a second time does nothing."""
+        """Close the socket; a second time does nothing. Every later use of the connection raises ConnectionLost."""
+        self._poll = CLOSED
         self._socket.close()
 
     def abort(self) -> None:
@@ -175,7 +175,7 @@ class Connection:
         """Wait for an answer's first bytes; False if one of `others` was readable first, or after `timeout_s`."""
         if others:
             own_fd = self.fileno()
-            self._readable = own_fd in self._all_sources.readable((own_fd, *others), timeout_s)
+            self._readable = own_fd < 0 or own_fd in self._all_sources.readable((own_fd, *others), timeout_s)
         else:
             self._readable = bool(self._poll.poll(timeout_s * 1000))
         return self._readable
@@ -187,12 +187,12 @@ class Connection:
         The handler gets its own poll object: the thread continues its wait afterwards, and Python does not allow two
         waits on one poll object at the same time.
         """
-        polled, self._poll = self._poll, select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        polled, self._poll = self._poll, CLOSED if self._poll is CLOSED else poll_of(self._socket)
         try:
             yield
         finally:
-            self._poll = polled
+            if self._poll is not CLOSED:
+                self._poll = polled
 
     def authenticate(self, authkey: bytes, frame_bytes_max: int, deadline: float | None) -> None:
         """Prove the key to the master, and check the master's proof; `dial` calls this once."""
