@@ -281,6 +281,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it(grid: Cluster, tmux: Tmu
     tmux.press("fg", "Enter")
     tmux.shows(r"1 queues")
     tmux.press("C-c")
+    tmux.shows(r"^\$ fg\n(?:[^$\n].*\n)+\$")  # until then `distq top` reads what is typed
     tmux.press("echo it ended with $?", "Enter")
     tmux.shows(r"it ended with 130$")
 
