@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from tests.cli.top.scenes import AT, page, shown
 
 from distq.cli.top.rates import ASCII_BLOCKS, BLOCKS
-from distq.cli.top.screen import blocks_for, draw
-from distq.cli.top.state import State
+from distq.cli.top.screen import HELP, blocks_for, draw
+from distq.cli.top.state import VIEWS, State
 
 QUEUES = """\
 distq top  127.0.0.1:9000  1 worker, 2 of 4 slots busy, 2 queues        08:00:02
@@ -76,6 +76,17 @@ def test_every_screen_fits_its_size(view: str, size: tuple[int, int]) -> None:
     assert len(lines) == size[1]
     if size[0] >= 80:
         assert max(map(cell_len, lines)) <= size[0]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_keys_of_each_view_fit_eighty_columns(view: str) -> None:
+    """The last key is `q quit`, and no line of the help is cut."""
+    state = shown(view)
+    assert screen(state)[-1].endswith("? keys  q quit")
+    state.helps = True
+    lines = screen(state)
+    for line in HELP:
+        assert any(line in shown_line for shown_line in lines), line
 
 
 def test_an_empty_view_says_so() -> None:

@@ -17,7 +17,7 @@ HELP: Final = (
     "Up Down, j k      select a row; PgUp PgDn Home End turn the page",
     "s                 next sort of the table",
     "/                 filter the table by a text; Esc clears the filter",
-    "Enter             of a queue or worker: its running tasks; of a task: all about it",
+    "Enter             the running tasks of a queue or worker; all about a task",
     "w                 of an open task: why it does not run, its times and causes",
     "t                 the stack of a running task",
     "c                 cancel the task; a running one is stopped",
@@ -211,7 +211,8 @@ def _keys(state: State, width: int) -> Text:
     elif state.view in ("queues", "workers"):
         keys = "1-4 view  s sort  / filter  Enter its running tasks  ? keys  q quit"
     else:
-        keys = "1-4 view  s sort  / filter  Enter open  t stack  c cancel  r retry  ? keys  q"
+        action = "r retry" if state.view == "failures" else "t stack  c cancel"
+        keys = f"1-4 view  s sort  / filter  Enter open  {action}  ? keys  q quit"
     return _line(keys, width, "reverse")
 
 
