@@ -17,12 +17,8 @@ def check_queue_room(registry: Registry, envelope: Envelope, count: int, most: i
     queue = envelope.queue
     kept = sum(queue.counts) + queue.reserved
     if kept + count > most:
-        envelope.counters.count(envelope.counters.rejected, "kept")
-        registry.limits_met["tasks_per_queue_max"] += 1
-        raise TasksFull(
-            f"the master keeps {counted(kept, 'task')} of the queue {queue.name!r}, with those that have ended; "
-            f"the limit of a queue is {most:,} (DISTQ_TASKS_PER_QUEUE_MAX)."
-        )
+        which = f"{counted(kept, 'task')} of the queue {queue.name!r}, with those that have ended"
+        raise _full(registry, envelope, "tasks_per_queue_max", f"{which}; the limit of a queue is {most:,}")
 
 
 def check_key_room(registry: Registry, envelope: Envelope, count: int, most: int) -> None:
@@ -30,9 +26,12 @@ def check_key_room(registry: Registry, envelope: Envelope, count: int, most: int
     of_key = envelope.key_tasks
     kept = of_key.kept + of_key.reserved
     if of_key.name and kept + count > most:
-        envelope.counters.count(envelope.counters.rejected, "kept")
-        registry.limits_met["tasks_per_key_max"] += 1
-        raise TasksFull(
-            f"the master keeps {counted(kept, 'task')} that the key {of_key.name!r} has submitted, with those that "
-            f"have ended; the limit of a key is {most:,} (DISTQ_TASKS_PER_KEY_MAX)."
-        )
+        which = f"{counted(kept, 'task')} that the key {of_key.name!r} has submitted, with those that have ended"
+        raise _full(registry, envelope, "tasks_per_key_max", f"{which}; the limit of a key is {most:,}")
+
+
+def _full(registry: Registry, envelope: Envelope, limit: str, what: str) -> TasksFull:
+    """Count a limit that was met, and return its error."""
+    envelope.counters.count(envelope.counters.rejected, "kept")
+    registry.limits_met[limit] += 1
+    return TasksFull(f"the master keeps {what} (DISTQ_{limit.upper()}).")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import missing_postgresql
 from tests.kit.engine.stack import ON_IMAGES, Stack, inspect, metric, stack
 from tests.kit.engine.test_commands import head_commands
 from tests.kit.engine.test_compose import CLIENT_SQUARES, SQUARES
@@ -19,7 +18,7 @@ from tests.tidy.tree import ROOT
 
 import distq
 
-pytestmark = [*ON_IMAGES, pytest.mark.skipif(bool(missing_postgresql()), reason=str(missing_postgresql()))]
+pytestmark = [*ON_IMAGES, pytest.mark.postgresql]
 
 DATABASE_IMAGE = "distq-test-postgresql:1"
 UP = "--profile replicated up --detach --wait --scale master=0 --scale worker=0"
